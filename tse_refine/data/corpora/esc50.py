@@ -1,0 +1,103 @@
+"""ESC-50: environmental sounds in 50 categories (K. J. Piczak, 2015), in its published layout."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+
+from tse_refine.data.corpus import Clip, FileCorpus
+from tse_refine.errors import InputError, did_you_mean
+
+COLUMNS = ("filename", "fold", "category", "src_file")
+
+
+class ESC50(FileCorpus):
+    """Clips of chosen categories, split by fold.
+
+    Layout: ``root/meta/esc50.csv`` beside ``root/audio/``; the audio's extension is whatever the table names. All
+    takes of one Freesound recording (``src_file``) are in one fold, so that a split by folds is one by recording.
+
+    Args:
+        root: the folder that holds ``meta`` and ``audio``.
+        categories: the categories to use, as the table spells them.
+        train_folds: folds whose clips are the training split.
+        val_folds: folds whose clips are the validation split.
+        test_folds: folds whose clips are the test split.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        categories: list[str],
+        train_folds: list[int] = [1, 2, 3],  # noqa: B006  a list is what YAML gives, and it is never changed
+        val_folds: list[int] = [4],  # noqa: B006
+        test_folds: list[int] = [5],  # noqa: B006
+    ) -> None:
+        super().__init__(root)
+        self.categories = list(categories)
+        self.split_of_fold = _split_of_fold(train_folds, val_folds, test_folds)
+
+    def clips(self) -> list[Clip]:
+        """Return the clips of the chosen categories and folds, in the table's order.
+
+        Raises:
+            InputError: the table is missing, lacks a column, or does not know a category or a fold.
+        """
+        rows = self._rows()
+        known = sorted({row["category"] for row in rows})
+        for category in self.categories:
+            if category not in known:
+                raise InputError(
+                    f"ESC50 categories: {category!r} is not in {self._table}; {did_you_mean(category, known)}"
+                )
+        folds = {int(row["fold"]) for row in rows}
+        for fold, split in self.split_of_fold.items():
+            if fold not in folds:
+                raise InputError(
+                    f"ESC50 {split}_folds: fold {fold} has no clip in {self._table}, which has the folds "
+                    f"{', '.join(str(number) for number in sorted(folds))}; choose among those."
+                )
+        return [
+            Clip(f"audio/{row['filename']}", row["category"], self.split_of_fold[int(row["fold"])], row["src_file"])
+            for row in rows
+            if row["category"] in self.categories and int(row["fold"]) in self.split_of_fold
+        ]
+
+    @property
+    def _table(self) -> str:
+        return str(self.root / "meta" / "esc50.csv")
+
+    def _rows(self) -> list[dict[str, str]]:
+        try:
+            with open(self._table, newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file)
+                rows = list(reader)
+        except FileNotFoundError:
+            raise InputError(
+                f"ESC50 root: {self.root} has no meta/esc50.csv. Give the folder that holds ESC-50's meta and audio "
+                "folders (https://github.com/karolpiczak/ESC-50), for instance "
+                "--data.foregrounds.init_args.root /path/to/ESC-50-master."
+            ) from None
+        missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+        if missing:
+            raise InputError(
+                f"{self._table}: the columns {', '.join(missing)} are missing; found "
+                f"{', '.join(reader.fieldnames or ['an empty file'])}. Use the table as ESC-50 ships it."
+            )
+        for number, row in enumerate(rows, start=2):
+            if not row["fold"].isdigit():
+                raise InputError(f"{self._table}, line {number}: fold is {row['fold']!r}; a whole number was expected.")
+        return rows
+
+
+def _split_of_fold(train: Sequence[int], val: Sequence[int], test: Sequence[int]) -> dict[int, str]:
+    split_of_fold: dict[int, str] = {}
+    for split, folds in (("train", train), ("val", val), ("test", test)):
+        for fold in folds:
+            if fold in split_of_fold:
+                raise InputError(
+                    f"ESC50 {split}_folds: fold {fold} is in {split_of_fold[fold]}_folds too; "
+                    "a fold belongs to one split."
+                )
+            split_of_fold[fold] = split
+    return split_of_fold

@@ -1,0 +1,111 @@
+"""What the rest of the package needs to know of a set of recordings."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from tse_refine.data.fingerprints import FileFingerprints
+from tse_refine.errors import InputError
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One labelled recording.
+
+    Attributes:
+        name: unique in its corpus and the same on every machine, such as the path relative to the corpus.
+        label: its class, or the category of a background.
+        split: ``train``, ``val`` or ``test``.
+        recording: the source recording it was cut from; no recording may be in two splits.
+    """
+
+    name: str
+    label: str
+    split: str
+    recording: str
+
+
+class Corpus(ABC):
+    """A set of recordings in a known layout.
+
+    The tables come without touching audio (:meth:`clips`), the audio clip by clip (:meth:`read`).
+    """
+
+    @abstractmethod
+    def clips(self) -> list[Clip]:
+        """Return every clip, in an order that is the same on every machine.
+
+        Raises:
+            InputError: the tables are missing or do not hold what the options ask for.
+        """
+
+    @abstractmethod
+    def read(self, clip: Clip) -> tuple[np.ndarray, int]:
+        """Return a clip's samples, ``[samples, channels]`` in float32, and its sample rate in Hz.
+
+        Raises:
+            OSError, soundfile.LibsndfileError: the recording is missing or cannot be decoded.
+        """
+
+    @abstractmethod
+    def fingerprints(self, clips: Sequence[Clip], cache_dir: Path) -> list[str]:
+        """Return for each clip a text that changes whenever its audio changes.
+
+        Args:
+            clips: clips of this corpus.
+            cache_dir: where fingerprints that are slow to compute may be remembered.
+        """
+
+    def classes(self) -> list[str]:
+        """Return the labels of the corpus in alphabetical order: the index of a label here is the class index."""
+        return sorted({clip.label for clip in self.clips()})
+
+
+class FileCorpus(Corpus):
+    """A corpus of audio files below one folder; a clip's name is its path relative to that folder.
+
+    Args:
+        root: the folder of the corpus.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = Path(root).expanduser()
+
+    def read(self, clip: Clip) -> tuple[np.ndarray, int]:
+        """Return a clip's samples, ``[samples, channels]`` in float32, and its sample rate in Hz."""
+        return soundfile.read(self.root / clip.name, dtype="float32", always_2d=True)
+
+    def fingerprints(self, clips: Sequence[Clip], cache_dir: Path) -> list[str]:
+        """Return a digest of each file's bytes; each file is read once and remembered by its size and time."""
+        return FileFingerprints(cache_dir)([self.root / clip.name for clip in clips])
+
+
+def check_splits(clips: Sequence[Clip], role: str) -> None:
+    """Refuse clips whose source recordings reach across splits.
+
+    Args:
+        clips: the clips of a corpus.
+        role: ``foregrounds`` or ``backgrounds``, for the message.
+
+    Raises:
+        InputError: a clip or a source recording is in two splits.
+    """
+    where: dict[str, set[str]] = {}
+    for clip in clips:
+        where.setdefault(clip.recording, set()).add(clip.split)
+    shared = sorted(recording for recording, splits in where.items() if len(splits) > 1)
+    if shared:
+        listed = ", ".join(f"{name} ({' and '.join(sorted(where[name]))})" for name in shared[:10])
+        more = f" and {len(shared) - 10} more" if len(shared) > 10 else ""
+        raise InputError(
+            f"data.{role}: {len(shared)} source recordings are in more than one split: {listed}{more}. "
+            "A recording heard in training would make the test too easy; give each recording to one split."
+        )

@@ -1,0 +1,235 @@
+"""The LightningDataModule: corpora in, batches of mixtures out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
+from torch.utils.data import DataLoader
+
+from tse_refine.data.clip_bank import ClipBank, open_clip_bank
+from tse_refine.data.corpus import SPLITS, Clip, Corpus, check_splits
+from tse_refine.data.dataset import Batch, MixtureDataset, MixtureSampler
+from tse_refine.data.queries import QueryConfig
+from tse_refine.data.recipes import ClipPools, MixtureConfig, RecipeBook
+from tse_refine.data.rendering import Renderer
+from tse_refine.errors import InputError
+
+STAGE_SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
+
+
+class MixtureDataModule(LightningDataModule):
+    """Mixtures generated on the fly from labelled recordings.
+
+    Args:
+        foregrounds: corpus of the sounds to extract; its labels are the classes.
+        backgrounds: corpus of the backgrounds; its labels do not matter.
+        sample_rate: of mixtures and model, Hz, a multiple of 10.
+        mixture: what a mixture is made of.
+        queries: how training queries are drawn.
+        batch_size: mixtures a batch, on each device.
+        num_workers: processes that render mixtures; 0 renders in the main process.
+        num_train: training mixtures an epoch.
+        num_val: validation mixtures.
+        num_test: test mixtures.
+        seed: defines the data set; repeat an experiment with another ``seed_everything`` and leave this as it is.
+        redraw: new training mixtures each epoch; otherwise the same set again (the published way).
+        cache_dir: where decoded recordings are kept.
+        skip_unusable: leave out missing, unreadable, empty and silent recordings and list them in a file, instead of
+            refusing them.
+        predict_indices: which test mixtures ``predict`` extracts from.
+        digest: digest of the data set that a config was saved with; other data are reported with a warning.
+    """
+
+    def __init__(
+        self,
+        foregrounds: Corpus,
+        backgrounds: Corpus,
+        sample_rate: int = 16_000,
+        mixture: MixtureConfig = MixtureConfig(),  # noqa: B008  a dataclass that is never changed
+        queries: QueryConfig = QueryConfig(),  # noqa: B008
+        batch_size: int = 8,
+        num_workers: int = 2,
+        num_train: int = 50_000,
+        num_val: int = 5_000,
+        num_test: int = 10_000,
+        seed: int = 0,
+        redraw: bool = True,
+        cache_dir: str = "cache",
+        skip_unusable: bool = False,
+        predict_indices: list[int] = [0, 1, 2, 3, 4, 5, 6, 7],  # noqa: B006  a list is what YAML gives; never changed
+        digest: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.foregrounds = foregrounds
+        self.backgrounds = backgrounds
+        self.sample_rate = sample_rate
+        self.mixture = mixture
+        self.queries = queries
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.sizes = {"train": num_train, "val": num_val, "test": num_test}
+        self.seed = seed
+        self.redraw = redraw
+        self.cache_dir = Path(cache_dir).expanduser()
+        self.skip_unusable = skip_unusable
+        self.predict_indices = predict_indices
+        self.expected_digest = digest
+        self._check()
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        """Names of the classes by index, from the corpus's tables alone."""
+        return self.foregrounds.classes()
+
+    @cached_property
+    def digest(self) -> str:
+        """Names the data set: recordings, their splits, settings and seed, not how many mixtures are drawn of it."""
+        banks = self._banks()
+        parts = [
+            [bank.digest, [[clip.name, clip.label, clip.split] for clip in corpus.clips()]]
+            for bank, corpus in zip(banks, (self.foregrounds, self.backgrounds), strict=True)
+        ]
+        settings = [parts, self.sample_rate, asdict(self.mixture), asdict(self.queries), self.seed, self.redraw]
+        return hashlib.blake2b(json.dumps(settings).encode(), digest_size=8).hexdigest()
+
+    def prepare_data(self) -> None:
+        """Decode the recordings once, in one process."""
+        self._banks()
+
+    def setup(self, stage: str) -> None:
+        """Open the banks and prepare the splits of a stage.
+
+        Args:
+            stage: ``fit``, ``validate``, ``test`` or ``predict``.
+
+        Raises:
+            InputError: a split lacks a background or a class, or has fewer mixtures than ``predict_indices`` needs.
+        """
+        if self.expected_digest not in (None, self.digest):
+            rank_zero_warn(
+                f"The data differ from those the config was saved with: their digest is {self.digest}, "
+                f"data.digest is {self.expected_digest}."
+            )
+        self.datasets = {split: self._dataset(split) for split in STAGE_SPLITS[stage]}
+
+    def train_dataloader(self) -> DataLoader:
+        """Return shuffled or redrawn training batches, without sources."""
+        return self._loader("train")
+
+    def val_dataloader(self) -> DataLoader:
+        """Return the validation batches, with sources."""
+        return self._loader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        """Return the test batches, with sources."""
+        return self._loader("test")
+
+    def predict_dataloader(self) -> DataLoader:
+        """Return the chosen test mixtures, with sources."""
+        keys = [(0, index) for index in self.predict_indices]
+        return DataLoader(self.datasets["test"], self.batch_size, sampler=keys, collate_fn=_as_it_is)
+
+    def _check(self) -> None:
+        if self.sample_rate <= 0 or self.sample_rate % 10:
+            raise InputError(f"data.sample_rate is {self.sample_rate}; a positive multiple of 10 Hz is expected.")
+        for name in ("batch_size", "num_train", "num_val", "num_test"):
+            value = self.batch_size if name == "batch_size" else self.sizes[name.removeprefix("num_")]
+            if value < 1:
+                raise InputError(f"data.{name} is {value}; at least 1 is expected.")
+        outside = [index for index in self.predict_indices if not 0 <= index < self.sizes["test"]]
+        if outside:
+            raise InputError(
+                f"data.predict_indices names the test mixtures {outside}; they run from 0 to {self.sizes['test'] - 1}."
+            )
+        num_classes = len(self.class_names)
+        self.mixture.check(num_classes)
+        self.queries.check(self.mixture.num_events, num_classes)
+        foregrounds, backgrounds = self.foregrounds.clips(), self.backgrounds.clips()
+        check_splits(foregrounds, "foregrounds")
+        check_splits(backgrounds, "backgrounds")
+        for split in SPLITS:
+            if any(clip.split == split for clip in foregrounds + backgrounds):
+                self._pools(split, foregrounds, backgrounds)
+
+    def _pools(self, split: str, foregrounds: list[Clip], backgrounds: list[Clip]) -> dict[str, list[Clip]]:
+        """Return the clips of a split by class, the backgrounds under ``""``; refuse a gap."""
+        pools = {
+            name: [clip for clip in foregrounds if clip.split == split and clip.label == name]
+            for name in self.class_names
+        }
+        lacking = [name for name, clips in pools.items() if not clips]
+        if lacking:
+            raise InputError(
+                f"data.foregrounds: the {split} split has no clip of {', '.join(lacking)}. Every class needs clips in "
+                "every split: give the split more folds or recordings, or leave the class out."
+            )
+        pools[""] = [clip for clip in backgrounds if clip.split == split]
+        if not pools[""]:
+            raise InputError(
+                f"data.backgrounds: the {split} split has no background. Give it more folds or recordings."
+            )
+        return pools
+
+    def _banks(self) -> tuple[ClipBank, ClipBank]:
+        foreground, background = (
+            open_clip_bank(corpus, self.sample_rate, self.cache_dir, self.skip_unusable, option)
+            for corpus, option in ((self.foregrounds, "data.foregrounds"), (self.backgrounds, "data.backgrounds"))
+        )
+        return foreground, background
+
+    def _dataset(self, split: str) -> MixtureDataset:
+        foreground_bank, background_bank = self._banks()
+        pools = self._pools(
+            split,
+            [clip for clip in self.foregrounds.clips() if clip.name in foreground_bank],
+            [clip for clip in self.backgrounds.clips() if clip.name in background_bank],
+        )
+        clip_pools = ClipPools(
+            foregrounds=[
+                np.array([foreground_bank.position(clip.name) for clip in pools[name]]) for name in self.class_names
+            ],
+            backgrounds=np.array([background_bank.position(clip.name) for clip in pools[""]]),
+        )
+        book = RecipeBook(split, clip_pools, foreground_bank, background_bank, self.mixture, self.queries, self.seed)
+        renderer = Renderer(foreground_bank, background_bank)
+        return MixtureDataset(book, renderer, self.sizes[split], with_sources=split != "train")
+
+    def _loader(self, split: str) -> DataLoader:
+        trains = split == "train"
+        sampler = MixtureSampler(
+            self.sizes[split],
+            redraw=trains and self.redraw,
+            shuffle=trains and not self.redraw,
+            seed=self.seed,
+            num_replicas=self.trainer.world_size if self.trainer else 1,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            skip=self._batches_done() * self.batch_size if trains else 0,
+        )
+        return DataLoader(
+            self.datasets[split],
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=_as_it_is,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.num_workers > 0,
+        )
+
+    def _batches_done(self) -> int:
+        """Return how many batches of the current epoch a resumed training has behind it."""
+        if self.trainer is None:
+            return 0
+        return self.trainer.fit_loop.epoch_loop.batch_progress.current.completed % self.trainer.num_training_batches
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    """Collate what the dataset has already put together."""
+    return batch

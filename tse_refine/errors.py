@@ -1,0 +1,25 @@
+"""The one exception for input that a user can put right."""
+
+
+class InputError(ValueError):
+    """A file, option or table that cannot be used as it is.
+
+    Its text is one paragraph for the user: the file or option, what was found, what was expected and what to do. The
+    command line prints the text without a traceback and exits with status 2.
+    """
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """Return a hint that names the known words nearest to an unknown one, or all of them when none is near.
+
+    >>> did_you_mean("dgo", ["cat", "dog"])
+    "did you mean 'dog'?"
+    >>> did_you_mean("xylophone", ["cat", "dog"])
+    'known are: cat, dog'
+    """
+    import difflib
+
+    near = difflib.get_close_matches(word.lower(), known, n=2)
+    if near:
+        return "did you mean " + " or ".join(repr(name) for name in near) + "?"
+    return "known are: " + ", ".join(known)

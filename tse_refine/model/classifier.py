@@ -1,0 +1,46 @@
+"""The classifier: which classes are active, from the shared features alone (weakly supervised sound event detection)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool1d
+
+
+@dataclass
+class ClassifierConfig:
+    """Sizes of the classifier.
+
+    Attributes:
+        hidden_size: of the GRU in each direction.
+        num_layers: bidirectional GRU layers.
+        pooling: frames that are averaged into one in front of the GRU; a long recurrence dominates the cost of a small
+            network.
+    """
+
+    hidden_size: int = 128
+    num_layers: int = 2
+    pooling: int = 1
+
+
+class Classifier(nn.Module):
+    """Bidirectional GRU layers and a linear layer on the shared features.
+
+    Args:
+        channels: of the shared features.
+        num_classes: classes in all.
+        config: sizes.
+    """
+
+    def __init__(self, channels: int, num_classes: int, config: ClassifierConfig) -> None:
+        super().__init__()
+        self.pooling = config.pooling
+        self.recurrence = nn.GRU(channels, config.hidden_size, config.num_layers, batch_first=True, bidirectional=True)
+        self.linear = nn.Linear(2 * config.hidden_size, num_classes)
+
+    def forward(self, shared: Tensor) -> Tensor:
+        """Map shared features ``[batch, channels, frames]`` to frame logits ``[batch, pooled frames, classes]``."""
+        # the last frames may not fill a pool: they are averaged over what is there
+        pooled = avg_pool1d(shared, self.pooling, ceil_mode=True) if self.pooling > 1 else shared
+        return self.linear(self.recurrence(pooled.transpose(1, 2))[0])

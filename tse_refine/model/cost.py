@@ -1,0 +1,84 @@
+"""What a network costs: parameters, and multiply-accumulate operations for a second of audio."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tse_refine.model.network import Network
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Totals of a network and the classifier's part of them.
+
+    Attributes:
+        parameters: of the whole network.
+        parameters_classifier: of the classifier, 0 without one.
+        gmac_per_second: 10^9 multiply-accumulate operations for a second of audio and one query, counted in
+            convolutions, linear layers and GRU matrices; norms and activations are left out.
+        gmac_per_second_classifier: the classifier's part.
+    """
+
+    parameters: int
+    parameters_classifier: int
+    gmac_per_second: float
+    gmac_per_second_classifier: float
+
+
+def count_parameters(module: nn.Module | None) -> int:
+    """Return how many parameters a module has, 0 for none.
+
+    >>> count_parameters(nn.Linear(3, 2))
+    8
+    """
+    return 0 if module is None else sum(parameter.numel() for parameter in module.parameters())
+
+
+def measure_cost(network: Network) -> Cost:
+    """Count by running the network once on noise; each layer's operations follow from its output's size."""
+    pooling = 1 if network.classifier is None else network.classifier.pooling
+    num_frames = 8 * pooling  # a whole number of pools, so that nothing at the edge is counted
+    macs: dict[nn.Module, int] = {}
+
+    def count(module: nn.Module, _inputs: tuple, output: Tensor | tuple) -> None:
+        macs[module] = macs.get(module, 0) + _layer_macs(module, output)
+
+    layers = [module for module in network.modules() if isinstance(module, _COUNTED)]
+    per_query = {network.query_embedding}  # once a query, whatever the length: not a cost of a second of audio
+    handles = [module.register_forward_hook(count) for module in layers if module not in per_query]
+    try:
+        with torch.no_grad():
+            mixture = torch.randn(1, (num_frames - 1) * network.stride)
+            device = network.encoder.weight.device
+            network(mixture.to(device), torch.zeros(1, network.num_classes, device=device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    classifier_layers = set() if network.classifier is None else set(network.classifier.modules())
+    giga_per_frame = 1e-9 * network.frame_rate / num_frames
+    return Cost(
+        parameters=count_parameters(network),
+        parameters_classifier=count_parameters(network.classifier),
+        gmac_per_second=giga_per_frame * sum(macs.values()),
+        gmac_per_second_classifier=giga_per_frame * sum(macs[layer] for layer in macs if layer in classifier_layers),
+    )
+
+
+_COUNTED = (nn.Conv1d, nn.ConvTranspose1d, nn.Linear, nn.GRU)
+
+
+def _layer_macs(module: nn.Module, output: Tensor | tuple) -> int:
+    if isinstance(module, nn.Conv1d):
+        return output.numel() * module.weight[0].numel()
+    if isinstance(module, nn.ConvTranspose1d):  # an input frame meets every weight once
+        num_frames = (output.shape[-1] - module.kernel_size[0]) // module.stride[0] + 1
+        return num_frames * module.weight.numel()
+    if isinstance(module, nn.Linear):
+        return output.numel() * module.in_features
+    if isinstance(module, nn.GRU):
+        num_steps = output[0].shape[0] * output[0].shape[1]
+        return num_steps * sum(weight.numel() for name, weight in module.named_parameters() if "weight" in name)
+    raise TypeError(f"no count for {type(module).__name__}")

@@ -1,0 +1,184 @@
+"""The network: one encoder and shared feature extractor, two heads (arXiv 2509.08292, section 3)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tse_refine.errors import InputError
+from tse_refine.model.blocks import ConvStacks, global_layer_norm
+from tse_refine.model.classifier import Classifier, ClassifierConfig
+from tse_refine.model.pooling import pooled_probability
+
+
+@dataclass
+class NetworkConfig:
+    """Sizes of the network. The published numbers are lost: these defaults are our reconstruction (13.0 M parameters).
+
+    Attributes:
+        num_filters: of the encoder (N).
+        window_ms: of the encoder, milliseconds; frames are half a window apart.
+        bottleneck_channels: of the shared features (B).
+        hidden_channels: inside a block (H).
+        skip_channels: of the skip path (Sc); null for blocks without one.
+        kernel_size: of the depthwise convolutions (P), odd.
+        blocks_per_stack: blocks in a stack (X).
+        shared_stacks: stacks of the shared feature extractor.
+        mask_stacks: stacks of the mask estimator.
+        classifier: sizes of the classifier; null for a network that only extracts (the baselines).
+    """
+
+    num_filters: int = 256
+    window_ms: float = 5.0
+    bottleneck_channels: int = 256
+    hidden_channels: int = 512
+    skip_channels: int | None = 256
+    kernel_size: int = 3
+    blocks_per_stack: int = 8
+    shared_stacks: int = 1
+    mask_stacks: int = 3
+    classifier: ClassifierConfig | None = None
+
+    def check(self) -> None:
+        """Refuse sizes that no network can have.
+
+        Raises:
+            InputError: names the option, what was found and what would be right.
+        """
+        sizes = {name: value for name, value in vars(self).items() if isinstance(value, int)}
+        if self.classifier is not None:
+            sizes |= {f"classifier.{name}": value for name, value in vars(self.classifier).items()}
+        for name, value in sizes.items():
+            if value < 1:
+                raise InputError(f"model.network.{name} is {value}; at least 1 is expected.")
+        if self.kernel_size % 2 == 0:
+            raise InputError(f"model.network.kernel_size is {self.kernel_size}; an odd number is expected.")
+        if not self.window_ms > 0:
+            raise InputError(f"model.network.window_ms is {self.window_ms}; a positive number is expected.")
+
+
+class Features(NamedTuple):
+    """What the network knows of a mixture before anything is asked.
+
+    Attributes:
+        encoded: encoder output, ``[batch, filters, frames]``.
+        shared: shared features, ``[batch, bottleneck, frames]``.
+        frame_logits: of the classifier, ``[batch, pooled frames, classes]``; None without one.
+        length: samples of the mixture.
+    """
+
+    encoded: Tensor
+    shared: Tensor
+    frame_logits: Tensor | None
+    length: int
+
+    def probability(self) -> Tensor | None:
+        """Return the clip-level class probabilities, ``[batch, classes]`` in [0, 1]; None without a classifier."""
+        return None if self.frame_logits is None else pooled_probability(self.frame_logits)
+
+
+class Network(nn.Module):
+    """Estimates which classes are active, and the waveform of the classes that a query asks for.
+
+    The probability comes from the mixture alone, never from the query, so one set of features serves any number of
+    queries: :meth:`features` once, :meth:`extract` once a query.
+
+    Args:
+        num_classes: classes in all.
+        sample_rate: Hz.
+        config: sizes.
+
+    >>> network = Network(5, 8000, NetworkConfig(8, 5.0, 8, 8, 8, 3, 2, 1, 1, ClassifierConfig(4, 1, 8)))
+    >>> estimate, features = network(torch.randn(2, 4001), torch.eye(5)[:2])
+    >>> estimate.shape, features.probability().shape
+    (torch.Size([2, 4001]), torch.Size([2, 5]))
+    """
+
+    def __init__(self, num_classes: int, sample_rate: int, config: NetworkConfig) -> None:
+        super().__init__()
+        config.check()
+        self.stride = max(1, round(config.window_ms * sample_rate / 2000))
+        self.window = 2 * self.stride
+        self.frame_rate = sample_rate / self.stride  # frames a second
+        self.num_classes = num_classes
+        channels, filters = config.bottleneck_channels, config.num_filters
+        self.encoder = nn.Conv1d(1, filters, self.window, stride=self.stride, bias=False)
+        self.bottleneck = nn.Sequential(global_layer_norm(filters), nn.Conv1d(filters, channels, 1))
+        self.shared_extractor = self._stacks(config, config.shared_stacks, channels)
+        self.query_embedding = nn.Linear(num_classes, channels, bias=False)
+        nn.init.normal_(self.query_embedding.weight, mean=1.0, std=0.5)  # starts near "all channels pass"
+        self.mask_estimator = self._stacks(config, config.mask_stacks, filters)
+        self.decoder = nn.ConvTranspose1d(filters, 1, self.window, stride=self.stride, bias=False)
+        # last, so that a network with and one without it start from the same weights
+        self.classifier = None if config.classifier is None else Classifier(channels, num_classes, config.classifier)
+
+    def features(self, mixture: Tensor) -> Features:
+        """Encode mixtures and estimate their classes.
+
+        Args:
+            mixture: ``[batch, samples]``, at least one sample.
+        """
+        if mixture.ndim != 2:
+            raise ValueError(f"a mixture of shape [batch, samples] is expected, found {list(mixture.shape)}")
+        encoded = torch.relu(self.encoder(self._pad(mixture)[:, None]))  # [batch, filters, frames]
+        shared = self.shared_extractor(self.bottleneck(encoded))  # [batch, bottleneck, frames]
+        frame_logits = None if self.classifier is None else self.classifier(shared)
+        return Features(encoded, shared, frame_logits, mixture.shape[-1])
+
+    def extract(self, features: Features, query: Tensor) -> Tensor:
+        """Extract what queries ask for.
+
+        Args:
+            features: of as many mixtures as there are queries.
+            query: multi-hot, ``[batch, classes]``.
+
+        Returns:
+            ``[batch, samples]``.
+        """
+        conditioned = features.shared * self.query_embedding(query)[:, :, None]  # [batch, bottleneck, frames]
+        mask = torch.sigmoid(self.mask_estimator(conditioned))  # [batch, filters, frames]
+        padded = self.decoder(features.encoded * mask)[:, 0]  # [batch, stride + samples + padding]
+        return padded[:, self.stride : self.stride + features.length]
+
+    def forward(self, mixture: Tensor, query: Tensor) -> tuple[Tensor, Features]:
+        """Extract and classify.
+
+        Args:
+            mixture: ``[batch, samples]``.
+            query: multi-hot, ``[batch, classes]``.
+
+        Returns:
+            The estimate, ``[batch, samples]``, and the features with the classifier's frame logits.
+        """
+        features = self.features(mixture)
+        return self.extract(features, query), features
+
+    def num_frames(self, num_samples: int) -> int:
+        """Return how many frames a mixture of some samples has.
+
+        >>> Network(2, 16000, NetworkConfig(8, 5.0, 8, 8, 8, 3, 1, 1, 1)).num_frames(16000)
+        401
+        """
+        return math.ceil(num_samples / self.stride) + 1
+
+    def _pad(self, mixture: Tensor) -> Tensor:
+        """Pad by a stride in front and up to a full frame behind, so that every sample lies in two frames."""
+        length = mixture.shape[-1]
+        behind = (self.num_frames(length) + 1) * self.stride - self.stride - length
+        return nn.functional.pad(mixture, (self.stride, behind))
+
+    @staticmethod
+    def _stacks(config: NetworkConfig, num_stacks: int, out_channels: int) -> ConvStacks:
+        return ConvStacks(
+            config.bottleneck_channels,
+            config.hidden_channels,
+            config.skip_channels,
+            config.kernel_size,
+            config.blocks_per_stack,
+            num_stacks,
+            out_channels,
+        )

@@ -9,14 +9,12 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
-from torch.utils.data import DataLoader
 
 from tse_refine.data.clip_bank import ClipBank, open_clip_bank
 from tse_refine.data.corpus import SPLITS, Clip, Corpus, check_splits
-from tse_refine.data.dataset import Batch, MixtureDataset, MixtureSampler
+from tse_refine.data.dataset import MixtureDataset, MixtureLoader, MixtureSampler
 from tse_refine.data.queries import QueryConfig
 from tse_refine.data.recipes import ClipPools, MixtureConfig, RecipeBook
 from tse_refine.data.rendering import Renderer
@@ -120,22 +118,22 @@ class MixtureDataModule(LightningDataModule):
             )
         self.datasets = {split: self._dataset(split) for split in STAGE_SPLITS[stage]}
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> MixtureLoader:
         """Return shuffled or redrawn training batches, without sources."""
         return self._loader("train")
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> MixtureLoader:
         """Return the validation batches, with sources."""
         return self._loader("val")
 
-    def test_dataloader(self) -> DataLoader:
+    def test_dataloader(self) -> MixtureLoader:
         """Return the test batches, with sources."""
         return self._loader("test")
 
-    def predict_dataloader(self) -> DataLoader:
+    def predict_dataloader(self) -> MixtureLoader:
         """Return the chosen test mixtures, with sources."""
         keys = [(0, index) for index in self.predict_indices]
-        return DataLoader(self.datasets["test"], self.batch_size, sampler=keys, collate_fn=_as_it_is)
+        return MixtureLoader(self.datasets["test"], self.batch_size, keys, num_workers=0)
 
     def _check(self) -> None:
         if self.sample_rate <= 0 or self.sample_rate % 10:
@@ -202,7 +200,7 @@ class MixtureDataModule(LightningDataModule):
         renderer = Renderer(foreground_bank, background_bank)
         return MixtureDataset(book, renderer, self.sizes[split], with_sources=split != "train")
 
-    def _loader(self, split: str) -> DataLoader:
+    def _loader(self, split: str) -> MixtureLoader:
         trains = split == "train"
         sampler = MixtureSampler(
             self.sizes[split],
@@ -211,25 +209,10 @@ class MixtureDataModule(LightningDataModule):
             seed=self.seed,
             num_replicas=self.trainer.world_size if self.trainer else 1,
             rank=self.trainer.global_rank if self.trainer else 0,
-            skip=self._batches_done() * self.batch_size if trains else 0,
+            samples_done=self._samples_done if trains else lambda: 0,
         )
-        return DataLoader(
-            self.datasets[split],
-            batch_size=self.batch_size,
-            sampler=sampler,
-            num_workers=self.num_workers,
-            collate_fn=_as_it_is,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.num_workers > 0,
-        )
+        return MixtureLoader(self.datasets[split], self.batch_size, sampler, self.num_workers)
 
-    def _batches_done(self) -> int:
-        """Return how many batches of the current epoch a resumed training has behind it."""
-        if self.trainer is None:
-            return 0
-        return self.trainer.fit_loop.epoch_loop.batch_progress.current.completed % self.trainer.num_training_batches
-
-
-def _as_it_is(batch: Batch) -> Batch:
-    """Collate what the dataset has already put together."""
-    return batch
+    def _samples_done(self) -> int:
+        """Return how many samples of the epoch that starts a resumed training has behind it."""
+        return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready * self.batch_size if self.trainer else 0

@@ -1,12 +1,13 @@
-"""Mixtures by (epoch, index), and the sampler that says which."""
+"""Mixtures by (epoch, index), the sampler that says which, and the loader that serves them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from tse_refine.data.recipes import Recipe, RecipeBook
 from tse_refine.data.rendering import Renderer
@@ -85,7 +86,7 @@ class MixtureSampler(DistributedSampler):
         seed: of the order.
         num_replicas: processes that share an epoch.
         rank: which of them this is.
-        skip: samples of this rank to leave out of the first epoch, to go on in the middle of it.
+        samples_done: asked when an epoch starts: how many of this rank's samples it has behind it already.
     """
 
     def __init__(
@@ -96,14 +97,54 @@ class MixtureSampler(DistributedSampler):
         seed: int = 0,
         num_replicas: int = 1,
         rank: int = 0,
-        skip: int = 0,
+        samples_done: Callable[[], int] = lambda: 0,
     ) -> None:
         super().__init__(range(size), num_replicas=num_replicas, rank=rank, shuffle=shuffle, seed=seed)
         self.redraw = redraw
-        self.skip = skip
+        self.samples_done = samples_done
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         epoch = self.epoch if self.redraw else 0
-        keys = [(epoch, index) for index in super().__iter__()][self.skip :]
-        self.skip = 0
-        return iter(keys)
+        return islice(((epoch, index) for index in super().__iter__()), self.samples_done(), None)
+
+
+class MixtureLoader(DataLoader):
+    """Serves batches of a :class:`MixtureDataset`; starts when its first batch is asked for, not before.
+
+    Lightning asks for the iterator of a resumed training before it restores the epoch and the position in it. Workers
+    that start at once would render the first batches of epoch 0 into it.
+
+    Args:
+        dataset: the mixtures.
+        batch_size: mixtures a batch.
+        sampler: which mixtures.
+        num_workers: processes; 0 renders in this one.
+    """
+
+    def __init__(
+        self, dataset: MixtureDataset, batch_size: int, sampler: Iterable[tuple[int, int]], num_workers: int
+    ) -> None:
+        super().__init__(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=num_workers,
+            collate_fn=_as_it_is,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=num_workers > 0,
+        )
+
+    def __iter__(self) -> Iterator[Batch]:
+        yield from super().__iter__()
+
+    def state_dict(self) -> dict:
+        """Return nothing: the trainer's progress and the sampler's epoch say where to go on; tells so to Lightning."""
+        return {}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take back nothing."""
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    """Collate what the dataset has already put together."""
+    return batch

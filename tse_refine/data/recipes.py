@@ -60,7 +60,7 @@ class MixtureConfig:
         if not 0.5 <= shortest <= longest <= self.duration_seconds:
             raise InputError(
                 f"data.mixture.event_seconds is {list(self.event_seconds)}; shortest and longest must lie between "
-                f"0.5 s (the shortest that has a loudness) and data.mixture.duration_seconds ({self.duration_seconds:g})."
+                f"0.5 s (the shortest with a loudness) and data.mixture.duration_seconds ({self.duration_seconds:g})."
             )
         if self.snr_db[0] > self.snr_db[1]:
             raise InputError(f"data.mixture.snr_db is {list(self.snr_db)}; the lower level comes first.")

@@ -53,8 +53,8 @@ class ConvStacks(nn.Module):
     """Stacks of blocks with dilations 1, 2, 4, ..., then PReLU and a 1x1 convolution on what they give.
 
     They give the sum of all skips, or, without a skip path, the residual path's end. As in the public
-    implementations every block has its residual 1x1, the last one too, whose output nothing reads when there is a
-    skip path.
+    implementations every block has its residual 1x1, the last one too. Nothing reads that one's output when there is a
+    skip path, so it is frozen: distributed training refuses trainable parameters without a gradient.
 
     Args:
         channels: of the features (B).
@@ -82,6 +82,8 @@ class ConvStacks(nn.Module):
             for _ in range(num_stacks)
             for number in range(blocks_per_stack)
         )
+        if skip_channels is not None:
+            self.blocks[-1].residual.requires_grad_(False)
         self.output = nn.Sequential(nn.PReLU(), nn.Conv1d(skip_channels or channels, out_channels, 1))
 
     def forward(self, features: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The classifier: which classes are active, from the shared features alone (weakly supervised sound event detection)."""
+"""The classifier: which classes are active, from the shared features alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ClassifierConfig:
 
 
 class Classifier(nn.Module):
-    """Bidirectional GRU layers and a linear layer on the shared features.
+    """Bidirectional GRU layers and a linear layer on the shared features: weakly supervised sound event detection.
 
     Args:
         channels: of the shared features.

@@ -1,0 +1,164 @@
+"""The command line: Lightning's ``fit``, ``validate``, ``test``, ``predict``, and the package's own commands."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+
+from tse_refine.data.datamodule import MixtureDataModule
+from tse_refine.errors import InputError
+from tse_refine.evaluation import QueryRefinementEvaluation
+from tse_refine.files import write_text
+from tse_refine.module import ExtractionModule
+from tse_refine.prediction import PredictionWriter
+from tse_refine.run_folder import RunFolder
+from tse_refine.version import __version__
+
+TRAINER_DEFAULTS: dict[str, Any] = {
+    "default_root_dir": "runs/default",
+    "max_epochs": 100,
+    "gradient_clip_val": 5.0,  # ours; the paper does not say
+    "num_sanity_val_steps": 1,  # one batch through the whole evaluation before the first epoch
+    "logger": {"class_path": "tse_refine.csv_logger.RunCSVLogger"},
+}
+CHECKPOINT_DEFAULTS: dict[str, Any] = {
+    "checkpoint.monitor": "val/snri_db/1a0i/none",
+    "checkpoint.mode": "max",
+    "checkpoint.filename": "best",
+    "checkpoint.save_last": True,
+    "checkpoint.enable_version_counter": False,  # a resumed training replaces its best checkpoint
+}
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Saves the resolved configuration with the data digest: ``RUN/config.yaml``, for a test ``RUN/test/config.yaml``.
+
+    With ``--overwrite`` it first clears the folder of the training it had: here, since now all input is known to be
+    good.
+    """
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write the file that belongs to a stage."""
+        run = RunFolder(trainer.default_root_dir)
+        config = self.config.clone()
+        if stage == "fit" and config.pop("overwrite"):
+            run.clear()
+        for key in ("config", "overwrite", "ckpt_path"):  # what the command was told, not what the run is
+            config.pop(key, None)
+        config.data.digest = trainer.datamodule.digest
+        path = {"fit": run.config, "test": run.test / "config.yaml"}.get(stage)
+        if path is not None:
+            write_text(path, self.parser.dump(config, skip_none=False))
+
+
+class RefinementCLI(LightningCLI):
+    """LightningCLI with the data's classes and sample rate linked to the model, and the run's folder set up."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the callbacks with short addresses, the links and ``--overwrite``."""
+        parser.add_lightning_class_args(QueryRefinementEvaluation, "evaluation")
+        parser.add_lightning_class_args(PredictionWriter, "prediction")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.set_defaults(CHECKPOINT_DEFAULTS)
+        parser.link_arguments("data.class_names", "model.class_names", apply_on="instantiate")
+        parser.link_arguments("data.sample_rate", "model.sample_rate", apply_on="instantiate")
+        parser.add_argument(
+            "--overwrite", action="store_true", help="Start over in a run's folder that already holds a training."
+        )
+
+    def before_instantiate_classes(self) -> None:
+        """Settle the run's folder, the checkpoint and where loggers write."""
+        config = self.config[self.subcommand]
+        run = RunFolder(config.trainer.default_root_dir)
+        if self.subcommand == "fit":
+            run.refuse_second_training(config.ckpt_path, config.overwrite)
+        if config.checkpoint.dirpath is None:
+            config.checkpoint.dirpath = str(run.checkpoints)
+        loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
+        for logger in loggers:
+            if getattr(logger, "init_args", None) is not None and logger.init_args.get("save_dir") in (None, "."):
+                logger.init_args.save_dir = str(run.path)
+        if self.subcommand != "fit":  # metrics.csv belongs to the training; the results have files of their own
+            config.trainer.logger = [logger for logger in loggers if not _is_csv_logger(logger)] or False
+
+    def _parse_ckpt_path(self) -> None:
+        """Resolve ``best`` and ``last``, then let the checkpoint's hyper-parameters say what the network is."""
+        config = self.config[self.config.subcommand]
+        run = RunFolder(config.trainer.default_root_dir)
+        config.ckpt_path = run.checkpoint(config.ckpt_path, needed=self.config.subcommand != "fit")
+        try:
+            super()._parse_ckpt_path()
+        except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+            raise InputError(
+                f"--ckpt_path: {config.ckpt_path} cannot be read as a checkpoint ({_first_line(error)}). Give "
+                "checkpoints/best.ckpt or last.ckpt of a run."
+            ) from error
+
+
+def run_trainer(args: list[str]) -> None:
+    """Run one of Lightning's commands."""
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # torch 2.11 deprecates what Lightning 2.6 uses
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # mixing is fast; two cores are few
+    RefinementCLI(
+        ExtractionModule,
+        MixtureDataModule,
+        save_config_callback=SaveRunConfig,
+        save_config_kwargs={"save_to_log_dir": False},
+        trainer_defaults=TRAINER_DEFAULTS,
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+        parser_kwargs={"prog": "tse-refine"},
+        args=args,
+    )
+
+
+def run_report(args: list[str]) -> None:
+    """Draw figures and tables of finished runs."""
+    from tse_refine.report import write_report
+
+    parser = argparse.ArgumentParser("tse-refine report", description=run_report.__doc__)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run that `test` has evaluated")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="where figures and tables go")
+    options = parser.parse_args(args)
+    for path in write_report(options.runs, options.output):
+        print(path)
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {"report": run_report}
+
+
+def main(args: ArgsType = None) -> None:
+    """Run the command line: behind the console script, ``python -m tse_refine`` and the tests.
+
+    Args:
+        args: words of the command line; by default those of the process.
+    """
+    words = sys.argv[1:] if args is None else list(args)
+    if words == ["--version"]:
+        print(f"tse-refine {__version__}")
+        return
+    try:
+        command = COMMANDS.get(words[0] if words else "")
+        if command is not None:
+            command(words[1:])
+        else:
+            run_trainer(words)
+    except InputError as error:
+        print(f"tse-refine: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _is_csv_logger(logger: Any) -> bool:
+    return str(getattr(logger, "class_path", "")).endswith("RunCSVLogger")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,51 @@
+"""Lightning's CSV logger, writing ``metrics.csv`` straight into the run's folder."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.loggers.logger import rank_zero_experiment
+
+
+class RunCSVLogger(CSVLogger):
+    """Logs to ``RUN/metrics.csv``, without version folders; a resumed training goes on in the same file.
+
+    Args:
+        save_dir: the run's folder; by default ``trainer.default_root_dir``.
+        flush_logs_every_n_steps: how often rows reach the disk.
+    """
+
+    def __init__(self, save_dir: str | None = None, flush_logs_every_n_steps: int = 50) -> None:
+        super().__init__(save_dir or ".", name="", version="", flush_logs_every_n_steps=flush_logs_every_n_steps)
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> ExperimentWriter:
+        """The writer; made when first used."""
+        if self._experiment is None:
+            path = Path(self.log_dir) / ExperimentWriter.NAME_METRICS_FILE
+            earlier = path.read_text() if path.exists() else ""
+            path.unlink(missing_ok=True)  # Lightning's writer would delete it with a warning
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._experiment = _QuietWriter(self.log_dir)
+            if earlier:
+                path.write_text(earlier)
+                self._experiment.metrics_keys = next(csv.reader(earlier.splitlines()))
+        return self._experiment
+
+    def log_hyperparams(self, params: object = None) -> None:
+        """Write nothing: ``config.yaml`` holds every option."""
+
+
+class _QuietWriter(ExperimentWriter):
+    """A writer that shares its folder: a run's folder is never empty."""
+
+    def _check_log_dir_exists(self) -> None:
+        pass
+
+    def save(self) -> None:
+        if self.metrics:  # the base class would also write hparams.yaml
+            super(ExperimentWriter, self).save()

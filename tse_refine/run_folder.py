@@ -1,0 +1,65 @@
+"""The folder of a run: what lies where, and that no training overwrites another by accident."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tse_refine.errors import InputError
+
+
+class RunFolder:
+    """One folder with a training and what was measured of it.
+
+    Args:
+        path: the folder, ``trainer.default_root_dir``.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.checkpoints = self.path / "checkpoints"
+        self.metrics = self.path / "metrics.csv"
+        self.validation = self.path / "validation.csv"
+        self.test = self.path / "test"
+        self.predict = self.path / "predict"
+
+    def holds_training(self) -> bool:
+        """Whether a training has been started here."""
+        return self.config.exists() or self.checkpoints.exists()
+
+    def refuse_second_training(self, ckpt_path: str | None, overwrite: bool) -> None:
+        """Refuse a training into a folder that has one, unless it resumes that one or is told to overwrite it.
+
+        Raises:
+            InputError: names the folder and the ways out.
+        """
+        resumes = ckpt_path is not None and Path(ckpt_path).resolve().is_relative_to(self.checkpoints.resolve())
+        if self.holds_training() and not resumes and not overwrite:
+            raise InputError(
+                f"trainer.default_root_dir: {self.path} already holds a training. Give another folder, resume with "
+                f"--ckpt_path {self.checkpoints / 'last.ckpt'}, or start over with --overwrite."
+            )
+
+    def clear(self) -> None:
+        """Remove what a training and its evaluation wrote; other files stay."""
+        for folder in (self.checkpoints, self.test, self.predict):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in (self.config, self.metrics, self.validation):
+            file.unlink(missing_ok=True)
+
+    def checkpoint(self, given: str | None, needed: bool) -> str | None:
+        """Return the checkpoint to use: the one given, ``best`` or ``last`` of this run, or, where needed, its best.
+
+        Raises:
+            InputError: there is no such file.
+        """
+        if given is None and not needed:
+            return None
+        path = self.checkpoints / f"{given or 'best'}.ckpt" if given in (None, "best", "last") else Path(given)
+        if not path.is_file():
+            raise InputError(
+                f"--ckpt_path: {path} does not exist. Give the checkpoint to use, or in trainer.default_root_dir a run "
+                "that has one."
+            )
+        return str(path)

@@ -1,9 +1,10 @@
-# make setup | demo | test | lint: each installs into .venv first, once, and again only when pyproject.toml changes.
+# make setup | demo | test | format: each installs into .venv first, once, and again only when pyproject.toml changes.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+DEMO := -c configs/proposed.yaml -c configs/model/small.yaml -c configs/data/embedded.yaml -c configs/demo.yaml
 
-.PHONY: setup demo test lint
+.PHONY: setup demo test format
 
 setup: $(INSTALLED)
 
@@ -12,11 +13,16 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
+demo: $(INSTALLED)
+	$(BIN)/tse-refine fit $(DEMO) --overwrite
+	$(BIN)/tse-refine test $(DEMO)
+	$(BIN)/tse-refine report runs/demo --output runs/demo/report
+
 test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest
 
-lint: $(INSTALLED)
+format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .

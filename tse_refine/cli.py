@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import pickle
 import sys
 import warnings
 from collections.abc import Callable
@@ -82,12 +84,13 @@ class RefinementCLI(LightningCLI):
             run.refuse_second_training(config.ckpt_path, config.overwrite)
         if config.checkpoint.dirpath is None:
             config.checkpoint.dirpath = str(run.checkpoints)
-        loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
+        given = config.trainer.logger
+        loggers = [logger for logger in (given if isinstance(given, list) else [given]) if hasattr(logger, "init_args")]
         for logger in loggers:
-            if getattr(logger, "init_args", None) is not None and logger.init_args.get("save_dir") in (None, "."):
+            if logger.init_args.get("save_dir") in (None, "."):
                 logger.init_args.save_dir = str(run.path)
         if self.subcommand != "fit":  # metrics.csv belongs to the training; the results have files of their own
-            config.trainer.logger = [logger for logger in loggers if not _is_csv_logger(logger)] or False
+            config.trainer.logger = [one for one in loggers if not one.class_path.endswith("RunCSVLogger")] or False
 
     def _parse_ckpt_path(self) -> None:
         """Resolve ``best`` and ``last``, then let the checkpoint's hyper-parameters say what the network is."""
@@ -96,17 +99,19 @@ class RefinementCLI(LightningCLI):
         config.ckpt_path = run.checkpoint(config.ckpt_path, needed=self.config.subcommand != "fit")
         try:
             super()._parse_ckpt_path()
-        except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
             raise InputError(
                 f"--ckpt_path: {config.ckpt_path} cannot be read as a checkpoint ({_first_line(error)}). Give "
                 "checkpoints/best.ckpt or last.ckpt of a run."
             ) from error
 
 
-def run_trainer(args: list[str]) -> None:
-    """Run one of Lightning's commands."""
+def run_trainer(args: list[str] | None) -> None:
+    """Run one of Lightning's commands; without arguments, those of the process."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.msg)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # torch 2.11 deprecates what Lightning 2.6 uses
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # mixing is fast; two cores are few
+    warnings.filterwarnings("ignore", message=".*LightningCLI's args parameter.*")  # main() may be called from Python
     RefinementCLI(
         ExtractionModule,
         MixtureDataModule,
@@ -150,14 +155,10 @@ def main(args: ArgsType = None) -> None:
         if command is not None:
             command(words[1:])
         else:
-            run_trainer(words)
+            run_trainer(None if args is None else words)
     except InputError as error:
         print(f"tse-refine: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-
-
-def _is_csv_logger(logger: Any) -> bool:
-    return str(getattr(logger, "class_path", "")).endswith("RunCSVLogger")
 
 
 def _first_line(error: Exception) -> str:

@@ -138,7 +138,7 @@ class QueryRefinementEvaluation(Callback):
         pl_module.log_dict(metrics, batch_size=1)
         self.recommended_threshold = _recommended(rows, thresholds)
         if trainer.is_global_zero:
-            print(f"\n{self._heading(trainer)}\n{summary_table(rows)}", flush=True)
+            pl_module.print(f"\n{self._heading(trainer)}\n{summary_table(rows)}\n")
             if trainer.state.fn == "fit" and not trainer.fast_dev_run:
                 _append_validation(Path(trainer.default_root_dir) / "validation.csv", rows, trainer.current_epoch)
 
@@ -156,7 +156,9 @@ class QueryRefinementEvaluation(Callback):
                 if self.recommended_threshold is None
                 else (f"; recommended on validation: {threshold_name(self.recommended_threshold)}")
             )
-            print(f"\nTest, {len(results.index)} mixtures{recommended}\n{summary_table(rows)}\nWritten to {folder}")
+            pl_module.print(
+                f"\nTest, {len(results.index)} mixtures{recommended}\n{summary_table(rows)}\nWritten to {folder}"
+            )
         else:
             rows = summary_rows(results, conditions, thresholds)
         pl_module.log_dict(self._metrics(results, rows, "test"), batch_size=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -44,7 +45,9 @@ class ExtractionModule(LightningModule):
         warmup_fraction: float = 0.1,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore=["class_names", "sample_rate"])  # those follow the data
+        # plain types, so that a checkpoint loads without executing code; classes and sample rate follow the data
+        options = {"network": asdict(network), "loss_weight": loss_weight, "snr_max_db": snr_max_db}
+        self.save_hyperparameters(options | {"learning_rate": learning_rate, "warmup_fraction": warmup_fraction})
         for name, value in (("loss_weight", loss_weight), ("learning_rate", learning_rate)):
             if value < 0.0:
                 raise InputError(f"model.{name} is {value}; it must not be negative.")
@@ -112,13 +115,10 @@ class ExtractionModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what a checkpoint must say of itself, in plain types."""
-        network = {**vars(self.network_config)}
-        if self.network_config.classifier is not None:
-            network["classifier"] = {**vars(self.network_config.classifier)}
         checkpoint.setdefault(CHECKPOINT_KEY, {}).update(
             class_names=self.class_names,
             sample_rate=self.sample_rate,
-            network=network,
+            network=asdict(self.network_config),
             data_digest=self.trainer.datamodule.digest,
         )
 

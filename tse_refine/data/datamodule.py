@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 
 from tse_refine.data.clip_bank import ClipBank, open_clip_bank
 from tse_refine.data.corpus import SPLITS, Clip, Corpus, check_splits
-from tse_refine.data.dataset import MixtureDataset, MixtureLoader, MixtureSampler
+from tse_refine.data.dataset import MixtureDataset, MixtureLoader, MixtureSampler, as_it_is
 from tse_refine.data.queries import QueryConfig
 from tse_refine.data.recipes import ClipPools, MixtureConfig, RecipeBook
 from tse_refine.data.rendering import Renderer
@@ -132,8 +134,7 @@ class MixtureDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> MixtureLoader:
         """Return the chosen test mixtures, with sources."""
-        keys = [(0, index) for index in self.predict_indices]
-        return MixtureLoader(self.datasets["test"], self.batch_size, keys, num_workers=0)
+        return self._served("test", [(0, index) for index in self.predict_indices])
 
     def _check(self) -> None:
         if self.sample_rate <= 0 or self.sample_rate % 10:
@@ -211,7 +212,18 @@ class MixtureDataModule(LightningDataModule):
             rank=self.trainer.global_rank if self.trainer else 0,
             samples_done=self._samples_done if trains else lambda: 0,
         )
-        return MixtureLoader(self.datasets[split], self.batch_size, sampler, self.num_workers)
+        return self._served(split, sampler)
+
+    def _served(self, split: str, keys: Iterable[tuple[int, int]]) -> MixtureLoader:
+        return MixtureLoader(
+            self.datasets[split],
+            batch_size=self.batch_size,
+            sampler=keys,
+            num_workers=self.num_workers,
+            collate_fn=as_it_is,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.num_workers > 0,
+        )
 
     def _samples_done(self) -> int:
         """Return how many samples of the epoch that starts a resumed training has behind it."""

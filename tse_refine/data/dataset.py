@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -109,30 +109,11 @@ class MixtureSampler(DistributedSampler):
 
 
 class MixtureLoader(DataLoader):
-    """Serves batches of a :class:`MixtureDataset`; starts when its first batch is asked for, not before.
+    """A ``DataLoader`` that starts when its first batch is asked for, not before.
 
     Lightning asks for the iterator of a resumed training before it restores the epoch and the position in it. Workers
     that start at once would render the first batches of epoch 0 into it.
-
-    Args:
-        dataset: the mixtures.
-        batch_size: mixtures a batch.
-        sampler: which mixtures.
-        num_workers: processes; 0 renders in this one.
     """
-
-    def __init__(
-        self, dataset: MixtureDataset, batch_size: int, sampler: Iterable[tuple[int, int]], num_workers: int
-    ) -> None:
-        super().__init__(
-            dataset,
-            batch_size=batch_size,
-            sampler=sampler,
-            num_workers=num_workers,
-            collate_fn=_as_it_is,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=num_workers > 0,
-        )
 
     def __iter__(self) -> Iterator[Batch]:
         yield from super().__iter__()
@@ -145,6 +126,6 @@ class MixtureLoader(DataLoader):
         """Take back nothing."""
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def as_it_is(batch: Batch) -> Batch:
     """Collate what the dataset has already put together."""
     return batch

@@ -13,15 +13,13 @@ class ClassifierConfig:
     """Sizes of the classifier.
 
     Attributes:
-        hidden_size: of the GRU in each direction.
+        hidden_size: of the GRU in each direction; null for half the channels of the shared features, so that the GRU
+            is as wide as they are.
         num_layers: bidirectional GRU layers.
-        pooling: frames that are averaged into one in front of the GRU; a long recurrence dominates the cost of a small
-            network.
     """
 
-    hidden_size: int = 128
+    hidden_size: int | None = None
     num_layers: int = 2
-    pooling: int = 1
 
 
 class Classifier(nn.Module):
@@ -30,14 +28,16 @@ class Classifier(nn.Module):
     Args:
         channels: of the shared features.
         num_classes: classes in all.
+        pooling: frames that are averaged into one in front of the GRU.
         config: sizes.
     """
 
-    def __init__(self, channels: int, num_classes: int, config: ClassifierConfig) -> None:
+    def __init__(self, channels: int, num_classes: int, pooling: int, config: ClassifierConfig) -> None:
         super().__init__()
-        self.pooling = config.pooling
-        self.recurrence = nn.GRU(channels, config.hidden_size, config.num_layers, batch_first=True, bidirectional=True)
-        self.linear = nn.Linear(2 * config.hidden_size, num_classes)
+        self.pooling = pooling
+        hidden_size = config.hidden_size or channels // 2
+        self.recurrence = nn.GRU(channels, hidden_size, config.num_layers, batch_first=True, bidirectional=True)
+        self.linear = nn.Linear(2 * hidden_size, num_classes)
 
     def forward(self, shared: Tensor) -> Tensor:
         """Map shared features ``[batch, channels, frames]`` to frame logits ``[batch, pooled frames, classes]``."""

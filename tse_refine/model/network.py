@@ -29,6 +29,8 @@ class NetworkConfig:
         blocks_per_stack: blocks in a stack (X).
         shared_stacks: stacks of the shared feature extractor.
         mask_stacks: stacks of the mask estimator.
+        classifier_pooling: frames that are averaged into one in front of the classifier's recurrence, which at the full
+            frame rate would dominate the cost of a small network.
         classifier: sizes of the classifier; null for a network that only extracts (the baselines).
     """
 
@@ -41,6 +43,7 @@ class NetworkConfig:
     blocks_per_stack: int = 8
     shared_stacks: int = 1
     mask_stacks: int = 3
+    classifier_pooling: int = 1
     classifier: ClassifierConfig | None = None
 
     def check(self) -> None:
@@ -51,7 +54,8 @@ class NetworkConfig:
         """
         sizes = {name: value for name, value in vars(self).items() if isinstance(value, int)}
         if self.classifier is not None:
-            sizes |= {f"classifier.{name}": value for name, value in vars(self.classifier).items()}
+            given = {name: value for name, value in vars(self.classifier).items() if value is not None}
+            sizes |= {f"classifier.{name}": value for name, value in given.items()}
         for name, value in sizes.items():
             if value < 1:
                 raise InputError(f"model.network.{name} is {value}; at least 1 is expected.")
@@ -92,7 +96,7 @@ class Network(nn.Module):
         sample_rate: Hz.
         config: sizes.
 
-    >>> network = Network(5, 8000, NetworkConfig(8, 5.0, 8, 8, 8, 3, 2, 1, 1, ClassifierConfig(4, 1, 8)))
+    >>> network = Network(5, 8000, NetworkConfig(8, 5.0, 8, 8, 8, 3, 2, 1, 1, 8, ClassifierConfig()))
     >>> estimate, features = network(torch.randn(2, 4001), torch.eye(5)[:2])
     >>> estimate.shape, features.probability().shape
     (torch.Size([2, 4001]), torch.Size([2, 5]))
@@ -114,7 +118,11 @@ class Network(nn.Module):
         self.mask_estimator = self._stacks(config, config.mask_stacks, filters)
         self.decoder = nn.ConvTranspose1d(filters, 1, self.window, stride=self.stride, bias=False)
         # last, so that a network with and one without it start from the same weights
-        self.classifier = None if config.classifier is None else Classifier(channels, num_classes, config.classifier)
+        self.classifier = (
+            None
+            if config.classifier is None
+            else Classifier(channels, num_classes, config.classifier_pooling, config.classifier)
+        )
 
     def features(self, mixture: Tensor) -> Features:
         """Encode mixtures and estimate their classes.

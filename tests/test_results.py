@@ -1,0 +1,202 @@
+"""Every number in the result files of a fake network whose answers are known, against values worked out by hand."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tse_refine.engine import evaluate_batch
+from tse_refine.errors import InputError
+from tse_refine.model.cost import Cost
+from tse_refine.model.network import Features
+from tse_refine.results import SUMMARY_COLUMNS, read_table, write_table, write_test_results
+
+# Three unit pulses: source k is 1 at sample k, so that energies and errors can be counted.
+CLASSES = ["a", "b", "c", "d"]
+CONDITIONS = [(1, 0), (1, 1), (0, 1)]
+THRESHOLDS = ["none", 0.5, "oracle", "gate"]
+HALF = 10 * np.log10(2)  # 3.0103 dB
+
+
+class PulseNetwork(nn.Module):
+    """Answers with half of each queried class's pulse at its sample; nothing leaks otherwise."""
+
+    def extract(self, features: Features, query: torch.Tensor) -> torch.Tensor:
+        return 0.5 * query
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> dict[str, list[dict[str, str]]]:
+    eye = torch.eye(4)
+    batch = {
+        # mixture 0 holds a and b, mixture 1 holds c and b; sources come in the order they are asked for
+        "mixture": torch.stack([eye[0] + eye[1], eye[2] + eye[1]]),
+        "sources": torch.stack([torch.stack([eye[0], eye[1]]), torch.stack([eye[2], eye[1]])]),
+        "source_classes": torch.tensor([[0, 1], [2, 1]]),
+        "query_order": torch.tensor([[0, 1, 2, 3], [2, 1, 3, 0]]),
+        "activity": torch.stack([eye[0] + eye[1], eye[2] + eye[1]]),
+        "index": torch.tensor([0, 1]),
+    }
+    # mixture 0: a is believed, inactive c too; mixture 1: c is missed, inactive d is seen through
+    probability = torch.tensor([[0.9, 0.8, 0.6, 0.1], [0.2, 0.7, 0.4, 0.3]])
+    features = Features(torch.zeros(2, 1, 1), torch.zeros(2, 1, 1), None, 4)
+    results = evaluate_batch(PulseNetwork(), features, probability, batch, CONDITIONS, THRESHOLDS, 0.5, 3)
+    write_test_results(tmp_path, results, CONDITIONS, THRESHOLDS, CLASSES, Cost(10, 2, 1.5, 0.25))
+    names = ("results", "summary", "probabilities", "classification", "per_class", "cost")
+    return {name: read(tmp_path / f"{name}.csv") for name in names}
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def by_cell(rows: list[dict[str, str]], *keys: str) -> dict[tuple[str, ...], dict[str, str]]:
+    return {tuple(row[key] for key in keys): row for row in rows}
+
+
+def test_results_hold_the_values_worked_out_by_hand(tables):
+    rows = by_cell(tables["results"], "mixture", "active", "inactive", "threshold")
+    assert len(rows) == len(tables["results"]) == 2 * 3 * 4
+    # target a (energy 1), estimate a/2: error 1/4, SNR 6.02 dB; the mixture's error is b: SNR 0 dB
+    good = 2 * HALF
+    # with an inactive class the estimate also has half a pulse of it: error 1/4 + 1/4, SNR 3.01 dB
+    leaky = HALF
+    expected = {
+        ("0", "1", "0"): {"none": good, "0.5": good, "oracle": good, "gate": good},
+        ("1", "1", "0"): {"none": good, "0.5": 0.0, "oracle": good, "gate": 0.0},  # c is missed: silence
+        ("0", "1", "1"): {"none": leaky, "0.5": leaky, "oracle": good, "gate": leaky},  # c is let through
+        ("1", "1", "1"): {"none": leaky, "0.5": 0.0, "oracle": good, "gate": 0.0},
+    }
+    for cell, by_threshold in expected.items():
+        for threshold, snri in by_threshold.items():
+            row = rows[(*cell, threshold)]
+            assert float(row["snri_db"]) == pytest.approx(snri, abs=1e-5)
+            assert float(row["input_snr_db"]) == pytest.approx(0.0, abs=1e-5)
+            assert row["attenuation_db"] == ""
+    # half a pulse of a mixture of energy 2: 10 log10(2 / 0.25) = 9.03 dB; nothing: 120 dB
+    attenuation = {
+        "0": {"none": 3 * HALF, "0.5": 3 * HALF, "oracle": 120.0, "gate": 3 * HALF},
+        "1": {"none": 3 * HALF, "0.5": 120.0, "oracle": 120.0, "gate": 120.0},
+    }
+    for mixture, by_threshold in attenuation.items():
+        for threshold, value in by_threshold.items():
+            row = rows[(mixture, "0", "1", threshold)]
+            assert float(row["attenuation_db"]) == pytest.approx(value, abs=1e-5)
+            assert row["snri_db"] == row["input_snr_db"] == ""
+
+
+def test_results_name_the_queries_and_count_what_was_kept(tables):
+    rows = by_cell(tables["results"], "mixture", "active", "inactive", "threshold")
+    first = rows["0", "1", "1", "0.5"]
+    assert (first["query_active"], first["query_inactive"], first["num_active"]) == ("a", "c", "2")
+    assert (first["n_kept_active"], first["n_kept_inactive"]) == ("1", "1")
+    second = rows["1", "1", "1", "0.5"]
+    assert (second["query_active"], second["query_inactive"]) == ("c", "d")
+    assert (second["n_kept_active"], second["n_kept_inactive"]) == ("0", "0")
+    assert rows["1", "0", "1", "none"]["query_active"] == ""
+    assert (rows["1", "1", "1", "oracle"]["n_kept_active"], rows["1", "1", "1", "oracle"]["n_kept_inactive"]) == (
+        "1",
+        "0",
+    )
+
+
+def test_summary_averages_and_bounds(tables):
+    rows = by_cell(tables["summary"], "active", "inactive", "threshold")
+    assert list(tables["summary"][0]) == list(SUMMARY_COLUMNS)
+    missed = rows["1", "0", "0.5"]
+    assert missed["n"] == "2"
+    assert float(missed["snri_db"]) == pytest.approx(HALF, abs=1e-5)  # mean of 6.02 and 0
+    # of resamples of two mixtures a quarter holds only the first and a quarter only the second
+    assert float(missed["snri_db_low"]) == pytest.approx(0.0, abs=1e-5)
+    assert float(missed["snri_db_high"]) == pytest.approx(2 * HALF, abs=1e-5)
+    unmatched = rows["0", "1", "0.5"]
+    assert float(unmatched["attenuation_db"]) == pytest.approx((3 * HALF + 120.0) / 2, abs=1e-5)
+    assert unmatched["snri_db"] == unmatched["snri_db_silence"] == ""
+    # this network is silent for a zero query, so that exact silence changes nothing
+    for row in tables["summary"]:
+        assert row["snri_db_silence"] == row["snri_db"]
+        assert row["attenuation_db_silence"] == row["attenuation_db"]
+
+
+def test_silence_columns_replace_the_response_to_a_zero_query(tmp_path):
+    class Leaky(nn.Module):
+        def extract(self, features, query):
+            return 0.5 * query + 0.1 * torch.tensor([[0.0, 0.0, 0.0, 1.0]])  # leaks a tenth at the last sample
+
+    eye = torch.eye(4)
+    batch = {
+        "mixture": eye[:1] + eye[1:2],
+        "sources": torch.stack([eye[0], eye[1]])[None],
+        "source_classes": torch.tensor([[0, 1]]),
+        "query_order": torch.tensor([[0, 1, 2, 3]]),
+        "activity": eye[:1] + eye[1:2],
+        "index": torch.tensor([0]),
+    }
+    features = Features(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1), None, 4)
+    results = evaluate_batch(Leaky(), features, torch.zeros(1, 4), batch, CONDITIONS, [0.5], 0.5, 3)
+    write_test_results(tmp_path, results, CONDITIONS, [0.5], CLASSES, Cost(1, 0, 1.0, 0.0))
+    rows = by_cell(read(tmp_path / "summary.csv"), "active", "inactive")
+    # leak of energy 0.01 beside a target of energy 1 that is missed: error 1.01
+    assert float(rows["1", "0"]["snri_db"]) == pytest.approx(-10 * np.log10(1.01), abs=1e-5)
+    assert float(rows["1", "0"]["snri_db_silence"]) == pytest.approx(0.0, abs=1e-5)
+    assert float(rows["0", "1"]["attenuation_db"]) == pytest.approx(10 * np.log10(2 / 0.01), abs=1e-5)
+    assert float(rows["0", "1"]["attenuation_db_silence"]) == 120.0
+
+
+def test_classifier_tables_hold_the_values_worked_out_by_hand(tables):
+    probabilities = by_cell(tables["probabilities"], "mixture", "class")
+    assert float(probabilities["1", "c"]["probability"]) == pytest.approx(0.4)
+    assert (probabilities["1", "c"]["active"], probabilities["0", "c"]["active"]) == ("1", "0")
+    # at 0.5: a: tp 1; b: tp 2; c: fp 1, fn 1; d never active, never decided
+    (row,) = tables["classification"]
+    assert row["threshold"] == "0.5"
+    assert float(row["macro_f1"]) == pytest.approx((1 + 1 + 0) / 3, abs=1e-5)
+    assert float(row["micro_f1"]) == pytest.approx(2 * 3 / (2 * 3 + 1 + 1), abs=1e-5)
+    assert float(row["macro_precision"]) == pytest.approx((1 + 1 + 0) / 3, abs=1e-5)
+    assert float(row["macro_recall"]) == pytest.approx((1 + 1 + 0) / 3, abs=1e-5)
+    # average precision: a 1, b 1, c: its active mixture has rank 2 of 2, so 1/2
+    assert float(row["map"]) == pytest.approx(2.5 / 3, abs=1e-5)
+
+
+def test_per_class_table(tables):
+    rows = by_cell(tables["per_class"], "class")
+    assert {name: row["support"] for (name,), row in rows.items()} == {"a": "1", "b": "2", "c": "1", "d": "0"}
+    assert float(rows["b",]["recall"]) == 1.0
+    assert float(rows["c",]["f1"]) == 0.0
+    assert rows["a",]["snri_db_none"] == ""  # (1:3) was not measured
+
+
+def test_cost_table(tables):
+    (row,) = tables["cost"]
+    assert {name: float(value) for name, value in row.items()} == {
+        "parameters": 10,
+        "parameters_classifier": 2,
+        "gmac_per_second": 1.5,
+        "gmac_per_second_classifier": 0.25,
+    }
+
+
+def test_a_failing_row_leaves_the_older_table_whole(tmp_path):
+    path = tmp_path / "table.csv"
+    write_table(path, ("a",), [{"a": 1.0}])
+
+    def rows():
+        yield {"a": 2.0}
+        raise RuntimeError("interrupted")
+
+    with pytest.raises(RuntimeError, match="interrupted"):
+        write_table(path, ("a",), rows())
+    assert path.read_text().split() == ["a", "1.00000"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_reading_a_foreign_table_names_the_file_and_the_columns(tmp_path):
+    path = tmp_path / "summary.csv"
+    with pytest.raises(InputError, match="does not exist"):
+        read_table(path, ("n",))
+    path.write_text("x,y\n1,2\n")
+    with pytest.raises(InputError, match=r"summary\.csv: the columns n are missing"):
+        read_table(path, ("x", "n"))

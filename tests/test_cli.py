@@ -35,6 +35,7 @@ def refusal(capsys: pytest.CaptureFixture, call, *words: object) -> str:
     assert stop.value.code == 2
     text = capsys.readouterr().err
     assert "Traceback" not in text
+    assert "usage:" not in text
     return text
 
 
@@ -148,7 +149,7 @@ def test_wandb_logs_offline_beside_the_csv_file(command, run, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--data.num_trian", "5"], "num_trian"),
+        (["--data.num_trian", "5"], "did you mean 'data.num_train'"),
         (["--evaluation.conditions", "[63]"], "evaluation.conditions"),
         (["--evaluation.conditions", "[1:3]"], "evaluation.conditions"),
         (["--evaluation.validation_conditions", "[[1, 12]]"], "evaluation.validation_conditions"),
@@ -225,6 +226,22 @@ def test_damaged_and_foreign_checkpoints_are_refused(command, run, tmp_path, cap
 
 def test_testing_a_run_without_a_checkpoint_is_refused(command, capsys):
     assert "best.ckpt does not exist" in refusal(capsys, command, "test")
+
+
+def test_unknown_command_and_missing_data_are_refused_with_a_way_out(capsys):
+    assert "did you mean 'fit'?" in refusal(capsys, main, ["fitt"])
+    assert "-c configs/data/embedded.yaml" in refusal(capsys, main, ["fit", "-c", "configs/proposed.yaml"])
+
+
+def test_a_typo_in_a_config_is_refused(command, tmp_path, capsys):
+    (tmp_path / "typo.yaml").write_text("model: {los_weight: 3.0}\n")
+    assert "did you mean 'model.loss_weight'" in refusal(capsys, command, "fit", "-c", tmp_path / "typo.yaml")
+
+
+def test_help_names_every_command(capsys):
+    main(["--help"])
+    text = capsys.readouterr().out
+    assert all(f"\n  {name}" in text for name in ("fit", "validate", "test", "predict", "report"))
 
 
 def test_version(capsys):

@@ -5,18 +5,20 @@ from __future__ import annotations
 import argparse
 import logging
 import pickle
+import re
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from jsonargparse import ArgumentParser
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from tse_refine.data.datamodule import MixtureDataModule
-from tse_refine.errors import InputError
+from tse_refine.errors import InputError, did_you_mean
 from tse_refine.evaluation import QueryRefinementEvaluation
 from tse_refine.files import write_text
 from tse_refine.module import ExtractionModule
@@ -38,6 +40,23 @@ CHECKPOINT_DEFAULTS: dict[str, Any] = {
     "checkpoint.save_last": True,
     "checkpoint.enable_version_counter": False,  # a resumed training replaces its best checkpoint
 }
+
+
+class RefinementParser(LightningArgumentParser):
+    """A parser whose refusals are one paragraph: what is wrong and, for a misspelt option, what was probably meant."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print the paragraph to stderr and exit with status 2."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        hint = "`tse-refine fit --help` explains every option."
+        misspelt = re.search(r"(?:unrecognized arguments: --|option ')([\w.]+)", message)
+        if misspelt:
+            hint = did_you_mean(misspelt[1], _option_names(self), few=True) or hint
+        elif "data.foregrounds" in message and "required" in message:
+            hint = "Stack a file that says what the data are, such as -c configs/data/embedded.yaml."
+        print(f"tse-refine: {' '.join(message.split())}. {hint}", file=sys.stderr)
+        raise SystemExit(2)
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -75,6 +94,12 @@ class RefinementCLI(LightningCLI):
         parser.add_argument(
             "--overwrite", action="store_true", help="Start over in a run's folder that already holds a training."
         )
+
+    def setup_parser(self, *args: Any, **kwargs: Any) -> None:
+        """Let our table stand for Lightning's, which would list a hundred metrics below one another."""
+        super().setup_parser(*args, **kwargs)
+        for name in ("validate", "test"):
+            self._subcommand_parsers[name].set_defaults({"verbose": False})
 
     def before_instantiate_classes(self) -> None:
         """Settle the run's folder, the checkpoint and where loggers write."""
@@ -120,6 +145,7 @@ def run_trainer(args: list[str] | None) -> None:
         trainer_defaults=TRAINER_DEFAULTS,
         seed_everything_default=0,
         auto_configure_optimizers=False,
+        parser_class=RefinementParser,
         parser_kwargs={"prog": "tse-refine"},
         args=args,
     )
@@ -150,15 +176,48 @@ def main(args: ArgsType = None) -> None:
     if words == ["--version"]:
         print(f"tse-refine {__version__}")
         return
+    if not words or words[0] in ("-h", "--help"):
+        print(_overview())
+        return
     try:
-        command = COMMANDS.get(words[0] if words else "")
-        if command is not None:
-            command(words[1:])
-        else:
+        if words[0] in COMMANDS:
+            COMMANDS[words[0]](words[1:])
+        elif words[0] in RefinementCLI.subcommands():
             run_trainer(None if args is None else words)
+        else:
+            known = [*RefinementCLI.subcommands(), *COMMANDS]
+            raise InputError(f"{words[0]!r} is no command; {did_you_mean(words[0], known)}")
     except InputError as error:
         print(f"tse-refine: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _overview() -> str:
+    """Return a line on each command."""
+    lines = {
+        "fit": "train, evaluating query refinement after each epoch",
+        "validate": "evaluate a checkpoint on the validation mixtures",
+        "test": "evaluate a checkpoint on the test mixtures and write every result file",
+        "predict": "write extractions of chosen test mixtures as WAV files",
+        **{name: str(command.__doc__).splitlines()[0] for name, command in COMMANDS.items()},
+    }
+    listed = "\n".join(f"  {name:10}{text[0].lower()}{text[1:].rstrip('.')}" for name, text in lines.items())
+    return (
+        "Target sound extraction with context-aware query refinement.\n\n"
+        f"usage: tse-refine COMMAND ...   (tse-refine COMMAND --help explains its options)\n\n{listed}\n\n"
+        "A first training: tse-refine fit -c configs/proposed.yaml -c configs/model/small.yaml "
+        "-c configs/data/embedded.yaml"
+    )
+
+
+def _option_names(parser: ArgumentParser) -> list[str]:
+    """Return the names of all options of a parser and of its subcommands."""
+    names = []
+    for action in parser._actions:
+        if isinstance(action.choices, dict):  # subcommands, each with a parser of its own
+            names += [name for sub in action.choices.values() for name in _option_names(sub)]
+        names.append(action.dest)
+    return sorted(set(names))
 
 
 def _first_line(error: Exception) -> str:

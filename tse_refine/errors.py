@@ -1,5 +1,7 @@
 """The one exception for input that a user can put right."""
 
+import difflib
+
 
 class InputError(ValueError):
     """A file, option or table that cannot be used as it is.
@@ -9,17 +11,20 @@ class InputError(ValueError):
     """
 
 
-def did_you_mean(word: str, known: list[str]) -> str:
-    """Return a hint that names the known words nearest to an unknown one, or all of them when none is near.
+def did_you_mean(word: str, known: list[str], few: bool = False) -> str:
+    """Return a hint that names the known words nearest to an unknown one.
+
+    Args:
+        word: what was given.
+        known: what would have been right.
+        few: return nothing, instead of all known words, when none is near.
 
     >>> did_you_mean("dgo", ["cat", "dog"])
     "did you mean 'dog'?"
     >>> did_you_mean("xylophone", ["cat", "dog"])
     'known are: cat, dog'
     """
-    import difflib
-
     near = difflib.get_close_matches(word.lower(), known, n=2)
     if near:
         return "did you mean " + " or ".join(repr(name) for name in near) + "?"
-    return "known are: " + ", ".join(known)
+    return "" if few else "known are: " + ", ".join(known)

@@ -135,7 +135,7 @@ class QueryRefinementEvaluation(Callback):
         metrics = self._metrics(results, rows, "val")
         if trainer.sanity_checking:
             return
-        pl_module.log_dict(metrics, batch_size=1)
+        pl_module.log_dict(metrics, batch_size=1, sync_dist=True)
         self.recommended_threshold = _recommended(rows, thresholds)
         if trainer.is_global_zero:
             pl_module.print(f"\n{self._heading(trainer)}\n{summary_table(rows)}\n")
@@ -161,7 +161,7 @@ class QueryRefinementEvaluation(Callback):
             )
         else:
             rows = summary_rows(results, conditions, thresholds)
-        pl_module.log_dict(self._metrics(results, rows, "test"), batch_size=1)
+        pl_module.log_dict(self._metrics(results, rows, "test"), batch_size=1, sync_dist=True)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the recommended threshold."""

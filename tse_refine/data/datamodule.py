@@ -44,7 +44,7 @@ class MixtureDataModule(LightningDataModule):
         cache_dir: where decoded recordings are kept.
         skip_unusable: leave out missing, unreadable, empty and silent recordings and list them in a file, instead of
             refusing them.
-        predict_indices: which test mixtures ``predict`` extracts from.
+        predict_indices: which test mixtures ``predict`` extracts from; by default the first eight.
         digest: digest of the data set that a config was saved with; other data are reported with a warning.
     """
 
@@ -64,7 +64,7 @@ class MixtureDataModule(LightningDataModule):
         redraw: bool = True,
         cache_dir: str = "cache",
         skip_unusable: bool = False,
-        predict_indices: list[int] = [0, 1, 2, 3, 4, 5, 6, 7],  # noqa: B006  a list is what YAML gives; never changed
+        predict_indices: list[int] | None = None,
         digest: str | None = None,
     ) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class MixtureDataModule(LightningDataModule):
         self.redraw = redraw
         self.cache_dir = Path(cache_dir).expanduser()
         self.skip_unusable = skip_unusable
-        self.predict_indices = predict_indices
+        self.predict_indices = list(range(min(8, num_test))) if predict_indices is None else predict_indices
         self.expected_digest = digest
         self._check()
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tse_refine.errors import InputError
 from tse_refine.model.blocks import ConvStacks, global_layer_norm
 from tse_refine.model.classifier import Classifier, ClassifierConfig
+from tse_refine.model.filterbank import sinusoidal_filters
 from tse_refine.model.pooling import pooled_probability
 
 
@@ -32,6 +33,8 @@ class NetworkConfig:
         classifier_pooling: frames that are averaged into one in front of the classifier's recurrence, which at the full
             frame rate would dominate the cost of a small network.
         classifier: sizes of the classifier; null for a network that only extracts (the baselines).
+        sinusoidal_filters: start encoder and decoder from windowed sinusoids instead of noise (ours; a short training
+            gets much further, :mod:`tse_refine.model.filterbank`).
     """
 
     num_filters: int = 256
@@ -45,6 +48,7 @@ class NetworkConfig:
     mask_stacks: int = 3
     classifier_pooling: int = 1
     classifier: ClassifierConfig | None = None
+    sinusoidal_filters: bool = False
 
     def check(self) -> None:
         """Refuse sizes that no network can have.
@@ -52,7 +56,7 @@ class NetworkConfig:
         Raises:
             InputError: names the option, what was found and what would be right.
         """
-        sizes = {name: value for name, value in vars(self).items() if isinstance(value, int)}
+        sizes = {name: value for name, value in vars(self).items() if type(value) is int}
         if self.classifier is not None:
             given = {name: value for name, value in vars(self.classifier).items() if value is not None}
             sizes |= {f"classifier.{name}": value for name, value in given.items()}
@@ -117,6 +121,10 @@ class Network(nn.Module):
         nn.init.normal_(self.query_embedding.weight, mean=1.0, std=0.5)  # starts near "all channels pass"
         self.mask_estimator = self._stacks(config, config.mask_stacks, filters)
         self.decoder = nn.ConvTranspose1d(filters, 1, self.window, stride=self.stride, bias=False)
+        if config.sinusoidal_filters:
+            with torch.no_grad():
+                self.encoder.weight.copy_(sinusoidal_filters(filters, self.window, sample_rate))
+                self.decoder.weight.copy_(self.encoder.weight)
         # last, so that a network with and one without it start from the same weights
         self.classifier = (
             None

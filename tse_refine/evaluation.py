@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ class QueryRefinementEvaluation(Callback):
         pl_module.log_dict(metrics, batch_size=1, sync_dist=True)
         self.recommended_threshold = _recommended(rows, thresholds)
         if trainer.is_global_zero:
-            pl_module.print(f"\n{self._heading(trainer)}\n{summary_table(rows)}\n")
+            _show(pl_module, f"\n{self._heading(trainer)}\n{summary_table(rows)}\n")
             if trainer.state.fn == "fit" and not trainer.fast_dev_run:
                 _append_validation(Path(trainer.default_root_dir) / "validation.csv", rows, trainer.current_epoch)
 
@@ -156,8 +157,9 @@ class QueryRefinementEvaluation(Callback):
                 if self.recommended_threshold is None
                 else (f"; recommended on validation: {threshold_name(self.recommended_threshold)}")
             )
-            pl_module.print(
-                f"\nTest, {len(results.index)} mixtures{recommended}\n{summary_table(rows)}\nWritten to {folder}"
+            _show(
+                pl_module,
+                f"\nTest, {len(results.index)} mixtures{recommended}\n{summary_table(rows)}\nWritten to {folder}",
             )
         else:
             rows = summary_rows(results, conditions, thresholds)
@@ -235,6 +237,12 @@ class QueryRefinementEvaluation(Callback):
             else (f", recommended threshold {threshold_name(self.recommended_threshold)}")
         )
         return f"Validation after epoch {trainer.current_epoch}{recommended}"
+
+
+def _show(pl_module: LightningModule, text: str) -> None:
+    """Print beside the progress bar, and at once also where the output is a file."""
+    pl_module.print(text)
+    sys.stdout.flush()
 
 
 def _operating_threshold(threshold: float) -> float:

@@ -57,23 +57,40 @@ def test_frames_are_half_a_window_apart(sample_rate, window, stride):
     assert network.frame_rate == sample_rate / stride
 
 
-@pytest.mark.parametrize(("sample_rate", "window_ms"), RATES)
-@pytest.mark.parametrize("samples", LENGTHS)
-def test_every_sample_lies_in_exactly_two_frames(sample_rate, window_ms, samples):
-    # An encoder that copies a window as x+ and x-, a mask of ones and a decoder that puts half of x+ - x- back: a
-    # sample comes back as it was only when two frames hold it, the first and the last sample too.
-    network = build(replace(FULL, window_ms=window_ms), sample_rate)
-    window = network.window
+@pytest.mark.parametrize(("samples", "frames"), [(1, 2), (40, 2), (41, 3), (80, 3), (81, 4), (16000, 401)])
+def test_a_mixture_has_no_more_frames_than_two_for_each_sample_need(samples, frames):
+    assert build().num_frames(samples) == frames
+
+
+def copying(sample_rate, window_ms, mask_logit):
+    """A network whose encoder copies a window as x+ and x-, whose decoder puts half of x+ - x- back, and whose mask is
+    the same everywhere: each frame adds half a mixture.
+    """
+    window = build(replace(FULL, window_ms=window_ms), sample_rate).window
     network = build(replace(FULL, window_ms=window_ms, num_filters=2 * window), sample_rate)
+    copies = torch.cat([torch.eye(window), -torch.eye(window)])
     with torch.no_grad():
-        copies = torch.cat([torch.eye(window), -torch.eye(window)])
         network.encoder.weight.copy_(copies[:, None])
         network.decoder.weight.copy_(0.5 * copies[:, None])
         network.mask_estimator.output[-1].weight.zero_()
-        network.mask_estimator.output[-1].bias.fill_(100.0)
-        mixture = mixtures(2, samples)
-        estimate, _ = network(mixture, queries(2))
+        network.mask_estimator.output[-1].bias.fill_(mask_logit)
+    return network
+
+
+@pytest.mark.parametrize(("sample_rate", "window_ms"), RATES)
+@pytest.mark.parametrize("samples", LENGTHS)
+def test_every_sample_lies_in_exactly_two_frames(sample_rate, window_ms, samples):
+    # the first and the last sample too: only then does the mixture come back as it was
+    mixture = mixtures(2, samples)
+    estimate, _ = copying(sample_rate, window_ms, mask_logit=100.0)(mixture, queries(2))
     torch.testing.assert_close(estimate, mixture, atol=1e-6, rtol=0.0)
+
+
+@pytest.mark.parametrize("mask_logit", [-100.0, -1.0, 0.0, 1.0])
+def test_the_mask_is_a_sigmoid(mask_logit):
+    mixture = mixtures(2)
+    estimate, _ = copying(16000, 5.0, mask_logit)(mixture, queries(2))
+    torch.testing.assert_close(estimate, torch.sigmoid(torch.tensor(mask_logit)) * mixture, atol=1e-6, rtol=0.0)
 
 
 def test_the_probability_does_not_depend_on_the_query():

@@ -92,17 +92,16 @@ class MixtureDataModule(LightningDataModule):
     @cached_property
     def digest(self) -> str:
         """Names the data set: recordings, their splits, settings and seed, not how many mixtures are drawn of it."""
-        banks = self._banks()
         parts = [
             [bank.digest, [[clip.name, clip.label, clip.split] for clip in corpus.clips()]]
-            for bank, corpus in zip(banks, (self.foregrounds, self.backgrounds), strict=True)
+            for bank, corpus in zip(self._banks, (self.foregrounds, self.backgrounds), strict=True)
         ]
         settings = [parts, self.sample_rate, asdict(self.mixture), asdict(self.queries), self.seed, self.redraw]
         return hashlib.blake2b(json.dumps(settings).encode(), digest_size=8).hexdigest()
 
     def prepare_data(self) -> None:
         """Decode the recordings once, in one process."""
-        self._banks()
+        _ = self._banks
 
     def setup(self, stage: str) -> None:
         """Open the banks and prepare the splits of a stage.
@@ -177,7 +176,9 @@ class MixtureDataModule(LightningDataModule):
             )
         return pools
 
+    @cached_property
     def _banks(self) -> tuple[ClipBank, ClipBank]:
+        """The banks of foregrounds and backgrounds; decodes what has not been decoded."""
         foreground, background = (
             open_clip_bank(corpus, self.sample_rate, self.cache_dir, self.skip_unusable, option)
             for corpus, option in ((self.foregrounds, "data.foregrounds"), (self.backgrounds, "data.backgrounds"))
@@ -185,7 +186,7 @@ class MixtureDataModule(LightningDataModule):
         return foreground, background
 
     def _dataset(self, split: str) -> MixtureDataset:
-        foreground_bank, background_bank = self._banks()
+        foreground_bank, background_bank = self._banks
         pools = self._pools(
             split,
             [clip for clip in self.foregrounds.clips() if clip.name in foreground_bank],

@@ -21,9 +21,9 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def tiny_data(cache_dir: Path) -> MixtureDataModule:
-    """Embedded sounds at 4 kHz, 1 s mixtures; set up for fitting, validation and test."""
+    """Embedded sounds at 4 kHz, 1 s mixtures, with the data sets of every split."""
     data = MixtureDataModule(
         EmbeddedSounds(2, 2, 2),
         EmbeddedBackgrounds(1, 1, 1),
@@ -35,13 +35,11 @@ def tiny_data(cache_dir: Path) -> MixtureDataModule:
         num_val=6,
         num_test=6,
         cache_dir=str(cache_dir),
-        predict_indices=[0, 3],
     )
-    data.prepare_data()
-    for stage in ("test", "fit"):
-        data.setup(stage)
-        data.datasets_of = {**getattr(data, "datasets_of", {}), **data.datasets}
-    data.datasets = data.datasets_of
+    data.setup("test")
+    test = data.datasets
+    data.setup("fit")
+    data.datasets |= test
     return data
 
 

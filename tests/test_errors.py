@@ -37,3 +37,8 @@ def test_two_near_words_are_both_named_the_nearer_first():
 
 def test_all_words_are_named_where_none_is_near():
     assert did_you_mean("xylophone", ["cat", "dog"]) == "known are: cat, dog"
+
+
+def test_few_hints_are_given_where_only_near_words_would_help():
+    assert did_you_mean("xylophone", ["cat", "dog"], few=True) == ""
+    assert did_you_mean("dgo", ["cat", "dog"], few=True) == "did you mean 'dog'?"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torchmetrics.functional.classification import multilabel_average_precision, multilabel_stat_scores
+from torchmetrics.functional.classification import binary_average_precision
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,11 @@ def classification_scores(probability: np.ndarray, activity: np.ndarray, thresho
     >>> round(classification_scores(p, active, 0.5).macro("f1"), 4)
     0.8333
     """
-    # decided here: torchmetrics decides by >, the method by >=
-    decided = torch.from_numpy(probability >= threshold).int()
-    counts = multilabel_stat_scores(decided, torch.from_numpy(activity).int(), activity.shape[1], average=None)
-    tp, fp, _, fn, support = counts.double().T.numpy()
+    decided, active = probability >= threshold, activity > 0  # torchmetrics would decide by >, the method does by >=
+    tp, fp, fn = (
+        np.sum(cases, axis=0, dtype=float) for cases in (decided & active, decided & ~active, ~decided & active)
+    )
+    support = tp + fn
 
     def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
         return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
@@ -72,10 +73,8 @@ def mean_average_precision(probability: np.ndarray, activity: np.ndarray) -> flo
     occurs = activity.sum(0) > 0
     if not occurs.any():
         return float("nan")
-    scores = multilabel_average_precision(
-        torch.from_numpy(probability[:, occurs]),
-        torch.from_numpy(activity[:, occurs]).int(),
-        int(occurs.sum()),
-        average=None,
-    )
-    return float(scores.reshape(-1).mean())
+    scores = [
+        binary_average_precision(torch.from_numpy(probability[:, label]), torch.from_numpy(activity[:, label]).int())
+        for label in np.flatnonzero(occurs)
+    ]
+    return float(torch.stack(scores).double().mean())

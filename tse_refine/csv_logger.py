@@ -27,13 +27,10 @@ class RunCSVLogger(CSVLogger):
         """The writer; made when first used."""
         if self._experiment is None:
             path = Path(self.log_dir) / ExperimentWriter.NAME_METRICS_FILE
-            earlier = path.read_text() if path.exists() else ""
-            path.unlink(missing_ok=True)  # Lightning's writer would delete it with a warning
-            path.parent.mkdir(parents=True, exist_ok=True)
             self._experiment = _QuietWriter(self.log_dir)
-            if earlier:
-                path.write_text(earlier)
-                self._experiment.metrics_keys = next(csv.reader(earlier.splitlines()))
+            if path.exists():
+                with open(path, newline="", encoding="utf-8") as file:
+                    self._experiment.metrics_keys = next(csv.reader(file), [])
         return self._experiment
 
     def log_hyperparams(self, params: object = None) -> None:

@@ -155,7 +155,7 @@ def evaluate_batch(
     kept = refined.sum(-1).long()
     missing = torch.full_like(activity, torch.nan) if probability is None else probability
     input_snr = torch.where(exists & (asked_active > 0), input_snr, torch.nan)
-    columns = (batch["index"], num_active, batch["query_order"], activity, missing.float(), input_snr)
+    columns = (batch["index"], num_active, batch["query_order"], activity.float(), missing.float(), input_snr)
     return GridResults(
         *(column.cpu().numpy() for column in columns),
         snri_db=in_grid(snr_cells) - input_snr[:, :, None].cpu().numpy(),

@@ -24,7 +24,8 @@ def did_you_mean(word: str, known: list[str], few: bool = False) -> str:
     >>> did_you_mean("xylophone", ["cat", "dog"])
     'known are: cat, dog'
     """
-    near = difflib.get_close_matches(word.lower(), known, n=2)
+    by_lower = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), by_lower, n=2)
     if near:
-        return "did you mean " + " or ".join(repr(name) for name in near) + "?"
+        return "did you mean " + " or ".join(repr(by_lower[name]) for name in near) + "?"
     return "" if few else "known are: " + ", ".join(known)

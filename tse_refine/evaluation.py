@@ -248,7 +248,7 @@ def _show(pl_module: LightningModule, text: str) -> None:
 def _operating_threshold(threshold: float) -> float:
     if not 0.0 <= threshold <= 1.0:
         raise InputError(f"evaluation.threshold is {threshold}; a number from 0 to 1 is expected.")
-    return float(threshold)
+    return float(threshold_name(threshold))  # as the lists of thresholds are kept
 
 
 def _joined(parts: list[GridResults]) -> GridResults:

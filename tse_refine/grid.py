@@ -27,7 +27,7 @@ def parse_conditions(given: Sequence[Any], option: str, most_active: int, num_cl
     """
     conditions = []
     for one in given:
-        if not isinstance(one, list | tuple) or len(one) != 2 or not all(isinstance(n, int) and n >= 0 for n in one):
+        if not isinstance(one, list | tuple) or len(one) != 2 or not all(type(n) is int and n >= 0 for n in one):
             hint = "YAML reads 1:3 as the number 63 in base 60. " if isinstance(one, int | str) else ""
             raise InputError(
                 f"{option}: {one!r} is no condition. {hint}Write pairs [active, inactive], such as [[1, 0], [1, 3]]."
@@ -66,7 +66,7 @@ def parse_thresholds(given: Sequence[Any], option: str) -> list[Threshold]:
             raise InputError(
                 f"{option}: {one!r} is no threshold; expected are numbers from 0 to 1 and {', '.join(WORDS)}."
             )
-    return unique([one if isinstance(one, str) else float(one) for one in given])
+    return unique([one if isinstance(one, str) else float(f"{one:g}") for one in given])
 
 
 def threshold_name(threshold: Threshold) -> str:

@@ -31,7 +31,7 @@ def thresholded_snr_loss(estimate: Tensor, target: Tensor, mixture: Tensor, snr_
         ``[batch]``, dB, lower is better.
 
     >>> x = torch.tensor([[3.0, 4.0]])
-    >>> thresholded_snr_loss(torch.zeros(1, 2), x, x).round(decimals=2), thresholded_snr_loss(x, x, x)
+    >>> thresholded_snr_loss(torch.zeros(1, 2), x, x).round(decimals=2), thresholded_snr_loss(x, x, x).round(decimals=2)
     (tensor([0.]), tensor([-30.]))
     """
     with torch.autocast(estimate.device.type, enabled=False):

@@ -35,6 +35,11 @@ class RunFolder:
             InputError: names the folder and the ways out.
         """
         resumes = ckpt_path is not None and Path(ckpt_path).resolve().is_relative_to(self.checkpoints.resolve())
+        if resumes and overwrite:
+            raise InputError(
+                f"--overwrite: starting over in {self.path} would remove {ckpt_path}. Resume without --overwrite, or "
+                "start over without --ckpt_path."
+            )
         if self.holds_training() and not resumes and not overwrite:
             raise InputError(
                 f"trainer.default_root_dir: {self.path} already holds a training. Give another folder, resume with "

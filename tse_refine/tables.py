@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ def summary_table(rows: Sequence[Mapping[str, Any]]) -> str:
     def text(condition: tuple[int, int], threshold: str) -> str:
         row = cell[(*condition, threshold)]
         value = row["snri_db" if condition[0] else "attenuation_db"]
-        return "-" if value == "" else f"{float(value):.2f}"
+        return "-" if value == "" or math.isnan(float(value)) else f"{float(value):.2f}"
 
     head = ["threshold", *(condition_name(c) + ("" if c[0] else " att") for c in conditions)]
     body = [[threshold, *(text(condition, threshold) for condition in conditions)] for threshold in thresholds]

@@ -93,7 +93,7 @@ def test_the_wide_network_costs_what_a_count_by_hand_says():
 
 
 def test_the_default_sizes_are_those_of_the_papers_file():
-    assert vars(NetworkConfig()) == {**sizes_of("paper"), "classifier": None}
+    assert NetworkConfig(**sizes_of("paper")) == NetworkConfig()
 
 
 @pytest.mark.parametrize(

@@ -178,9 +178,9 @@ def test_a_mixture_of_another_rank_is_refused_with_its_shape(shape):
         build().features(torch.zeros(shape))
 
 
-@pytest.mark.parametrize("skip_channels", [10, None])
-def test_networks_with_and_without_classifier_start_from_the_same_extractor(skip_channels):
-    config = replace(FULL, skip_channels=skip_channels)
+@pytest.mark.parametrize("changes", [{}, {"skip_channels": None}, {"sinusoidal_filters": True}], ids=str)
+def test_networks_with_and_without_classifier_start_from_the_same_extractor(changes):
+    config = replace(FULL, **changes)
     with_classifier = build(config).state_dict()
     without = build(replace(config, classifier=None)).state_dict()
     assert {name for name in with_classifier if name not in without} == {

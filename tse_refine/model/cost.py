@@ -51,9 +51,8 @@ def measure_cost(network: Network) -> Cost:
     handles = [module.register_forward_hook(count) for module in layers if module not in per_query]
     try:
         with torch.no_grad():
-            mixture = torch.randn(1, (num_frames - 1) * network.stride)
-            device = network.encoder.weight.device
-            network(mixture.to(device), torch.zeros(1, network.num_classes, device=device))
+            silence = network.encoder.weight.new_zeros(1, (num_frames - 1) * network.stride)
+            network(silence, silence.new_zeros(1, network.num_classes))
     finally:
         for handle in handles:
             handle.remove()

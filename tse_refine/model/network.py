@@ -155,7 +155,8 @@ class Network(nn.Module):
         Returns:
             ``[batch, samples]``.
         """
-        conditioned = features.shared * self.query_embedding(query)[:, :, None]  # [batch, bottleneck, frames]
+        embedding = self.query_embedding(query.to(features.shared))  # [batch, bottleneck]
+        conditioned = features.shared * embedding[:, :, None]  # [batch, bottleneck, frames]
         mask = torch.sigmoid(self.mask_estimator(conditioned))  # [batch, filters, frames]
         padded = self.decoder(features.encoded * mask)[:, 0]  # [batch, stride + samples + padding]
         return padded[:, self.stride : self.stride + features.length]

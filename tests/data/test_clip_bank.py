@@ -1,0 +1,146 @@
+import os
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+
+from tse_refine.data.clip_bank import open_clip_bank
+from tse_refine.data.corpus import Clip, FileCorpus
+from tse_refine.errors import InputError
+
+
+class Folder(FileCorpus):
+    """Every file that a list names; counts what is decoded."""
+
+    def __init__(self, root, names) -> None:
+        super().__init__(str(root))
+        self.names = names
+        self.decoded = 0
+
+    def clips(self):
+        return [Clip(name, "x", "train", name) for name in self.names]
+
+    def read(self, clip):
+        self.decoded += 1
+        return super().read(clip)
+
+
+def tone(frequency: float, rate: int, seconds: float = 1.0) -> np.ndarray:
+    return 0.3 * np.sin(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / "sounds"
+    root.mkdir()
+    soundfile.write(root / "a b ü.wav", tone(440, 44_100), 44_100, subtype="FLOAT")
+    stereo = np.stack([tone(300, 48_000), tone(500, 48_000)], axis=1)
+    soundfile.write(root / "stereo.flac", stereo, 48_000, subtype="PCM_24")
+    return Folder(root, ["a b ü.wav", "stereo.flac"])
+
+
+@pytest.fixture
+def open_bank(tmp_path):
+    def run(corpus, rate=8000, skip=False):
+        return open_clip_bank(corpus, rate, tmp_path / "cache", skip, "data.foregrounds", show_progress=False)
+
+    return run
+
+
+def test_recordings_become_mono_at_the_models_rate(open_bank, folder):
+    bank = open_bank(folder)
+    for clip, frequencies in ((0, [440]), (1, [300, 500])):
+        signal = bank.samples(clip) * bank.entry(clip).scale
+        assert len(signal) == 8000
+        time = np.arange(8000) / 8000
+        expected = sum(0.3 / len(frequencies) * np.sin(2 * np.pi * f * time) for f in frequencies)
+        # the resampler's edges ring; inside, it is within -60 dB
+        np.testing.assert_allclose(signal[200:-200], expected[200:-200], atol=1e-3 * 0.3)
+
+
+def test_sixteen_bits_relative_to_the_peak_are_enough(open_bank, tmp_path):
+    faint = (
+        1e-4 * np.random.default_rng(0).standard_normal(8000).astype(np.float32)
+        + tone(1000, 8000).astype(np.float32) * 0.01
+    )
+    soundfile.write(tmp_path / "faint.wav", faint, 8000, subtype="FLOAT")
+    bank = open_bank(Folder(tmp_path, ["faint.wav"]))
+    error = bank.samples(0) * bank.entry(0).scale - faint
+    assert np.abs(error).max() < 10 ** (-90 / 20) * np.abs(faint).max()
+
+
+def test_a_second_opening_decodes_nothing_and_reads_the_same(open_bank, folder):
+    first = open_bank(folder)
+    second = open_bank(folder)
+    assert folder.decoded == 2
+    assert first.digest == second.digest
+    np.testing.assert_array_equal(first.samples(1), second.samples(1))
+
+
+def test_the_bank_follows_the_content_not_the_time_or_the_place(open_bank, folder, tmp_path):
+    bank = open_bank(folder)
+    os.utime(folder.root / "a b ü.wav", (1, 1))
+    assert open_bank(folder).folder == bank.folder
+    shutil.copytree(folder.root, tmp_path / "moved")
+    assert open_bank(Folder(tmp_path / "moved", folder.names)).folder == bank.folder
+    soundfile.write(folder.root / "a b ü.wav", tone(441, 44_100), 44_100, subtype="FLOAT")
+    changed = open_bank(folder)
+    assert changed.folder != bank.folder
+    assert changed.digest != bank.digest
+    assert open_bank(folder, rate=16_000).folder not in (bank.folder, changed.folder)
+
+
+@pytest.fixture
+def bad_folder(folder):
+    root = folder.root
+    (root / "text.wav").write_text("not audio")
+    (root / "empty.wav").write_bytes(b"")
+    soundfile.write(root / "none.wav", np.zeros(0), 8000)
+    soundfile.write(root / "silent.wav", np.zeros(8000), 8000)
+    broken = tone(440, 8000)
+    broken[100] = np.nan
+    soundfile.write(root / "nan.wav", broken, 8000, subtype="FLOAT")
+    folder.names = [*folder.names, "text.wav", "empty.wav", "none.wav", "silent.wav", "nan.wav", "missing.wav"]
+    return folder
+
+
+def test_every_unusable_file_is_named_in_one_error(open_bank, bad_folder):
+    for _ in range(2):  # the second time the bank is there, and must not be taken as it is
+        with pytest.raises(InputError, match=r"data\.foregrounds: 6 of 8 recordings") as refusal:
+            open_bank(bad_folder)
+        text = str(refusal.value)
+        for name in ("text.wav", "empty.wav", "none.wav", "silent.wav", "nan.wav", "missing.wav"):
+            assert name in text
+        assert "a b ü.wav" not in text
+        assert "--data.skip_unusable true" in text
+
+
+def test_unusable_files_are_left_out_and_listed_when_told_so(open_bank, bad_folder):
+    bank = open_bank(bad_folder, skip=True)
+    assert len(bank) == 2
+    assert "silent.wav" not in bank
+    listed = (bank.folder / "rejected.csv").read_text().splitlines()
+    assert listed[0] == "recording,reason"
+    assert len(listed) == 7
+
+
+def test_an_interrupted_build_leaves_nothing_behind(open_bank, folder, tmp_path):
+    class Interrupted(Folder):
+        def read(self, clip):
+            if clip.name == "stereo.flac":
+                raise KeyboardInterrupt
+            return super().read(clip)
+
+    with pytest.raises(KeyboardInterrupt):
+        open_bank(Interrupted(folder.root, folder.names))
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["fingerprints.json"]
+    assert len(open_bank(folder)) == 2
+
+
+def test_workers_get_the_path_not_the_samples(open_bank, folder):
+    bank = open_bank(folder)
+    sent = pickle.dumps(bank)
+    assert len(sent) < 500
+    np.testing.assert_array_equal(pickle.loads(sent).samples(0), bank.samples(0))

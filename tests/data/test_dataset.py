@@ -1,0 +1,150 @@
+import numpy as np
+import pytest
+import torch
+
+from tse_refine.data.corpora import EmbeddedBackgrounds, EmbeddedSounds
+from tse_refine.data.datamodule import MixtureDataModule
+from tse_refine.data.dataset import MixtureSampler
+from tse_refine.data.queries import QueryConfig
+from tse_refine.data.recipes import MixtureConfig
+
+
+@pytest.fixture
+def make_data(cache_dir):
+    """Return a set-up data module with the tiny fixture's mixtures and other options."""
+
+    def make(stage: str = "fit", **options) -> MixtureDataModule:
+        defaults = {"batch_size": 4, "num_workers": 0, "num_train": 12, "num_val": 6, "num_test": 6}
+        data = MixtureDataModule(
+            EmbeddedSounds(2, 2, 2),
+            EmbeddedBackgrounds(1, 1, 1),
+            sample_rate=4000,
+            mixture=MixtureConfig(duration_seconds=1.0, event_seconds=(0.5, 0.8)),
+            cache_dir=str(cache_dir),
+            **defaults | options,
+        )
+        data.setup(stage)
+        return data
+
+    return make
+
+
+def served(loader) -> dict[str, torch.Tensor]:
+    """Everything an epoch serves, row by row."""
+    batches = list(loader)
+    return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert set(one) == set(other)
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+def test_workers_do_not_change_a_bit(make_data):
+    assert_same(
+        served(make_data(num_workers=0).train_dataloader()), served(make_data(num_workers=3).train_dataloader())
+    )
+
+
+def test_batch_size_does_not_change_a_bit(make_data):
+    for loader in ("train_dataloader", "val_dataloader"):
+        assert_same(
+            served(getattr(make_data(batch_size=4), loader)()), served(getattr(make_data(batch_size=3), loader)())
+        )
+
+
+@pytest.mark.parametrize("num_workers", [0, 3])
+def test_skipping_ahead_serves_the_rest_of_the_epoch(make_data, num_workers):
+    data = make_data(num_workers=num_workers)
+    whole = served(data.train_dataloader())
+    loader = data.train_dataloader()
+    loader.sampler.samples_done = lambda: 8
+    rest = served(loader)
+    assert_same(rest, {name: value[8:] for name, value in whole.items()})
+
+
+def test_epochs_are_new_mixtures_where_redrawn_and_a_new_order_otherwise(make_data):
+    for redraw in (True, False):
+        loader = make_data(redraw=redraw).train_dataloader()
+        first = served(loader)
+        loader.sampler.set_epoch(1)
+        second = served(loader)
+        assert not torch.equal(first["mixture"], second["mixture"])
+        in_order = [epoch["mixture"][epoch["index"].argsort()] for epoch in (first, second)]
+        assert torch.equal(*in_order) == (not redraw)
+
+
+def test_workers_know_the_epoch(make_data):
+    epochs = []
+    for num_workers in (0, 2):
+        loader = make_data(num_workers=num_workers).train_dataloader()
+        served(loader)  # persistent workers are there before the epoch changes
+        loader.sampler.set_epoch(3)
+        epochs.append(served(loader))
+    assert_same(*epochs)
+
+
+def test_validation_and_test_never_change(make_data):
+    data = make_data()
+    loader = data.val_dataloader()
+    first = served(loader)
+    loader.sampler.set_epoch(5)
+    assert_same(first, served(loader))
+
+
+def test_two_ranks_share_an_epoch():
+    ranks = [list(MixtureSampler(10, shuffle=True, num_replicas=2, rank=rank)) for rank in (0, 1)]
+    assert sorted(index for keys in ranks for _, index in keys) == list(range(10))
+
+
+def test_batches_hold_what_is_documented(make_data):
+    train = next(iter(make_data().train_dataloader()))
+    assert {name: tuple(value.shape) for name, value in train.items()} == {
+        "mixture": (4, 4000),
+        "target": (4, 4000),
+        "query": (4, 12),
+        "activity": (4, 12),
+        "index": (4,),
+    }
+    val = next(iter(make_data().val_dataloader()))
+    assert tuple(val["sources"].shape) == (4, 5, 4000)
+    for row in range(4):
+        num_active = int(val["activity"][row].sum())
+        active = val["query_order"][row, :num_active]
+        assert torch.equal(val["source_classes"][row, :num_active], active)
+        assert torch.all(val["source_classes"][row, num_active:] == -1)
+        assert torch.all(val["sources"][row, num_active:] == 0.0)
+        assert torch.all(val["activity"][row, active] == 1.0)
+        assert sorted(val["query_order"][row].tolist()) == list(range(12))
+
+
+def test_target_is_the_sum_of_the_queried_sources(make_data):
+    batch = served(make_data().val_dataloader())
+    for row in range(len(batch["index"])):
+        classes = batch["source_classes"][row]
+        asked = torch.tensor([bool(k >= 0 and batch["query"][row, k]) for k in classes.tolist()])
+        torch.testing.assert_close(batch["target"][row], batch["sources"][row, asked].sum(0), atol=1e-7, rtol=0)
+
+
+def test_inactive_samples_have_silence_as_target_and_come_at_their_rate(make_data):
+    queries = QueryConfig(inactive_sample_rate=0.25)
+    data = make_data(num_train=400, num_val=40, queries=queries)
+    batch = served(data.train_dataloader())
+    asks_active = (batch["query"] * batch["activity"]).sum(1) > 0
+    asks_inactive = (batch["query"] * (1 - batch["activity"])).sum(1) > 0
+    assert not (asks_active & asks_inactive).any()
+    assert torch.all(batch["target"][asks_inactive] == 0.0)
+    # binomial: 4 standard deviations are 0.087
+    assert asks_inactive.float().mean().item() == pytest.approx(0.25, abs=0.09)
+    plain = served(make_data(num_train=400).train_dataloader())
+    assert torch.equal(plain["mixture"], batch["mixture"])  # queries leave the mixtures alone
+    val = served(data.val_dataloader())
+    assert torch.all((val["query"] * (1 - val["activity"])).sum(1) == 0)
+
+
+def test_number_of_queried_classes_is_uniform(make_data):
+    batch = served(make_data(num_train=600).train_dataloader())
+    counts = np.bincount(batch["query"].sum(1).int().numpy(), minlength=4)[1:]
+    assert counts.sum() == 600
+    assert counts.min() > 150  # 200 expected each, standard deviation 11.5

@@ -97,6 +97,16 @@ def test_a_runs_own_config_repeats_its_test(command, run, capsys):
     assert (run / "test" / "results.csv").read_text() == before
 
 
+def test_a_runs_config_used_for_another_run_leaves_the_first_alone(command, run, tmp_path):
+    command("fit")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    other = tmp_path / "other"
+    main(["fit", "-c", str(run / "config.yaml"), "--trainer.default_root_dir", str(other), "--seed_everything", "7"])
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    assert (other / "checkpoints" / "best.ckpt").exists()
+    assert (other / "metrics.csv").exists()
+
+
 def test_the_networks_sizes_come_from_the_checkpoint_and_the_evaluation_from_the_command(command, run):
     command("fit", "--model.network.num_filters", "12")
     # the tiny config says 16 filters; the checkpoint knows better

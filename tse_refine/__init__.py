@@ -2,6 +2,7 @@
 
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.errors import InputError
+from tse_refine.evaluation import QueryRefinementEvaluation
 from tse_refine.model.network import Network, NetworkConfig
 from tse_refine.module import ExtractionModule
 from tse_refine.refinement import refine
@@ -13,6 +14,7 @@ __all__ = [
     "MixtureDataModule",
     "Network",
     "NetworkConfig",
+    "QueryRefinementEvaluation",
     "__version__",
     "refine",
 ]

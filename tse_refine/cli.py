@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -72,9 +72,16 @@ class SaveRunConfig(SaveConfigCallback):
         config = self.config.clone()
         if stage == "fit" and config.pop("overwrite"):
             run.clear()
-        for key in ("config", "overwrite", "ckpt_path"):  # what the command was told, not what the run is
+        # what the command was told, not what the run is; a test says which checkpoint it tested
+        for key in ("config", "overwrite", *(["ckpt_path"] if stage == "fit" else [])):
             config.pop(key, None)
         config.data.digest = trainer.datamodule.digest
+        # paths that follow the run's folder must follow the next one that the file is used for
+        if config.checkpoint.dirpath == str(run.checkpoints):
+            config.checkpoint.dirpath = None
+        for logger in _configured_loggers(config):
+            if logger.init_args.get("save_dir") == str(run.path):
+                logger.init_args.save_dir = None
         path = {"fit": run.config, "test": run.test / "config.yaml"}.get(stage)
         if path is not None:
             write_text(path, self.parser.dump(config, skip_none=False))
@@ -100,6 +107,8 @@ class RefinementCLI(LightningCLI):
         super().setup_parser(*args, **kwargs)
         for name in ("validate", "test"):
             self._subcommand_parsers[name].set_defaults({"verbose": False})
+        # the callback writes what is of use; kept in memory, features of many mixtures would fill it
+        self._subcommand_parsers["predict"].set_defaults({"return_predictions": False})
 
     def before_instantiate_classes(self) -> None:
         """Settle the run's folder, the checkpoint and where loggers write."""
@@ -109,10 +118,9 @@ class RefinementCLI(LightningCLI):
             run.refuse_second_training(config.ckpt_path, config.overwrite)
         if config.checkpoint.dirpath is None:
             config.checkpoint.dirpath = str(run.checkpoints)
-        given = config.trainer.logger
-        loggers = [logger for logger in (given if isinstance(given, list) else [given]) if hasattr(logger, "init_args")]
+        loggers = _configured_loggers(config)
         for logger in loggers:
-            if logger.init_args.get("save_dir") in (None, "."):
+            if logger.init_args.get("save_dir") in (None, "."):  # "." is WandbLogger's own default
                 logger.init_args.save_dir = str(run.path)
         if self.subcommand != "fit":  # metrics.csv belongs to the training; the results have files of their own
             config.trainer.logger = [one for one in loggers if not one.class_path.endswith("RunCSVLogger")] or False
@@ -190,6 +198,12 @@ def main(args: ArgsType = None) -> None:
     except InputError as error:
         print(f"tse-refine: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _configured_loggers(config: Namespace) -> list[Namespace]:
+    """Return the loggers that a configuration describes by class, one or several; not a bare true or false."""
+    given = config.trainer.logger
+    return [logger for logger in (given if isinstance(given, list) else [given]) if hasattr(logger, "init_args")]
 
 
 def _overview() -> str:

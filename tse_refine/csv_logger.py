@@ -26,11 +26,7 @@ class RunCSVLogger(CSVLogger):
     def experiment(self) -> ExperimentWriter:
         """The writer; made when first used."""
         if self._experiment is None:
-            path = Path(self.log_dir) / ExperimentWriter.NAME_METRICS_FILE
             self._experiment = _QuietWriter(self.log_dir)
-            if path.exists():
-                with open(path, newline="", encoding="utf-8") as file:
-                    self._experiment.metrics_keys = next(csv.reader(file), [])
         return self._experiment
 
     def log_hyperparams(self, params: object = None) -> None:
@@ -44,5 +40,9 @@ class _QuietWriter(ExperimentWriter):
         pass
 
     def save(self) -> None:
+        path = Path(self.metrics_file_path)
+        if not self.metrics_keys and path.exists():  # a resumed training goes on with the columns there are
+            with open(path, newline="", encoding="utf-8") as file:
+                self.metrics_keys = next(csv.reader(file), [])
         if self.metrics:  # the base class would also write hparams.yaml
             super(ExperimentWriter, self).save()

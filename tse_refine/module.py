@@ -97,7 +97,13 @@ class ExtractionModule(LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """Adam; the rate rises linearly, then falls as a cosine, stepped with each optimiser step."""
         optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate)
-        total = int(self.trainer.estimated_stepping_batches)
+        steps = self.trainer.estimated_stepping_batches
+        if math.isinf(steps):
+            raise InputError(
+                "trainer.max_epochs is -1: the learning rate falls as a cosine to the end of the training, so the end "
+                "must be known; set trainer.max_epochs or trainer.max_steps."
+            )
+        total = int(steps)
         warmup = max(1, round(self.warmup_fraction * total))
 
         def factor(step: int) -> float:

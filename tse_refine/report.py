@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,23 +73,33 @@ def draw_snri_by_inactive(summaries: Mapping[str, Summary]) -> Figure:
         ) from None
     figure = Figure(figsize=(0.8 + 4.6 * len(summaries), 4.0), layout="constrained")
     panels = figure.subplots(1, len(summaries), sharey=True, squeeze=False)[0]
+    styles = _styles([row["threshold"] for rows in summaries.values() for row in rows])
     for panel, (run, rows) in zip(panels, summaries.items(), strict=True):
-        _draw_panel(panel, rows)
+        _draw_panel(panel, rows, styles)
         panel.set_title(Path(run).name)
     panels[0].set_ylabel("SNRi (dB)")
-    panels[-1].legend(title="threshold δ", loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
+    lines = {line.get_label(): line for panel in panels for line in panel.get_lines()}  # runs may differ in thresholds
+    panels[-1].legend(
+        lines.values(), lines.keys(), title="threshold δ", loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False
+    )
     return figure
 
 
-def _draw_panel(panel: Axes, rows: Summary) -> None:
+def _styles(thresholds: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return how each threshold is drawn, the same in every panel."""
+    numbers = [threshold for threshold in dict.fromkeys(thresholds) if threshold not in _WORD_STYLE]
+    looks = zip(cycle(_COLOURS), cycle(_MARKERS), strict=False)
+    return _WORD_STYLE | {
+        threshold: {"color": colour, "marker": marker}
+        for threshold, (colour, marker) in zip(numbers, looks, strict=False)
+    }
+
+
+def _draw_panel(panel: Axes, rows: Summary, styles: Mapping[str, dict[str, str]]) -> None:
     asked = [row for row in rows if row["active"] == "1"]
-    numbers = 0
     for threshold in dict.fromkeys(row["threshold"] for row in asked):
         line = sorted((row for row in asked if row["threshold"] == threshold), key=lambda row: int(row["inactive"]))
-        style = _WORD_STYLE.get(threshold)
-        if style is None:
-            style = {"color": _COLOURS[numbers % len(_COLOURS)], "marker": _MARKERS[numbers % len(_MARKERS)]}
-            numbers += 1
+        style = styles[threshold]
         inactive = [int(row["inactive"]) for row in line]
         panel.plot(inactive, [float(row["snri_db"]) for row in line], label=threshold, markersize=5, **style)
         low, high = ([float(row[f"snri_db_{end}"]) for row in line] for end in ("low", "high"))

@@ -1,3 +1,4 @@
+import csv
 import os
 import pickle
 import shutil
@@ -124,6 +125,33 @@ def test_unusable_files_are_left_out_and_listed_when_told_so(open_bank, bad_fold
     listed = (bank.folder / "rejected.csv").read_text().splitlines()
     assert listed[0] == "recording,reason"
     assert len(listed) == 7
+    with pytest.raises(InputError, match="6 of 8 recordings"):  # to have left them out once allows nothing
+        open_bank(bad_folder)
+
+
+def test_any_file_name_can_be_read_back_from_the_list_of_rejected_ones(open_bank, folder):
+    names = ['dog "Rex", 2.wav', "umlaut ü.wav", "semi;colon.wav"]
+    folder.names = [*folder.names, *names]
+    bank = open_bank(folder, skip=True)
+    with open(bank.folder / "rejected.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["recording"] for row in rows] == names
+    assert all("cannot be read" in row["reason"] for row in rows)
+
+
+def test_a_bank_of_nothing_is_refused_even_where_unusable_files_are_skipped(open_bank, folder):
+    folder.names = ["missing.wav"]
+    with pytest.raises(InputError, match="1 of 1 recordings"):
+        open_bank(folder, skip=True)
+
+
+def test_sound_too_faint_for_the_loudness_gate_is_silence(open_bank, tmp_path):
+    for name, level_db in (("gone.wav", -63.0), ("faint.wav", -55.0)):  # a 997 Hz sine of 0 dB has -3 LUFS
+        faint = 10 ** (level_db / 20) * tone(997, 8000) / 0.3
+        soundfile.write(tmp_path / name, faint, 8000, subtype="FLOAT")
+    bank = open_bank(Folder(tmp_path, ["gone.wav", "faint.wav"]), skip=True)
+    assert list(bank.rejected) == ["gone.wav"]
+    assert "is silent" in bank.rejected["gone.wav"]
 
 
 def test_an_interrupted_build_leaves_nothing_behind(open_bank, folder, tmp_path):
@@ -137,6 +165,60 @@ def test_an_interrupted_build_leaves_nothing_behind(open_bank, folder, tmp_path)
         open_bank(Interrupted(folder.root, folder.names))
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["fingerprints.json"]
     assert len(open_bank(folder)) == 2
+
+
+def test_what_a_killed_build_left_behind_stops_no_other(open_bank, folder, tmp_path, monkeypatch):
+    # in a container the process that starts again often has the number of the one that was killed
+    def killed(path, **options):
+        """A killed process tidies nothing up."""
+
+    class Killed(Folder):
+        def read(self, clip):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            open_bank(Killed(folder.root, folder.names))
+    assert [path.suffix for path in (tmp_path / "cache").glob(".bank-*")] == [".part"]
+    assert len(open_bank(folder)) == 2
+
+
+def test_two_processes_that_build_the_same_bank_at_once_share_it(open_bank, folder, tmp_path, monkeypatch):
+    class Slow(Folder):
+        """While its first file is read, another process builds the whole bank."""
+
+        def read(self, clip):
+            if self.decoded == 0 and clip.name == self.names[0]:
+                with monkeypatch.context() as context:
+                    context.setattr(os, "getpid", lambda: 1)
+                    others.append(open_bank(folder))
+            return super().read(clip)
+
+    others = []
+    bank = open_bank(Slow(folder.root, folder.names))
+    assert bank.folder == others[0].folder
+    np.testing.assert_array_equal(bank.samples(0), others[0].samples(0))
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == [bank.folder.name, "fingerprints.json"]
+
+
+def test_a_bank_is_as_deep_as_its_clips_and_their_hops(open_bank, folder):
+    bank = open_bank(folder, rate=11_030)
+    for clip in range(2):
+        assert len(bank.samples(clip)) == bank.entry(clip).length == 11_030
+        assert len(bank.weighted_hops(clip)) == len(bank.plain_hops(clip)) == 10
+        signal = bank.samples(clip) * bank.entry(clip).scale
+        assert np.abs(bank.samples(clip)).max() == 32767
+        np.testing.assert_allclose(bank.plain_hops(clip)[1:-1], np.mean(signal**2), rtol=0.02)
+    assert [bank.entry(bank.position(name)).name for name in folder.names] == folder.names
+
+
+def test_what_lies_above_the_new_rates_reach_does_not_fold_back(open_bank, tmp_path):
+    soundfile.write(tmp_path / "high.wav", tone(1000, 16_000) + tone(6000, 16_000), 16_000, subtype="FLOAT")
+    bank = open_bank(Folder(tmp_path, ["high.wav"]), rate=8000)
+    spectrum = np.abs(np.fft.rfft(bank.samples(0)[1000:-1000] * np.hanning(6000)))
+    folded, kept = spectrum[2000 * 6000 // 8000], spectrum[1000 * 6000 // 8000]
+    assert folded < 10 ** (-40 / 20) * kept
 
 
 def test_workers_get_the_path_not_the_samples(open_bank, folder):

@@ -1,11 +1,18 @@
-import pytest
+import shutil
 
-from tse_refine.data.corpora import EmbeddedBackgrounds, EmbeddedSounds
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from tse_refine.data.corpora import ESC50, EmbeddedBackgrounds, EmbeddedSounds
 from tse_refine.data.corpus import Clip, check_splits
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.data.queries import QueryConfig
 from tse_refine.data.recipes import MixtureConfig
 from tse_refine.errors import InputError
+
+RATE = 4000
 
 
 @pytest.fixture
@@ -14,8 +21,41 @@ def make(cache_dir):
         return MixtureDataModule(
             foregrounds or EmbeddedSounds(1, 1, 1),
             backgrounds or EmbeddedBackgrounds(1, 1, 1),
-            cache_dir=str(cache_dir),
-            **{"sample_rate": 4000, "num_workers": 0} | options,
+            **{"sample_rate": RATE, "num_workers": 0, "cache_dir": str(cache_dir)} | options,
+        )
+
+    return run
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """An ESC-50 folder with one second each of two foreground categories and a background in five folds."""
+    root = tmp_path / "esc"
+    (root / "audio").mkdir(parents=True)
+    (root / "meta").mkdir()
+    rows = ["filename,fold,target,category,esc10,src_file,take"]
+    for fold in (1, 2, 3, 4, 5):
+        for number, category in enumerate(("dog", "rain", "wind")):
+            sound = 0.1 * np.random.default_rng(10 * fold + number).standard_normal(RATE)
+            name = f"{fold}-{fold}{number}-A-{number}.wav"
+            soundfile.write(root / "audio" / name, sound, RATE)
+            rows.append(f"{name},{fold},{number},{category},True,{fold}{number},A")
+    (root / "meta" / "esc50.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+@pytest.fixture
+def make_recorded(make, recorded):
+    """A data module over recordings on disk, mixtures of 1 s with one or two events."""
+
+    def run(root=recorded, folds=((1, 2, 3), (4,), (5,)), **options):
+        folds = [list(numbers) for numbers in folds]
+        return make(
+            ESC50(str(root), ["dog", "rain"], *folds),
+            ESC50(str(root), ["wind"], *folds),
+            mixture=MixtureConfig(duration_seconds=1.0, num_events=(1, 2), event_seconds=(0.5, 0.8)),
+            queries=QueryConfig((1,)),
+            **{"num_test": 10} | options,
         )
 
     return run
@@ -23,21 +63,39 @@ def make(cache_dir):
 
 def test_digest_names_the_data_and_not_how_they_are_served(make):
     digest = make().digest
-    assert make(batch_size=3, num_train=5, num_test=50, num_workers=1).digest == digest
+    assert make(batch_size=3, num_train=5, num_val=5, num_test=50, num_workers=1).digest == digest
     others = [
         make(seed=1),
         make(redraw=False),
         make(mixture=MixtureConfig(snr_db=(0.0, 10.0))),
+        make(mixture=MixtureConfig(level="rms")),
         make(queries=QueryConfig((1,))),
         make(EmbeddedSounds(2, 1, 1)),
+        make(backgrounds=EmbeddedBackgrounds(2, 1, 1)),
         make(sample_rate=8000),
     ]
-    assert len({digest, *(other.digest for other in others)}) == 7
+    assert len({digest, *(other.digest for other in others)}) == 9
+
+
+def test_digest_follows_the_recordings_not_their_place(make_recorded, recorded, tmp_path):
+    digest = make_recorded().digest
+    shutil.copytree(recorded, tmp_path / "moved")
+    assert make_recorded(tmp_path / "moved", cache_dir=str(tmp_path / "cache")).digest == digest
+    swapped = make_recorded(folds=((1, 2, 3), (5,), (4,)))
+    assert swapped.digest != digest
+    sound = 0.1 * np.random.default_rng(99).standard_normal(RATE)
+    soundfile.write(recorded / "audio" / "1-10-A-0.wav", sound, RATE)
+    assert make_recorded().digest not in (digest, swapped.digest)
 
 
 def test_other_data_than_a_config_was_saved_with_are_reported(make):
-    with pytest.warns(UserWarning, match="The data differ"):
+    with pytest.warns(UserWarning, match=r"The data differ .* data\.digest is 0123"):
         make(digest="0123").setup("fit")
+
+
+def test_the_same_data_as_a_config_was_saved_with_are_not(make, recwarn):
+    make(digest=make().digest).setup("fit")
+    assert not [warning for warning in recwarn if "data differ" in str(warning.message)]
 
 
 @pytest.mark.parametrize(
@@ -47,17 +105,74 @@ def test_other_data_than_a_config_was_saved_with_are_reported(make):
         ({"foregrounds": EmbeddedSounds(1, 1, 0)}, "data.foregrounds: the test split has no clip of alarm"),
         ({"mixture": MixtureConfig(num_events=(13,))}, "data.mixture.num_events asks for up to 13 distinct classes"),
         ({"queries": QueryConfig((4,))}, "data.queries.target_counts"),
+        ({"queries": QueryConfig(inactive_sample_rate=2.0)}, "data.queries.inactive_sample_rate"),
         ({"sample_rate": 11_025}, "data.sample_rate is 11025"),
+        ({"sample_rate": 0}, "data.sample_rate is 0"),
         ({"num_val": 0}, "data.num_val is 0"),
-        ({"num_test": 3, "predict_indices": [3]}, "data.predict_indices"),
+        ({"batch_size": 0}, "data.batch_size is 0"),
+        ({"num_test": 3, "predict_indices": [3]}, r"data.predict_indices names the test mixtures \[3\]"),
+        ({"num_test": 3, "predict_indices": [-1]}, "data.predict_indices"),
+        ({"seed": -1}, "data.seed is -1"),
     ],
 )
-def test_impossible_data_are_refused_before_any_audio_is_read(make, options, said):
+def test_impossible_data_are_refused_before_any_audio_is_read(make, options, said, monkeypatch):
+    def read(corpus, clip):
+        raise AssertionError(f"{clip.name} was read")
+
+    monkeypatch.setattr(EmbeddedSounds, "read", read)
+    monkeypatch.setattr(EmbeddedBackgrounds, "read", read)
     with pytest.raises(InputError, match=said):
         make(**options)
 
 
-def test_a_recording_in_two_splits_is_refused_by_name():
-    clips = [Clip("a.wav", "dog", "train", "17"), Clip("b.wav", "dog", "test", "17"), Clip("c.wav", "dog", "val", "18")]
-    with pytest.raises(InputError, match=r"data\.foregrounds: 1 source recordings .*17 \(test and train\)"):
-        check_splits(clips, "foregrounds")
+def test_a_class_without_a_clip_in_a_split_is_refused_by_name(make_recorded, recorded):
+    table = recorded / "meta" / "esc50.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join(line for line in lines if not line.startswith("4-41-")))  # the rain of fold 4
+    with pytest.raises(InputError, match=r"data\.foregrounds: the val split has no clip of rain\."):
+        make_recorded()
+
+
+def test_a_class_whose_every_clip_was_skipped_is_refused_by_name(make_recorded, recorded):
+    (recorded / "audio" / "4-41-A-1.wav").write_text("not audio")
+    data = make_recorded(skip_unusable=True)
+    with pytest.raises(InputError, match=r"data\.foregrounds: the val split has no clip of rain\."):
+        data.setup("fit")
+    data.setup("test")  # this split has all it needs
+
+
+def test_a_source_recording_in_two_splits_is_refused_by_name(make_recorded, recorded):
+    table = recorded / "meta" / "esc50.csv"
+    table.write_text(table.read_text().replace(",50,A", ",40,A"))  # the dog of fold 5 is cut from that of fold 4
+    with pytest.raises(InputError, match=r"data\.foregrounds: 1 source recordings .*40 \(test and val\)"):
+        make_recorded()
+
+
+def test_takes_of_one_recording_in_one_split_are_fine():
+    check_splits([Clip(name, "dog", "train", "17") for name in ("a.wav", "b.wav")], "foregrounds")
+
+
+def test_class_names_come_without_audio(make_recorded, recorded):
+    shutil.rmtree(recorded / "audio")
+    assert make_recorded().class_names == ["dog", "rain"]
+
+
+def test_only_the_clips_of_a_split_are_heard_in_it(make_recorded, recorded):
+    data = make_recorded()
+    data.setup("test")
+    book = data.datasets["test"].book
+    heard = {book.foreground_bank.entry(event.clip).name for i in range(40) for event in book.draw(0, i).events}
+    assert heard == {"audio/5-50-A-0.wav", "audio/5-51-A-1.wav"}
+    assert book.background_bank.entry(book.draw(0, 0).background.clip).name == "audio/5-52-A-2.wav"
+
+
+def test_predict_serves_the_chosen_test_mixtures(make_recorded):
+    data = make_recorded(predict_indices=[7, 2], batch_size=8)
+    data.setup("test")
+    whole = torch.cat([batch["mixture"] for batch in data.test_dataloader()])
+    data.setup("predict")
+    (batch,) = data.predict_dataloader()
+    assert batch["index"].tolist() == [7, 2]
+    assert torch.equal(batch["mixture"], whole[[7, 2]])
+    assert make_recorded(num_test=3).predict_indices == [0, 1, 2]
+    assert make_recorded(num_test=30).predict_indices == list(range(8))

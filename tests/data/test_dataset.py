@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -85,17 +87,84 @@ def test_workers_know_the_epoch(make_data):
     assert_same(*epochs)
 
 
-def test_validation_and_test_never_change(make_data):
-    data = make_data()
-    loader = data.val_dataloader()
+def test_a_new_epoch_changes_every_redrawn_mixture(make_data):
+    loader = make_data().train_dataloader()
     first = served(loader)
-    loader.sampler.set_epoch(5)
-    assert_same(first, served(loader))
+    loader.sampler.set_epoch(1)
+    second = served(loader)
+    assert torch.equal(first["index"], second["index"])
+    for one, other in zip(first["mixture"], second["mixture"], strict=True):
+        # another background and other sounds: nothing of one mixture is left in the other
+        assert abs(torch.nn.functional.cosine_similarity(one, other, dim=0)) < 0.5
 
 
-def test_two_ranks_share_an_epoch():
-    ranks = [list(MixtureSampler(10, shuffle=True, num_replicas=2, rank=rank)) for rank in (0, 1)]
+@pytest.mark.parametrize(("stage", "loader"), [("fit", "val_dataloader"), ("test", "test_dataloader")])
+def test_validation_and_test_never_change(make_data, stage, loader):
+    for redraw in (True, False):
+        serving = getattr(make_data(stage, redraw=redraw), loader)()
+        first = served(serving)
+        assert first["index"].tolist() == list(range(6))
+        serving.sampler.set_epoch(5)
+        assert_same(first, served(serving))
+
+
+def test_splits_have_nothing_in_common(make_data):
+    fit, test = make_data("fit"), make_data("test")
+    sets = {**fit.datasets, **test.datasets}
+    books = {split: sets[split].book for split in ("train", "val", "test")}
+    used = {
+        split: {event.clip for index in range(60) for event in book.draw(0, index).events}
+        for split, book in books.items()
+    }
+    assert all(len(clips) == 24 for clips in used.values())  # two clips of each of twelve classes
+    assert not used["train"] & used["val"]
+    assert not used["train"] & used["test"]
+    assert not used["val"] & used["test"]
+
+
+def test_one_mixture_alone_is_the_one_in_the_batch(make_data):
+    dataset = make_data().datasets["val"]
+    assert len(dataset) == 6
+    batch = dataset.__getitems__([(0, 4), (0, 2)])
+    assert_same(dataset[0, 2], {name: value[1] for name, value in batch.items()})
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_two_ranks_share_an_epoch(shuffle):
+    ranks = [list(MixtureSampler(10, shuffle=shuffle, num_replicas=2, rank=rank)) for rank in (0, 1)]
+    assert [len(keys) for keys in ranks] == [5, 5]
     assert sorted(index for keys in ranks for _, index in keys) == list(range(10))
+
+
+def trainer(rank: int, num_ranks: int, batches_done: int = 0) -> SimpleNamespace:
+    """What a data module asks of the trainer."""
+    progress = SimpleNamespace(current=SimpleNamespace(ready=batches_done))
+    fit_loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
+    return SimpleNamespace(world_size=num_ranks, global_rank=rank, fit_loop=fit_loop)
+
+
+@pytest.mark.parametrize("loader", ["train_dataloader", "val_dataloader"])
+def test_two_ranks_serve_the_mixtures_of_one(make_data, loader):
+    whole = served(getattr(make_data(), loader)())
+    parts = []
+    for rank in (0, 1):
+        data = make_data()
+        data.trainer = trainer(rank, 2)
+        parts.append(served(getattr(data, loader)()))
+    both = {name: torch.cat([part[name] for part in parts]) for name in whole}
+    order = both["index"].argsort()
+    assert_same({name: value[order] for name, value in both.items()}, whole)
+
+
+def test_a_resumed_training_goes_on_where_it_stopped_and_validates_on_everything(make_data):
+    whole = make_data(num_train=24)
+    whole.trainer = trainer(1, 2)
+    resumed = make_data(num_train=24)
+    resumed.trainer = trainer(1, 2, batches_done=2)  # of 4 mixtures each, on each of two ranks
+    rest = {name: value[8:] for name, value in served(whole.train_dataloader()).items()}
+    assert len(rest["index"]) == 4
+    assert_same(served(resumed.train_dataloader()), rest)
+    assert_same(served(resumed.val_dataloader()), served(whole.val_dataloader()))
 
 
 def test_batches_hold_what_is_documented(make_data):
@@ -107,9 +176,26 @@ def test_batches_hold_what_is_documented(make_data):
         "activity": (4, 12),
         "index": (4,),
     }
-    val = next(iter(make_data().val_dataloader()))
-    assert tuple(val["sources"].shape) == (4, 5, 4000)
-    for row in range(4):
+    assert [train[name].dtype for name in ("mixture", "target", "query", "activity")] == [torch.float32] * 4
+    assert train["index"].dtype == torch.int64
+
+
+@pytest.mark.parametrize(("stage", "loader"), [("fit", "val_dataloader"), ("test", "test_dataloader")])
+def test_batches_for_evaluation_hold_sources_and_their_classes_too(make_data, stage, loader):
+    data = make_data(stage, batch_size=6)
+    val = next(iter(getattr(data, loader)()))
+    assert {name: tuple(value.shape) for name, value in val.items()} == {
+        "mixture": (6, 4000),
+        "target": (6, 4000),
+        "query": (6, 12),
+        "activity": (6, 12),
+        "index": (6,),
+        "sources": (6, 5, 4000),
+        "source_classes": (6, 5),
+        "query_order": (6, 12),
+    }
+    assert len(set(val["activity"].sum(1).tolist())) > 1  # so that padding is seen
+    for row in range(6):
         num_active = int(val["activity"][row].sum())
         active = val["query_order"][row, :num_active]
         assert torch.equal(val["source_classes"][row, :num_active], active)

@@ -1,9 +1,11 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 import torchaudio.functional as audio_functional
 
-from tse_refine.data.loudness import LUFS_FLOOR, gated_loudness, hop_energies, rms_level
+from tse_refine.data.loudness import LUFS_FLOOR, gated_loudness, hop_energies, loudest_block, rms_level
 
 
 def reference(signal: torch.Tensor, rate: int) -> float:
@@ -59,3 +61,45 @@ def test_pauses_do_not_count():
     alone, paused = (gated_loudness(hop_energies(signal, 16_000)[0]) for signal in (sound, with_pause))
     assert paused == pytest.approx(alone, abs=0.5)  # the blocks at the end of the sound are partly silent
     assert gated_loudness(np.zeros(30, np.float32)) == LUFS_FLOOR
+
+
+@pytest.mark.parametrize("below_db", [20.0, 30.0])
+def test_what_is_far_below_the_rest_does_not_count_either(below_db):
+    rate = 16_000
+    loud = torch.sin(2 * np.pi * 1000 * torch.arange(3 * rate, dtype=torch.float64) / rate)
+    faint = 10 ** (-below_db / 20) * torch.cat([loud, loud, loud])  # audible, over -70 LUFS, but under the gate
+    signal = torch.cat([loud, faint])
+    measured = gated_loudness(hop_energies(signal, rate)[0])
+    # without the relative gate it would be 6 dB lower; the three blocks that have both cost 0.2 dB
+    assert measured == pytest.approx(gated_loudness(hop_energies(loud, rate)[0]), abs=0.35)
+    assert measured == pytest.approx(reference(signal, rate), abs=0.1)
+
+
+def test_what_is_a_little_below_the_rest_counts():
+    hops = np.repeat(np.float32([0.1, 0.1 * 10 ** (-0.8)]), 1000)  # 8 dB apart: both pass the gate
+    both = -0.691 + 10 * np.log10(hops.mean())
+    assert gated_loudness(hops) == pytest.approx(both, abs=0.01)
+
+
+@pytest.mark.parametrize("rate", [11_025, 44_100])
+def test_each_hop_is_the_mean_power_of_its_own_100_ms(rate):
+    recording = bursts(rate, 2.37)
+    _, plain = hop_energies(recording, rate)
+    assert len(plain) == 23  # the incomplete one is left out
+    edges = [round(hop * rate / 10) for hop in range(24)]
+    expected = [recording[begin:end].square().mean().item() for begin, end in pairwise(edges)]
+    np.testing.assert_allclose(plain, expected, rtol=1e-5)
+
+
+def test_the_loudest_block_is_the_400_ms_that_hold_the_burst():
+    signal = torch.zeros(5 * 16_000, dtype=torch.float64)
+    time = torch.arange(6400, dtype=torch.float64) / 16_000
+    signal[32_000:38_400] = 0.1 * torch.sin(2 * np.pi * 997 * time)
+    # 20 dB under a full-scale sine; the filter's onset moves a little of it out of the 400 ms
+    assert loudest_block(hop_energies(signal, 16_000)[0]) == pytest.approx(-23.01, abs=0.15)
+
+
+def test_a_recording_of_one_sample_has_a_level():
+    for hops in hop_energies(torch.tensor([0.5]), 16_000):
+        assert len(hops) == 5
+        assert np.isfinite(hops).all()

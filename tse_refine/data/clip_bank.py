@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -195,8 +197,8 @@ def _in_order(corpus: Corpus, clips: Sequence[Clip], sample_rate: int, ahead: in
 
 
 def _build(corpus: Corpus, clips: Sequence[Clip], sample_rate: int, folder: Path, show_progress: bool) -> None:
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    partial.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     try:
         _write(corpus, clips, sample_rate, partial, show_progress)
         try:
@@ -234,8 +236,8 @@ def _write(corpus: Corpus, clips: Sequence[Clip], sample_rate: int, folder: Path
             hop_offset += one.hops.shape[1]
     np.save(folder / "hops.npy", np.concatenate(hops, axis=1))
     if rejected:
-        rows = [f'"{name}","{reason}"' for name, reason in rejected.items()]
-        write_text(folder / "rejected.csv", "\n".join(["recording,reason", *rows]) + "\n")
+        with open(folder / "rejected.csv", "w", newline="", encoding="utf-8") as listing:
+            csv.writer(listing).writerows([("recording", "reason"), *rejected.items()])
     table = {
         "format": FORMAT,
         "sample_rate": sample_rate,

@@ -138,6 +138,8 @@ class MixtureDataModule(LightningDataModule):
     def _check(self) -> None:
         if self.sample_rate <= 0 or self.sample_rate % 10:
             raise InputError(f"data.sample_rate is {self.sample_rate}; a positive multiple of 10 Hz is expected.")
+        if self.seed < 0:
+            raise InputError(f"data.seed is {self.seed}; a number from 0 is expected.")
         for name in ("batch_size", "num_train", "num_val", "num_test"):
             value = self.batch_size if name == "batch_size" else self.sizes[name.removeprefix("num_")]
             if value < 1:

@@ -49,7 +49,8 @@ class MixtureDataset(Dataset):
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> Batch:
         """Return a batch for several (epoch, index), rendered in place: torch's fetcher prefers this to items."""
-        recipes = [self.recipe(key) for key in keys]
+        # where Lightning puts a sampler of its own (overfit_batches), a key is only an index
+        recipes = [self.recipe((0, key) if isinstance(key, int) else key) for key in keys]
         num_classes, num_samples = len(self.book.pools.foregrounds), self.book.num_samples
         mixture = np.empty((len(keys), num_samples), np.float32)
         target = np.empty_like(mixture)

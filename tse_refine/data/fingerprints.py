@@ -43,7 +43,7 @@ class FileFingerprints:
     def _load(self) -> dict[str, str]:
         try:
             return json.loads(self.memory_path.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (FileNotFoundError, ValueError):
             return {}  # only a memory: what it lost is computed again
 
 

@@ -38,7 +38,7 @@ def count_parameters(module: nn.Module | None) -> int:
 
 
 def measure_cost(network: Network) -> Cost:
-    """Count by running the network once on noise; each layer's operations follow from its output's size."""
+    """Count by running the network once on silence; each layer's operations follow from its output's size."""
     pooling = 1 if network.classifier is None else network.classifier.pooling
     num_frames = 8 * pooling  # a whole number of pools, so that nothing at the edge is counted
     macs: dict[nn.Module, int] = {}

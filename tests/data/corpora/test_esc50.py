@@ -1,4 +1,6 @@
+import numpy as np
 import pytest
+import soundfile
 
 from tse_refine.data.corpora import ESC50
 from tse_refine.errors import InputError
@@ -41,11 +43,40 @@ def test_a_fold_that_is_not_listed_is_not_used(root):
     assert {clip.split for clip in corpus(root, test=()).clips()} == {"train", "val"}
 
 
+def test_the_audio_is_what_the_table_names_ogg_too(root):
+    (root / "audio").mkdir()
+    sound = 0.3 * np.sin(2 * np.pi * 440 * np.arange(44_100) / 44_100)
+    soundfile.write(root / "audio" / "1-10-A-0.ogg", sound, 44_100)
+    clip = corpus(root).clips()[0]
+    read, rate = corpus(root).read(clip)
+    assert (read.shape, read.dtype, rate) == ((44_100, 1), np.float32, 44_100)
+    np.testing.assert_allclose(read[:, 0], sound, atol=0.03)  # Vorbis loses a little
+    with pytest.raises((OSError, soundfile.LibsndfileError)):
+        corpus(root).read(corpus(root).clips()[1])
+
+
+def test_all_folds_of_the_published_split_are_used_by_default(root):
+    table = root / "meta" / "esc50.csv"
+    rows = [f"{fold}.wav,{fold},0,dog,True,{fold},A" for fold in (1, 2, 3, 4, 5)]
+    table.write_text("\n".join([HEADER, *rows]) + "\n")
+    splits = {clip.recording: clip.split for clip in ESC50(str(root), ["dog"]).clips()}
+    assert splits == {"1": "train", "2": "train", "3": "train", "4": "val", "5": "test"}
+
+
+@pytest.mark.parametrize("cut", ["1-99-A-0.ogg", "1-99-A-0.ogg,1,0"])
+def test_a_table_that_breaks_off_in_a_line_is_refused_by_that_line(root, cut):
+    table = root / "meta" / "esc50.csv"
+    table.write_text(table.read_text() + cut)
+    with pytest.raises(InputError, match=r"esc50\.csv, line 11"):
+        corpus(root).clips()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"categories": ("dgo",)}, "did you mean 'dog'"),
-        ({"val": (7,)}, "val_folds: fold 7 has no clip"),
+        ({"categories": ("Sea_Wave",)}, "did you mean 'sea_waves'"),
+        ({"val": (7,)}, r"val_folds: fold 7 has no clip .* which has the folds 1, 2, 3"),
         ({"val": (1,)}, "fold 1 is in train_folds too"),
     ],
 )

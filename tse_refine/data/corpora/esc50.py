@@ -85,6 +85,9 @@ class ESC50(FileCorpus):
                 f"{', '.join(reader.fieldnames or ['an empty file'])}. Use the table as ESC-50 ships it."
             )
         for number, row in enumerate(rows, start=2):
+            lacking = [column for column in COLUMNS if not row[column]]
+            if lacking:
+                raise InputError(f"{self._table}, line {number}: {lacking[0]} is missing; the line breaks off early.")
             if not row["fold"].isdigit():
                 raise InputError(f"{self._table}, line {number}: fold is {row['fold']!r}; a whole number was expected.")
         return rows

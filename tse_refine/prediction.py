@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,8 @@ class PredictionWriter(Callback):
     @staticmethod
     def _write(folder: Path, signals: dict[str, Tensor], sample_rate: int, description: dict[str, Any]) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+        partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
+        partial.mkdir()
         try:
             for name, signal in signals.items():
                 soundfile.write(partial / f"{name}.wav", signal.cpu().numpy(), sample_rate, subtype="FLOAT")

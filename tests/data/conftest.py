@@ -53,7 +53,7 @@ def signals() -> type[Signals]:
 
 @pytest.fixture(scope="session")
 def banks(tmp_path_factory: pytest.TempPathFactory) -> tuple[ClipBank, ClipBank]:
-    """Six classes of two noises each, clips with pauses (``paused``, ``rare``, ``faint``), a short one; backgrounds."""
+    """Six classes of two noises each, clips with pauses (``paused``, ``rare``, ``faint``, ``hum``), a ``short`` one."""
     cache = tmp_path_factory.mktemp("bank")
     sounds = {
         f"class{label}/{number}": noise(2.0 + label + number, 10 * label + number)
@@ -64,6 +64,10 @@ def banks(tmp_path_factory: pytest.TempPathFactory) -> tuple[ClipBank, ClipBank]
     sounds["rare/0"] = noise_within(np.zeros(60 * RATE), 42.0, 42.5)
     # a pause 45 dB under the sound, at -53 LUFS: audible by itself, and yet a pause
     sounds["faint/0"] = noise_within(noise(20.0, 51, level=0.3 * 10 ** (-45 / 20)), 15.0, 16.0)
+    # a low hum cut off at its peak: the weighting filter rings for some milliseconds into the silence after it
+    hum = np.zeros(20 * RATE)
+    hum[3 * RATE : 4 * RATE] = 0.5 * np.cos(2 * np.pi * 60 * np.arange(RATE) / RATE)
+    sounds["hum/0"] = hum
     sounds["short/0"] = noise(0.3, 50)
     backgrounds = {
         "bg/long": noise(8.0, 60),

@@ -184,15 +184,13 @@ def test_what_a_killed_build_left_behind_stops_no_other(open_bank, folder, tmp_p
     assert len(open_bank(folder)) == 2
 
 
-def test_two_processes_that_build_the_same_bank_at_once_share_it(open_bank, folder, tmp_path, monkeypatch):
+def test_two_processes_that_build_the_same_bank_at_once_share_it(open_bank, folder, tmp_path):
     class Slow(Folder):
         """While its first file is read, another process builds the whole bank."""
 
         def read(self, clip):
             if self.decoded == 0 and clip.name == self.names[0]:
-                with monkeypatch.context() as context:
-                    context.setattr(os, "getpid", lambda: 1)
-                    others.append(open_bank(folder))
+                others.append(open_bank(folder))
             return super().read(clip)
 
     others = []
@@ -200,6 +198,13 @@ def test_two_processes_that_build_the_same_bank_at_once_share_it(open_bank, fold
     assert bank.folder == others[0].folder
     np.testing.assert_array_equal(bank.samples(0), others[0].samples(0))
     assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == [bank.folder.name, "fingerprints.json"]
+
+
+def test_a_bank_may_be_read_by_whoever_may_read_the_folders_beside_it(open_bank, folder, tmp_path):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "beside").mkdir()
+    bank = open_bank(folder)
+    assert oct(bank.folder.stat().st_mode) == oct((tmp_path / "cache" / "beside").stat().st_mode)
 
 
 def test_a_bank_is_as_deep_as_its_clips_and_their_hops(open_bank, folder):

@@ -91,6 +91,13 @@ def test_each_hop_is_the_mean_power_of_its_own_100_ms(rate):
     np.testing.assert_allclose(plain, expected, rtol=1e-5)
 
 
+def test_what_rings_from_before_an_excerpt_is_not_in_its_loudness():
+    time = torch.arange(16_000, dtype=torch.float64) / 16_000
+    hum = 0.5 * torch.cos(2 * np.pi * 60 * time)  # cut off at its peak: the high-pass rings for some milliseconds
+    hops, _ = hop_energies(torch.cat([hum, torch.zeros(32_000, dtype=torch.float64)]), 16_000)
+    assert gated_loudness(hops[10:30]) == LUFS_FLOOR  # digital silence
+
+
 def test_the_loudest_block_is_the_400_ms_that_hold_the_burst():
     signal = torch.zeros(5 * 16_000, dtype=torch.float64)
     time = torch.arange(6400, dtype=torch.float64) / 16_000

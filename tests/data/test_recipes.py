@@ -83,6 +83,7 @@ def test_a_short_clip_is_used_whole(make_book):
         ("paused", 15.0, 16.0),
         ("rare", 42.0, 42.5),  # one excerpt in fourteen has it: chance alone would often run out of draws
         ("faint", 15.0, 16.0),
+        ("hum", 3.0, 4.0),
     ],
 )
 def test_the_pause_of_a_clip_is_never_the_excerpt(make_book, clip, begin, end):

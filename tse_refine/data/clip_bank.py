@@ -6,8 +6,8 @@ import csv
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -25,7 +25,7 @@ from tse_refine.data.loudness import hop_energies, loudest_block
 from tse_refine.errors import InputError
 from tse_refine.files import write_text
 
-FORMAT = 1  # a change of what is stored or how it is computed makes older banks unused
+FORMAT = 2  # a change of what is stored or how it is computed makes older banks unused
 SILENCE_LUFS = -60.0
 
 
@@ -198,7 +198,9 @@ def _in_order(corpus: Corpus, clips: Sequence[Clip], sample_rate: int, ahead: in
 
 def _build(corpus: Corpus, clips: Sequence[Clip], sample_rate: int, folder: Path, show_progress: bool) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    # a name of its own, since a killed build may have left one; mkdtemp would keep the bank from other users
+    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
+    partial.mkdir()
     try:
         _write(corpus, clips, sample_rate, partial, show_progress)
         try:

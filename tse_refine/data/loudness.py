@@ -21,6 +21,7 @@ _BLOCK_HOPS = 4
 _LUFS_OFFSET = -0.691  # BS.1770: makes a full-scale 997 Hz sine -3.01 LUFS
 _ABSOLUTE_GATE = 10.0 ** ((LUFS_FLOOR - _LUFS_OFFSET) / 10.0)
 _RELATIVE_GATE = 0.1  # -10 LU under the mean of what passes the absolute gate
+_MOST_WEIGHT = np.float32(10.0**0.4)  # +4 dB, the gain of the high shelf
 _MIN_WEIGHTING_RATE = 4_000  # Hz; below it the shelf of the K-weighting, at 1.5 kHz, nears the Nyquist frequency
 
 
@@ -63,7 +64,8 @@ def hop_energies(waveform: torch.Tensor, sample_rate: int) -> tuple[np.ndarray, 
     for signal in (k_weighted(waveform, sample_rate), waveform):
         cumulative = np.concatenate([[0.0], np.cumsum(signal.numpy() ** 2)])
         powers.append(np.maximum(np.diff(cumulative[edges]) / np.diff(edges), 0.0).astype(np.float32))
-    return powers[0], powers[1]
+    # the 38 Hz high-pass rings on after a low sound that stops at once: no hop weighs more than the filters can lift it
+    return np.minimum(powers[0], _MOST_WEIGHT * powers[1]), powers[1]
 
 
 def gated_loudness(hops: np.ndarray) -> float:

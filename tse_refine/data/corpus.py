@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from tse_refine.data.archives import Archive
 from tse_refine.data.fingerprints import FileFingerprints
 from tse_refine.errors import InputError
 
@@ -24,7 +25,8 @@ class Clip:
         name: unique in its corpus and the same on every machine, such as the path relative to the corpus.
         label: its class, or the category of a background.
         split: ``train``, ``val`` or ``test``.
-        recording: the source recording it was cut from; no recording may be in two splits.
+        recording: the source recording it was cut from; no recording may be in two splits. Recordings from Freesound
+            are ``freesound:<number>`` in every corpus, since corpora share them.
     """
 
     name: str
@@ -78,6 +80,10 @@ class FileCorpus(Corpus):
 
     def __init__(self, root: str) -> None:
         self.root = Path(root).expanduser()
+
+    def archives(self) -> list[Archive]:
+        """Return the archives that, unpacked into :attr:`root`, are the corpus; none where none is published."""
+        return []
 
     def read(self, clip: Clip) -> tuple[np.ndarray, int]:
         """Return a clip's samples, ``[samples, channels]`` in float32, and its sample rate in Hz."""

@@ -34,7 +34,7 @@ def test_classes_and_clips_come_from_the_table_alone(root):
         "audio/1-10-A-0.ogg",
         "dog",
         "train",
-        "10",
+        "freesound:10",
     )
     assert {clip.split for clip in clips if clip.name.startswith("audio/3-")} == {"test"}
 
@@ -60,7 +60,7 @@ def test_all_folds_of_the_published_split_are_used_by_default(root):
     rows = [f"{fold}.wav,{fold},0,dog,True,{fold},A" for fold in (1, 2, 3, 4, 5)]
     table.write_text("\n".join([HEADER, *rows]) + "\n")
     splits = {clip.recording: clip.split for clip in ESC50(str(root), ["dog"]).clips()}
-    assert splits == {"1": "train", "2": "train", "3": "train", "4": "val", "5": "test"}
+    assert splits == {f"freesound:{number}": split for number, split in zip("12345", ("train",) * 3 + ("val", "test"), strict=True)}
 
 
 @pytest.mark.parametrize("cut", ["1-99-A-0.ogg", "1-99-A-0.ogg,1,0"])

@@ -58,7 +58,12 @@ class ESC50(FileCorpus):
                     f"{', '.join(str(number) for number in sorted(folds))}; choose among those."
                 )
         return [
-            Clip(f"audio/{row['filename']}", row["category"], self.split_of_fold[int(row["fold"])], row["src_file"])
+            Clip(
+                f"audio/{row['filename']}",
+                row["category"],
+                self.split_of_fold[int(row["fold"])],
+                f"freesound:{row['src_file']}",
+            )
             for row in rows
             if row["category"] in self.categories and int(row["fold"]) in self.split_of_fold
         ]

@@ -1,0 +1,43 @@
+"""What can be downloaded: the published files of a corpus, with their checksums."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file to download.
+
+    Attributes:
+        url: where it is; its last path segment, without a query, is the file's name here.
+        md5: checksum of its bytes, as published.
+    """
+
+    url: str
+    md5: str
+
+    @property
+    def name(self) -> str:
+        """Name of the file on disk.
+
+        >>> RemoteFile("https://host/records/1/files/a.zip?download=1", "0" * 32).name
+        'a.zip'
+        """
+        return self.url.split("?")[0].rsplit("/", 1)[1]
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One zip archive.
+
+    Attributes:
+        files: the archive, or its volumes in order: ``.z01``, ``.z02``, ..., and the ``.zip`` last.
+    """
+
+    files: tuple[RemoteFile, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the archive: that of its last volume."""
+        return self.files[-1].name

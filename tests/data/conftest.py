@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tse_refine.data.clip_bank import ClipBank, open_clip_bank
+from tse_refine.data.bank_builder import open_clip_bank
+from tse_refine.data.clip_bank import ClipBank
 from tse_refine.data.corpus import Clip, Corpus
 from tse_refine.data.queries import QueryConfig
 from tse_refine.data.recipes import ClipPools, MixtureConfig, RecipeBook
@@ -27,8 +28,8 @@ class Signals(Corpus):
     def clips(self) -> list[Clip]:
         return [Clip(name, name.split("/")[0], "train", name) for name in self.signals]
 
-    def read(self, clip: Clip) -> tuple[np.ndarray, int]:
-        return self.signals[clip.name].astype(np.float32)[:, None], self.rate
+    def read(self, clip: Clip, start: int = 0, stop: int | None = None) -> tuple[np.ndarray, int]:
+        return self.signals[clip.name].astype(np.float32)[start:stop, None], self.rate
 
     def fingerprints(self, clips: Sequence[Clip], cache_dir: Path) -> list[str]:
         return [str(hash(self.signals[clip.name].tobytes())) for clip in clips]

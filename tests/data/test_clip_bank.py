@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from tse_refine.data.clip_bank import open_clip_bank
+from tse_refine.data import decoding
+from tse_refine.data.bank_builder import open_clip_bank
 from tse_refine.data.corpus import Clip, FileCorpus
 from tse_refine.errors import InputError
 
@@ -23,9 +24,9 @@ class Folder(FileCorpus):
     def clips(self):
         return [Clip(name, "x", "train", name) for name in self.names]
 
-    def read(self, clip):
+    def read(self, clip, start=0, stop=None):
         self.decoded += 1
-        return super().read(clip)
+        return super().read(clip, start, stop)
 
 
 def tone(frequency: float, rate: int, seconds: float = 1.0) -> np.ndarray:
@@ -93,29 +94,60 @@ def test_the_bank_follows_the_content_not_the_time_or_the_place(open_bank, folde
     assert open_bank(folder, rate=16_000).folder not in (bank.folder, changed.folder)
 
 
+BAD = ("text.wav", "empty.wav", "none.wav", "silent.wav", "nan.wav", "cut.flac", "slow.wav", "odd.wav")
+
+
 @pytest.fixture
 def bad_folder(folder):
     root = folder.root
     (root / "text.wav").write_text("not audio")
     (root / "empty.wav").write_bytes(b"")
+    (root / "cut.flac").write_bytes((root / "stereo.flac").read_bytes()[:60])
+    soundfile.write(root / "slow.wav", tone(440, 8000), 8000)
+    header = bytearray((root / "slow.wav").read_bytes())
+    (root / "slow.wav").write_bytes(header[:24] + (3).to_bytes(4, "little") + header[28:])  # the rate's place
+    soundfile.write(root / "odd.wav", tone(440, 44_101), 44_101)
     soundfile.write(root / "none.wav", np.zeros(0), 8000)
     soundfile.write(root / "silent.wav", np.zeros(8000), 8000)
     broken = tone(440, 8000)
     broken[100] = np.nan
     soundfile.write(root / "nan.wav", broken, 8000, subtype="FLOAT")
-    folder.names = [*folder.names, "text.wav", "empty.wav", "none.wav", "silent.wav", "nan.wav", "missing.wav"]
+    folder.names = [*folder.names, *BAD]
     return folder
 
 
 def test_every_unusable_file_is_named_in_one_error(open_bank, bad_folder):
     for _ in range(2):  # the second time the bank is there, and must not be taken as it is
-        with pytest.raises(InputError, match=r"data\.foregrounds: 6 of 8 recordings") as refusal:
+        with pytest.raises(InputError, match=r"data\.foregrounds: 8 of 10 recordings") as refusal:
             open_bank(bad_folder)
         text = str(refusal.value)
-        for name in ("text.wav", "empty.wav", "none.wav", "silent.wav", "nan.wav", "missing.wav"):
+        for name in BAD:
             assert name in text
         assert "a b ü.wav" not in text
         assert "--data.skip_unusable true" in text
+        assert "sample rate is 3 Hz" in text
+
+
+def test_missing_files_are_refused_before_anything_is_decoded(open_bank, folder):
+    folder.names = [*folder.names, "missing.wav"]
+    with pytest.raises(InputError, match=r"1 of 3 recordings are missing or cannot be opened: missing\.wav"):
+        open_bank(folder)
+    assert folder.decoded == 0
+    folder.archives = lambda: ["something published"]
+    with pytest.raises(InputError, match="`tse-refine prepare` with the same options downloads"):
+        open_bank(folder)
+
+
+def test_a_long_list_is_cut(open_bank, folder):
+    folder.names = [f"{number}.wav" for number in range(100)]
+    with pytest.raises(InputError, match="100 of 100 recordings .* and 80 more"):
+        open_bank(folder)
+
+
+def test_a_truncated_wav_gives_what_it_still_has(open_bank, folder):
+    path = folder.root / "a b ü.wav"
+    path.write_bytes(path.read_bytes()[: 44 + 4 * 22_050])
+    assert open_bank(folder).entry(0).length == pytest.approx(4000, abs=10)
 
 
 def test_unusable_files_are_left_out_and_listed_when_told_so(open_bank, bad_folder):
@@ -124,13 +156,15 @@ def test_unusable_files_are_left_out_and_listed_when_told_so(open_bank, bad_fold
     assert "silent.wav" not in bank
     listed = (bank.folder / "rejected.csv").read_text().splitlines()
     assert listed[0] == "recording,reason"
-    assert len(listed) == 7
-    with pytest.raises(InputError, match="6 of 8 recordings"):  # to have left them out once allows nothing
+    assert len(listed) == 9
+    with pytest.raises(InputError, match="8 of 10 recordings"):  # to have left them out once allows nothing
         open_bank(bad_folder)
 
 
 def test_any_file_name_can_be_read_back_from_the_list_of_rejected_ones(open_bank, folder):
     names = ['dog "Rex", 2.wav', "umlaut ü.wav", "semi;colon.wav"]
+    for name in names:
+        (folder.root / name).write_text("not audio")
     folder.names = [*folder.names, *names]
     bank = open_bank(folder, skip=True)
     with open(bank.folder / "rejected.csv", newline="", encoding="utf-8") as file:
@@ -140,8 +174,12 @@ def test_any_file_name_can_be_read_back_from_the_list_of_rejected_ones(open_bank
 
 
 def test_a_bank_of_nothing_is_refused_even_where_unusable_files_are_skipped(open_bank, folder):
+    folder.names = ["text.wav", "missing.wav"]
+    (folder.root / "text.wav").write_text("not audio")
+    with pytest.raises(InputError, match="2 of 2 recordings"):
+        open_bank(folder, skip=True)
     folder.names = ["missing.wav"]
-    with pytest.raises(InputError, match="1 of 1 recordings"):
+    with pytest.raises(InputError, match="1 of 1 recordings are missing"):
         open_bank(folder, skip=True)
 
 
@@ -152,52 +190,6 @@ def test_sound_too_faint_for_the_loudness_gate_is_silence(open_bank, tmp_path):
     bank = open_bank(Folder(tmp_path, ["gone.wav", "faint.wav"]), skip=True)
     assert list(bank.rejected) == ["gone.wav"]
     assert "is silent" in bank.rejected["gone.wav"]
-
-
-def test_an_interrupted_build_leaves_nothing_behind(open_bank, folder, tmp_path):
-    class Interrupted(Folder):
-        def read(self, clip):
-            if clip.name == "stereo.flac":
-                raise KeyboardInterrupt
-            return super().read(clip)
-
-    with pytest.raises(KeyboardInterrupt):
-        open_bank(Interrupted(folder.root, folder.names))
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["fingerprints.json"]
-    assert len(open_bank(folder)) == 2
-
-
-def test_what_a_killed_build_left_behind_stops_no_other(open_bank, folder, tmp_path, monkeypatch):
-    # in a container the process that starts again often has the number of the one that was killed
-    def killed(path, **options):
-        """A killed process tidies nothing up."""
-
-    class Killed(Folder):
-        def read(self, clip):
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as context:
-        context.setattr(shutil, "rmtree", killed)
-        with pytest.raises(KeyboardInterrupt):
-            open_bank(Killed(folder.root, folder.names))
-    assert [path.suffix for path in (tmp_path / "cache").glob(".bank-*")] == [".part"]
-    assert len(open_bank(folder)) == 2
-
-
-def test_two_processes_that_build_the_same_bank_at_once_share_it(open_bank, folder, tmp_path):
-    class Slow(Folder):
-        """While its first file is read, another process builds the whole bank."""
-
-        def read(self, clip):
-            if self.decoded == 0 and clip.name == self.names[0]:
-                others.append(open_bank(folder))
-            return super().read(clip)
-
-    others = []
-    bank = open_bank(Slow(folder.root, folder.names))
-    assert bank.folder == others[0].folder
-    np.testing.assert_array_equal(bank.samples(0), others[0].samples(0))
-    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == [bank.folder.name, "fingerprints.json"]
 
 
 def test_a_bank_may_be_read_by_whoever_may_read_the_folders_beside_it(open_bank, folder, tmp_path):
@@ -231,3 +223,45 @@ def test_workers_get_the_path_not_the_samples(open_bank, folder):
     sent = pickle.dumps(bank)
     assert len(sent) < 500
     np.testing.assert_array_equal(pickle.loads(sent).samples(0), bank.samples(0))
+
+
+def test_a_long_recording_in_pieces_is_what_it_is_in_one(open_bank, tmp_path, monkeypatch):
+    rate = 11_025  # neither a whole number of samples in 100 ms nor a divisor of the bank's rate
+    noise = 0.1 * np.random.default_rng(0).standard_normal(round(12.34 * rate))
+    for seconds in (12.34, 12.0, 10.0):  # the last piece ends anywhere, with a piece, before its margin
+        name = f"{seconds}.wav"
+        soundfile.write(tmp_path / name, noise[: round(seconds * rate)], rate, subtype="FLOAT")
+        whole = open_bank(Folder(tmp_path, [name]))
+        with monkeypatch.context() as context:
+            context.setattr(decoding, "_WHOLE", 3 * rate)
+            context.setattr(decoding, "_PIECE_SECONDS", 2)
+            pieces = decoding.decode(Folder(tmp_path, [name]), Clip(name, "x", "train", name), 8000)
+        assert np.abs(pieces.samples.astype(int) - whole.samples(0)).max() <= 1
+        # half a sample of a hop of 1102.5 falls to one side or the other
+        np.testing.assert_allclose(pieces.hops[0], whole.weighted_hops(0), rtol=5e-3)
+        np.testing.assert_allclose(pieces.hops[1], whole.plain_hops(0), rtol=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("samples.i16", lambda old: old[:-2], r"samples\.i16 has 31998 bytes instead of 32000"),
+        ("hops.f32", lambda old: old + b"1234", r"hops\.f32 has 164 bytes instead of 160"),
+        ("bank.json", lambda old: old[:-20], r"bank\.json cannot be understood"),
+        ("bank.json", lambda old: old.replace(b'"length"', b'"width"'), r"bank\.json cannot be understood"),
+        ("bank.json", lambda old: old.replace(b'"sample_rate": 8000', b'"sample_rate": 9000'), "9000 Hz instead of 80"),
+        ("bank.json", lambda old: old.replace(b'["stereo.flac"', b'["mono.flac"'), r"lacks 1 recordings \(stereo"),
+        ("bank.json", lambda old: old.replace(b'"format": 3', b'"format": 2'), "format 2 instead of 3"),
+    ],
+)
+def test_a_bank_that_is_not_what_its_name_says_is_refused_with_the_difference(open_bank, folder, file, change, said):
+    path = open_bank(folder).folder / file
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(InputError, match=said):
+        open_bank(folder)
+
+
+def test_a_bank_is_mapped_and_cannot_be_written_to(open_bank, folder):
+    samples = open_bank(folder).samples(0)
+    assert not samples.flags.writeable
+    assert not samples.flags.owndata

@@ -160,7 +160,7 @@ def test_class_names_come_without_audio(make_recorded, recorded):
 def test_only_the_clips_of_a_split_are_heard_in_it(make_recorded, recorded):
     data = make_recorded()
     data.setup("test")
-    book = data.datasets["test"].book
+    book = data.datasets["test"].recipes
     heard = {book.foreground_bank.entry(event.clip).name for i in range(40) for event in book.draw(0, i).events}
     assert heard == {"audio/5-50-A-0.wav", "audio/5-51-A-1.wav"}
     assert book.background_bank.entry(book.draw(0, 0).background.clip).name == "audio/5-52-A-2.wav"

@@ -111,7 +111,7 @@ def test_validation_and_test_never_change(make_data, stage, loader):
 def test_splits_have_nothing_in_common(make_data):
     fit, test = make_data("fit"), make_data("test")
     sets = {**fit.datasets, **test.datasets}
-    books = {split: sets[split].book for split in ("train", "val", "test")}
+    books = {split: sets[split].recipes for split in ("train", "val", "test")}
     used = {
         split: {event.clip for index in range(60) for event in book.draw(0, index).events}
         for split, book in books.items()

@@ -5,8 +5,7 @@ import pytest
 import torch
 import torchaudio.functional as audio_functional
 
-from tse_refine.data import rendering
-from tse_refine.data.clip_bank import open_clip_bank
+from tse_refine.data.bank_builder import open_clip_bank
 from tse_refine.data.corpora import EmbeddedSounds
 from tse_refine.data.queries import QueryConfig
 from tse_refine.data.recipes import ClipPools, MixtureConfig, RecipeBook
@@ -31,9 +30,8 @@ def test_the_drawn_level_is_the_rendered_one(make_book, render):
         assert lufs(background) == pytest.approx(-60.0, abs=0.1)
 
 
-def test_levels_may_be_rms(make_book, render, monkeypatch):
-    monkeypatch.setattr(rendering, "FADE_SECONDS", 0.0)
-    recipe = make_book(level="rms", background_db=-60.0).draw(0, 0)
+def test_levels_may_be_rms(make_book, render):
+    recipe = replace(make_book(level="rms", background_db=-60.0).draw(0, 0), fade_seconds=(0.0, 0.0))
     background = render(replace(recipe, events=()))[0]
     assert 10 * np.log10(np.mean(background**2)) == pytest.approx(-60.0, abs=0.1)
     sources = render(recipe)[2]
@@ -77,7 +75,7 @@ def test_events_fade_in_and_out_over_ten_milliseconds(make_book, render, banks):
     raw = banks[0].samples(event.clip)[event.start : event.start + event.length] * banks[0].entry(event.clip).scale
     raw = raw * event.gain
     fade = RATE // 100
-    ramp = np.sin(np.pi / 2 * np.arange(fade) / fade)
+    ramp = np.sin(np.linspace(0.0, np.pi / 2, fade))
     np.testing.assert_allclose(sound[:fade], raw[:fade] * ramp, atol=1e-6)
     np.testing.assert_allclose(sound[-fade:], raw[-fade:] * ramp[::-1], atol=1e-6)
     np.testing.assert_allclose(sound[fade:-fade], raw[fade:-fade], atol=1e-6)
@@ -97,15 +95,15 @@ def embedded_bank(tmp_path_factory):
     return open_clip_bank(EmbeddedSounds(2, 0, 0), RATE, cache, False, "data.foregrounds", show_progress=False)
 
 
-def test_the_drawn_level_is_the_rendered_one_for_every_class_of_sound(embedded_bank, banks, monkeypatch):
-    monkeypatch.setattr(rendering, "FADE_SECONDS", 0.0)  # fades may take a click at an excerpt's very edge
+def test_the_drawn_level_is_the_rendered_one_for_every_class_of_sound(embedded_bank, banks):
     pools = ClipPools([np.array([2 * label, 2 * label + 1]) for label in range(12)], np.array([0]))
     mixture = MixtureConfig(num_events=(12,), event_seconds=(0.5, 5.0), background_db=-60.0)
     book = RecipeBook("train", pools, embedded_bank, banks[1], mixture, QueryConfig(), seed=0)
     renderer = Renderer(embedded_bank, banks[1])
     sources = np.empty((12, book.num_samples), np.float32)
     for index in range(4):
-        recipe = book.draw(0, index)
+        # fades may take a click at an excerpt's very edge
+        recipe = replace(book.draw(0, index), fade_seconds=(0.0, 0.0))
         renderer.render(recipe, np.empty_like(sources[0]), np.empty_like(sources[0]), sources)
         for event, source in zip(recipe.events, sources, strict=True):
             sound = source[event.onset : event.onset + event.length]
@@ -159,6 +157,6 @@ def test_an_event_shorter_than_its_two_fades_is_not_faded_twice(signals, banks, 
     sources = np.empty((1, 6 * RATE), np.float32)
     Renderer(bank, banks[1]).render(recipe, np.empty_like(sources[0]), np.empty_like(sources[0]), sources)
     raw = bank.samples(0) * bank.entry(0).scale * event.gain
-    ramp = np.sin(np.pi / 2 * np.arange(160) / 160)[:50]
+    ramp = np.sin(np.linspace(0.0, np.pi / 2, 160))[:50]
     expected = raw * np.concatenate([ramp, ramp[::-1]])
     np.testing.assert_allclose(sources[0, event.onset : event.onset + 100], expected, atol=1e-6)

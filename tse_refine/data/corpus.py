@@ -50,8 +50,13 @@ class Corpus(ABC):
         """
 
     @abstractmethod
-    def read(self, clip: Clip) -> tuple[np.ndarray, int]:
-        """Return a clip's samples, ``[samples, channels]`` in float32, and its sample rate in Hz.
+    def read(self, clip: Clip, start: int = 0, stop: int | None = None) -> tuple[np.ndarray, int]:
+        """Return samples of a clip, ``[samples, channels]`` in float32, and its sample rate in Hz.
+
+        Args:
+            clip: a clip of this corpus.
+            start: first sample, at the recording's own rate.
+            stop: the sample after the last one; fewer come where the recording ends before.
 
         Raises:
             OSError, soundfile.LibsndfileError: the recording is missing or cannot be decoded.
@@ -59,7 +64,7 @@ class Corpus(ABC):
 
     @abstractmethod
     def fingerprints(self, clips: Sequence[Clip], cache_dir: Path) -> list[str]:
-        """Return for each clip a text that changes whenever its audio changes.
+        """Return for each clip a text that changes whenever its audio changes, ``missing`` where there is no audio.
 
         Args:
             clips: clips of this corpus.
@@ -85,13 +90,17 @@ class FileCorpus(Corpus):
         """Return the archives that, unpacked into :attr:`root`, are the corpus; none where none is published."""
         return []
 
-    def read(self, clip: Clip) -> tuple[np.ndarray, int]:
-        """Return a clip's samples, ``[samples, channels]`` in float32, and its sample rate in Hz."""
-        return soundfile.read(self.root / clip.name, dtype="float32", always_2d=True)
+    def path(self, clip: Clip) -> Path:
+        """Return where a clip's file is."""
+        return self.root / clip.name
+
+    def read(self, clip: Clip, start: int = 0, stop: int | None = None) -> tuple[np.ndarray, int]:
+        """Return samples of a clip, ``[samples, channels]`` in float32, and its sample rate in Hz."""
+        return soundfile.read(self.path(clip), start=start, stop=stop, dtype="float32", always_2d=True)
 
     def fingerprints(self, clips: Sequence[Clip], cache_dir: Path) -> list[str]:
         """Return a digest of each file's bytes; each file is read once and remembered by its size and time."""
-        return FileFingerprints(cache_dir)([self.root / clip.name for clip in clips])
+        return FileFingerprints(cache_dir)([self.path(clip) for clip in clips])
 
 
 def check_splits(clips: Sequence[Clip], role: str) -> None:

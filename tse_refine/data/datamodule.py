@@ -14,7 +14,8 @@ import torch
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 
-from tse_refine.data.clip_bank import ClipBank, open_clip_bank
+from tse_refine.data.bank_builder import open_clip_bank
+from tse_refine.data.clip_bank import ClipBank
 from tse_refine.data.corpus import SPLITS, Clip, Corpus, check_splits
 from tse_refine.data.dataset import MixtureDataset, MixtureLoader, MixtureSampler, as_it_is
 from tse_refine.data.queries import QueryConfig

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from tse_refine.data.recipes import Recipe, RecipeBook
+from tse_refine.data.recipes import Recipe, RecipeSource
 from tse_refine.data.rendering import Renderer
 
 Batch = dict[str, torch.Tensor]
@@ -24,14 +24,14 @@ class MixtureDataset(Dataset):
     ``[batch, classes]`` (see :func:`tse_refine.data.queries.draw_query_order`).
 
     Args:
-        book: where the recipes come from.
+        recipes: where the recipes come from.
         renderer: makes sound of them.
         size: number of mixtures.
         with_sources: whether batches are for evaluation.
     """
 
-    def __init__(self, book: RecipeBook, renderer: Renderer, size: int, with_sources: bool) -> None:
-        self.book = book
+    def __init__(self, recipes: RecipeSource, renderer: Renderer, size: int, with_sources: bool) -> None:
+        self.recipes = recipes
         self.renderer = renderer
         self.size = size
         self.with_sources = with_sources
@@ -41,7 +41,7 @@ class MixtureDataset(Dataset):
 
     def recipe(self, key: tuple[int, int]) -> Recipe:
         """Return the recipe of an (epoch, index)."""
-        return self.book.draw(*key)
+        return self.recipes.draw(*key)
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         """Return one mixture: a batch of one without its first dimension."""
@@ -51,14 +51,14 @@ class MixtureDataset(Dataset):
         """Return a batch for several (epoch, index), rendered in place: torch's fetcher prefers this to items."""
         # where Lightning puts a sampler of its own (overfit_batches), a key is only an index
         recipes = [self.recipe((0, key) if isinstance(key, int) else key) for key in keys]
-        num_classes, num_samples = len(self.book.pools.foregrounds), self.book.num_samples
+        num_classes, num_samples = self.recipes.num_classes, self.recipes.num_samples
         mixture = np.empty((len(keys), num_samples), np.float32)
         target = np.empty_like(mixture)
         query = np.zeros((len(keys), num_classes), np.float32)
         activity = np.zeros_like(query)
         sources: Sequence[np.ndarray | None] = [None] * len(keys)
         if self.with_sources:
-            num_rows = max(self.book.mixture.num_events)
+            num_rows = self.recipes.max_events
             sources = np.empty((len(keys), num_rows, num_samples), np.float32)
         for row, recipe in enumerate(recipes):
             self.renderer.render(recipe, mixture[row], target[row], sources[row])

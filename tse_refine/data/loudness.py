@@ -80,12 +80,14 @@ def gated_loudness(hops: np.ndarray) -> float:
     >>> round(gated_loudness(np.full(30, 0.01)), 3)
     -20.691
     """
+    # called for every excerpt that is drawn: np.add.reduce spares half the time of mean()
     blocks = hops[:-3] + hops[1:-2] + hops[2:-1] + hops[3:]  # four times the power of each 400 ms block
     loud = blocks[blocks > _BLOCK_HOPS * _ABSOLUTE_GATE]
     if not len(loud):
         return LUFS_FLOOR
-    loud = loud[loud > _RELATIVE_GATE * loud.mean()]
-    return max(LUFS_FLOOR, _LUFS_OFFSET + 10.0 * math.log10(float(loud.mean()) / _BLOCK_HOPS))
+    loud = loud[loud > _RELATIVE_GATE * (np.add.reduce(loud) / len(loud))]
+    mean = float(np.add.reduce(loud) / len(loud))
+    return max(LUFS_FLOOR, _LUFS_OFFSET + 10.0 * math.log10(mean / _BLOCK_HOPS))
 
 
 def rms_level(hops: np.ndarray) -> float:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
-from tse_refine.data.clip_bank import SILENCE_LUFS, ClipBank
+from tse_refine.data.clip_bank import ClipBank
 from tse_refine.data.corpus import SPLITS
-from tse_refine.data.loudness import HOPS_PER_SECOND, MIN_HOPS, gated_loudness, loudest_block, rms_level
+from tse_refine.data.decoding import SILENCE_LUFS
+from tse_refine.data.loudness import HOPS_PER_SECOND, MIN_HOPS, gated_loudness, rms_level
 from tse_refine.data.queries import QueryConfig, draw_query, draw_query_order
 from tse_refine.errors import InputError
 
@@ -101,6 +102,9 @@ class Recipe:
         events: in the order in which evaluation asks for their classes.
         query: class indices that training asks for.
         query_order: every class once, in evaluation's order: the active ones first.
+        fade_seconds: lengths of the events' fade in and fade out, quarters of a sine.
+        peak_rule: ``limit`` scales the whole mixture down where its peak exceeds 1, ``normalize`` scales every peak
+            to 1, ``none`` leaves the level.
     """
 
     split: str
@@ -110,6 +114,8 @@ class Recipe:
     events: tuple[Event, ...]
     query: tuple[int, ...]
     query_order: tuple[int, ...]
+    fade_seconds: tuple[float, float] = (0.01, 0.01)
+    peak_rule: Literal["limit", "normalize", "none"] = "limit"
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,23 @@ class ClipPools:
 
     foregrounds: Sequence[np.ndarray] = field(repr=False)
     backgrounds: np.ndarray = field(repr=False)
+
+
+class RecipeSource(Protocol):
+    """Where the recipes of one split come from: drawn here, or read from files.
+
+    Attributes:
+        num_classes: foreground classes in all.
+        num_samples: length of a mixture.
+        max_events: the most events of a mixture.
+    """
+
+    num_classes: int
+    num_samples: int
+    max_events: int
+
+    def draw(self, epoch: int, index: int) -> Recipe:
+        """Return the recipe of a mixture."""
 
 
 class RecipeBook:
@@ -155,7 +178,9 @@ class RecipeBook:
         self.mixture = mixture
         self.queries = queries
         self.seed = seed
+        self.num_classes = len(pools.foregrounds)
         self.num_samples = round(mixture.duration_seconds * foreground_bank.sample_rate)
+        self.max_events = max(mixture.num_events)
 
     def draw(self, epoch: int, index: int) -> Recipe:
         """Draw one recipe.
@@ -166,14 +191,13 @@ class RecipeBook:
         """
         rng = self._stream(epoch, index, _MIXTURE_STREAM)
         background = self._draw_background(rng)
-        num_classes = len(self.pools.foregrounds)
         num_events = self.mixture.num_events[rng.integers(len(self.mixture.num_events))]
-        active = rng.permutation(num_classes)[:num_events]
+        active = rng.permutation(self.num_classes)[:num_events]
         events = {int(label): self._draw_event(rng, int(label)) for label in active}
 
         rng = self._stream(epoch, index, _QUERY_STREAM)
-        order = draw_query_order(rng, active, num_classes)
-        query = draw_query(rng, active, num_classes, self.queries, allow_inactive=self.split == "train")
+        order = draw_query_order(rng, active, self.num_classes)
+        query = draw_query(rng, active, self.num_classes, self.queries, allow_inactive=self.split == "train")
         return Recipe(
             split=self.split,
             epoch=epoch,
@@ -224,7 +248,7 @@ class RecipeBook:
             return 0, self._level(bank, clip, hops)
         # the grid of energies may end a hop before the grid of starts: the clip's end rarely lies on it
         last_start = min(last_start, len(weighted) - num_hops)
-        quietest = max(SILENCE_LUFS, loudest_block(weighted) - QUIETEST_BELOW_CLIP_DB)
+        quietest = max(SILENCE_LUFS, bank.entry(clip).loudest_lufs - QUIETEST_BELOW_CLIP_DB)
         for _ in range(_MAX_DRAWS):
             start = int(rng.integers(last_start + 1))
             loudness = gated_loudness(weighted[start : start + num_hops])

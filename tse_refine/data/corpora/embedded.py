@@ -31,14 +31,14 @@ class _SynthesisedCorpus(Corpus):
         ]
         return [Clip(name, label, split, recording=name) for label, split, name in names]
 
-    def read(self, clip: Clip) -> tuple[np.ndarray, int]:
+    def read(self, clip: Clip, start: int = 0, stop: int | None = None) -> tuple[np.ndarray, int]:
         """Synthesise a clip, ``[samples, 1]``, between 3 and 6 s long, with a peak of 0.5."""
         seed = int.from_bytes(hashlib.blake2b(clip.name.encode(), digest_size=8).digest(), "little")
         rng = np.random.default_rng(seed)
         seconds = round(rng.uniform(3.0, 6.0), 1)  # tenths: lengths with small factors, whose transforms are fast
         sound = self._synthesisers[clip.label](rng, seconds)
         sound = 0.5 * sound / np.abs(sound).max()
-        return sound.astype(np.float32)[:, None], synthesis.SAMPLE_RATE
+        return sound.astype(np.float32)[start:stop, None], synthesis.SAMPLE_RATE
 
     def fingerprints(self, clips: Sequence[Clip], cache_dir: Path) -> list[str]:
         """Return the clips' names together with a digest of the code that synthesises them."""

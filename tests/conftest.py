@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 
@@ -87,6 +90,126 @@ def tiny_config_file(tmp_path: Path, cache_dir: Path) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(config))
     return path
+
+
+@pytest.fixture
+def fsdkaggle2018_root(tmp_path: Path, write_sound: Callable[..., None]) -> Path:
+    """FSDKaggle2018 in small: six labels, four training clips (three verified) and two test clips each."""
+    root = tmp_path / "FSDKaggle2018"
+    tables = {
+        "train": ["fname,label,manually_verified,freesound_id,license"],
+        "test": ["fname,label,usage,freesound_id,license"],
+    }
+    for number in range(36):
+        label = ("Bark", "Cough", "Flute", "Knock", "Meow", "Telephone")[number % 6]
+        part, marked = ("train", str(int(number < 18))) if number < 24 else ("test", "Public")
+        tables[part].append(f"{0x44347 + 7919 * number:08x}.wav,{label},{marked},{28739 + number},Attribution")
+        write_sound(root / f"FSDKaggle2018.audio_{part}" / tables[part][-1].split(",")[0])
+    (root / "FSDKaggle2018.meta").mkdir()
+    names = {"train": "train_post_competition.csv", "test": "test_post_competition_scoring_clips.csv"}
+    for part, lines in tables.items():
+        (root / "FSDKaggle2018.meta" / names[part]).write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.fixture
+def tau2019_root(tmp_path: Path, write_sound: Callable[..., None]) -> Path:
+    """TAU Urban Acoustic Scenes 2019 in small: six scenes of three places of two segments, and three for evaluation."""
+    root = tmp_path / "TAU2019"
+    development, evaluation = (
+        root / f"TAU-urban-acoustic-scenes-2019-{part}" for part in ("development", "evaluation")
+    )
+    form = {"rate": 48_000, "channels": 2, "subtype": "PCM_24"}
+    lines = ["filename\tscene_label\tidentifier\tsource_label"]
+    for segment in range(36):
+        scene = ("airport", "bus", "metro", "park", "public_square", "tram")[segment // 6]
+        place = f"{('barcelona', 'helsinki', 'london')[segment // 2 % 3]}-{segment // 2}"
+        name = f"audio/{scene}-{place}-{segment}-a.wav"
+        lines.append(f"{name}\t{scene}\t{place}\ta")
+        write_sound(development / name, **form)
+    (development / "meta.csv").write_text("\n".join(lines) + "\n")
+    for number in range(3):
+        write_sound(evaluation / f"audio/{number}.wav", **form)
+    (evaluation / "evaluation_setup").mkdir()
+    (evaluation / "evaluation_setup" / "test.csv").write_text("filename\naudio/0.wav\naudio/1.wav\naudio/2.wav\n")
+    return root
+
+
+@pytest.fixture
+def fsd50k_root(tmp_path: Path, write_sound: Callable[..., None]) -> Path:
+    """FSD50K in small: four clips of each class of configs/data/fsd50k.yaml, one of its parents, one of two leaves."""
+    root = tmp_path / "FSD50K"
+    dev, evaluation = ["fname,labels,mids,split"], ["fname,labels,mids"]
+    chains = [
+        "Bark,Dog,Domestic_animals_and_pets,Animal",
+        "Church_bell,Bell",
+        "Computer_keyboard,Typing,Domestic_sounds_and_home_sounds",
+        "Cough,Respiratory_sounds",
+        "Crow,Bird,Wild_animals,Animal",
+        "Doorbell,Door,Domestic_sounds_and_home_sounds",
+        "Fireworks,Explosion",
+        "Knock,Door,Domestic_sounds_and_home_sounds",
+        "Meow,Cat,Domestic_animals_and_pets,Animal",
+        "Siren,Alarm",
+        "Sneeze,Respiratory_sounds",
+        "Toilet_flush,Domestic_sounds_and_home_sounds",
+    ]
+    for number, chain in enumerate(chains):
+        parents = chain.split(",", 1)[1]
+        rows = [(chain, "train"), (chain, "train"), (chain, "val"), (chain, "test")]
+        rows += [(parents, "train"), (f"Wind,{chain}", "train")]
+        for take, (labels, split) in enumerate(rows):
+            fname = 64_760 + 10 * number + take
+            mids = ",".join(f"/m/0{sum(map(ord, label))}" for label in labels.split(","))
+            if split == "test":
+                evaluation.append(f'{fname},"{labels}","{mids}"')
+            else:
+                dev.append(f'{fname},"{labels}","{mids}",{split}')
+            write_sound(root / f"FSD50K.{'eval' if split == 'test' else 'dev'}_audio" / f"{fname}.wav")
+    (root / "FSD50K.ground_truth").mkdir()
+    (root / "FSD50K.ground_truth" / "dev.csv").write_text("\n".join(dev) + "\n")
+    (root / "FSD50K.ground_truth" / "eval.csv").write_text("\n".join(evaluation) + "\n")
+    return root
+
+
+@pytest.fixture
+def manifest_table(tmp_path: Path, write_sound: Callable[..., None]) -> Path:
+    """A manifest of six classes and a background: one clip of each in every split, and a second one to train on."""
+    table = tmp_path / "Geräusche" / "manifest.csv"
+    lines = ["path,label,role,split,source"]
+    for label in ("bell", "dog bark", "glass", "siren", "Türklingel", "Wasser läuft", "street"):
+        role = "background" if label == "street" else "foreground"
+        for number, split in enumerate(("train", "val", "test", "train")):
+            name = f"{split} clips/{label} – {number}.wav"
+            source = f"field day of {label}" if split == "train" else ""
+            lines.append(f"{name},{label},{role},{split},{source}")
+            write_sound(table.parent / name)
+    table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return table
+
+
+@pytest.fixture
+def label_folders_root(tmp_path: Path, write_sound: Callable[..., None]) -> Path:
+    """A tree of six labels of four recordings of several formats, one of them in a subfolder."""
+    root = tmp_path / "label folders"
+    for label in ("bell", "dog bark", "glass", "siren", "Türklingel", "口笛"):
+        for name in ("one take.wav", "zwei – hören.flac", "three.OGG", "more/four.wav"):
+            write_sound(root / label / name)
+    return root
+
+
+@pytest.fixture
+def write_sound() -> Callable[..., None]:
+    """Write a second of a tone in noise, another one each time, and make the folders it needs."""
+    rng = np.random.default_rng(0)
+
+    def write(path: Path, rate: int = 44_100, channels: int = 1, subtype: str | None = None) -> None:
+        tone = np.sin(2 * np.pi * rng.uniform(200.0, 2000.0) * np.arange(rate) / rate)
+        sound = 0.2 * tone[:, None] + 0.02 * rng.standard_normal((rate, channels))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, sound, rate, subtype)
+
+    return write
 
 
 @pytest.fixture(autouse=True)

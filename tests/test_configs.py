@@ -60,6 +60,9 @@ def esc50_words(tmp_path):
 def test_configs_are_where_they_belong():
     assert {"proposed.yaml", "baseline1.yaml", "baseline2.yaml", "demo.yaml", "esc10_cpu.yaml"} <= set(EXPERIMENTS)
     assert set(MODELS) == {"paper.yaml", "paper_wide.yaml", "small.yaml"}
+    assert set(DATA) == {
+        *("embedded.yaml", "esc50.yaml", "fsdkaggle2018.yaml", "fsd50k.yaml", "folders.yaml", "manifest.yaml"),
+    }
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -91,6 +94,40 @@ def test_demo(parsed):
 def test_esc50(parsed, esc50_words):
     built = parsed("proposed.yaml", "model/small.yaml", "data/esc50.yaml", words=esc50_words)
     assert len(built["data"].class_names) == 10
+
+
+def corpus_words(option, foregrounds, backgrounds):
+    """Options that give the corpora of a data config their folders or tables."""
+    paths = {"foregrounds": foregrounds, "backgrounds": backgrounds}
+    return tuple(f"--data.{role}.init_args.{option}={path}" for role, path in paths.items())
+
+
+def test_fsdkaggle2018_is_a_fixed_set_of_the_published_size(parsed, fsdkaggle2018_root, tau2019_root):
+    words = corpus_words("root", fsdkaggle2018_root, tau2019_root)
+    built = parsed("proposed.yaml", "model/paper.yaml", "data/fsdkaggle2018.yaml", words=words)
+    assert built["data"].sizes == {"train": 50_000, "val": 5_000, "test": 10_000}
+    assert built["data"].sample_rate == 16_000
+    assert not built["data"].redraw
+    assert built["data"].backgrounds.test_set == "evaluation"
+
+
+def test_fsd50k(parsed, fsd50k_root, tau2019_root):
+    words = corpus_words("root", fsd50k_root, tau2019_root)
+    built = parsed("proposed.yaml", "model/small.yaml", "data/fsd50k.yaml", words=words)
+    assert len(built["data"].class_names) == 12
+
+
+def test_folders(parsed, label_folders_root):
+    words = corpus_words("root", label_folders_root, label_folders_root)
+    built = parsed("proposed.yaml", "model/small.yaml", "data/folders.yaml", words=words)
+    assert len(built["data"].class_names) == 6
+
+
+def test_manifest(parsed, manifest_table):
+    words = corpus_words("table", manifest_table, manifest_table)
+    built = parsed("proposed.yaml", "model/small.yaml", "data/manifest.yaml", words=words)
+    assert "Türklingel" in built["data"].class_names
+    assert {clip.label for clip in built["data"].backgrounds.clips()} == {"street"}
 
 
 def test_esc10_cpu(parsed, esc50_words):

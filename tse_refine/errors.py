@@ -1,6 +1,7 @@
 """The one exception for input that a user can put right."""
 
 import difflib
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -9,6 +10,19 @@ class InputError(ValueError):
     Its text is one paragraph for the user: the file or option, what was found, what was expected and what to do. The
     command line prints the text without a traceback and exits with status 2.
     """
+
+
+class MissingFileError(InputError):
+    """A file that is not there, and that perhaps can be downloaded.
+
+    Args:
+        text: the paragraph for the user.
+        path: the file.
+    """
+
+    def __init__(self, text: str, path: Path) -> None:
+        super().__init__(text)
+        self.path = path
 
 
 def did_you_mean(word: str, known: list[str], few: bool = False) -> str:

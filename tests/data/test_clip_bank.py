@@ -140,7 +140,7 @@ def test_missing_files_are_refused_before_anything_is_decoded(open_bank, folder)
 
 def test_a_long_list_is_cut(open_bank, folder):
     folder.names = [f"{number}.wav" for number in range(100)]
-    with pytest.raises(InputError, match="100 of 100 recordings .* and 80 more"):
+    with pytest.raises(InputError, match=r"100 of 100 recordings .* and 80 more"):
         open_bank(folder)
 
 

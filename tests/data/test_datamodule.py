@@ -116,7 +116,7 @@ def test_the_same_data_as_a_config_was_saved_with_are_not(make, recwarn):
     ],
 )
 def test_impossible_data_are_refused_before_any_audio_is_read(make, options, said, monkeypatch):
-    def read(corpus, clip):
+    def read(corpus, clip, start=0, stop=None):
         raise AssertionError(f"{clip.name} was read")
 
     monkeypatch.setattr(EmbeddedSounds, "read", read)
@@ -149,7 +149,16 @@ def test_a_source_recording_in_two_splits_is_refused_by_name(make_recorded, reco
 
 
 def test_takes_of_one_recording_in_one_split_are_fine():
-    check_splits([Clip(name, "dog", "train", "17") for name in ("a.wav", "b.wav")], "foregrounds")
+    check_splits({"data.foregrounds": [Clip(name, "dog", "train", "17") for name in ("a.wav", "b.wav")]})
+
+
+def test_a_recording_may_not_be_a_foreground_in_one_split_and_a_background_in_another():
+    clips = {
+        "data.foregrounds": [Clip("dog/1.wav", "dog", "train", "freesound:17")],
+        "data.backgrounds": [Clip("audio/5-17-A-0.wav", "street", "test", "freesound:17")],
+    }
+    with pytest.raises(InputError, match=r"data\.foregrounds and data\.backgrounds: 1 .*freesound:17 \(test and train"):
+        check_splits(clips)
 
 
 def test_class_names_come_without_audio(make_recorded, recorded):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import soundfile
 
 from tse_refine.data.archives import Archive
 from tse_refine.data.fingerprints import FileFingerprints
-from tse_refine.errors import InputError
+from tse_refine.errors import InputError, MissingFileError
 
 SPLITS = ("train", "val", "test")
 
@@ -75,6 +76,14 @@ class Corpus(ABC):
         """Return the labels of the corpus in alphabetical order: the index of a label here is the class index."""
         return sorted({clip.label for clip in self.clips()})
 
+    def archives(self) -> list[Archive]:
+        """Return the archives in which the corpus is published; none where there is nothing to download."""
+        return []
+
+    def missing(self) -> list[str]:
+        """Return what is not there of the corpus: the first table that is missing, else every missing recording."""
+        return []
+
 
 class FileCorpus(Corpus):
     """A corpus of audio files below one folder; a clip's name is its path relative to that folder.
@@ -86,9 +95,13 @@ class FileCorpus(Corpus):
     def __init__(self, root: str) -> None:
         self.root = Path(root).expanduser()
 
-    def archives(self) -> list[Archive]:
-        """Return the archives that, unpacked into :attr:`root`, are the corpus; none where none is published."""
-        return []
+    def missing(self) -> list[str]:
+        """Return the path below :attr:`root` of the first table that is missing, else of every missing recording."""
+        try:
+            clips = self.clips()
+        except MissingFileError as error:
+            return [os.path.relpath(error.path, self.root)]
+        return [clip.name for clip in clips if not self.path(clip).exists()]
 
     def path(self, clip: Clip) -> Path:
         """Return where a clip's file is."""
@@ -103,24 +116,27 @@ class FileCorpus(Corpus):
         return FileFingerprints(cache_dir)([self.path(clip) for clip in clips])
 
 
-def check_splits(clips: Sequence[Clip], role: str) -> None:
-    """Refuse clips whose source recordings reach across splits.
+def check_splits(clips: Mapping[str, Sequence[Clip]]) -> None:
+    """Refuse source recordings that reach across splits, within a corpus or from one to the other.
 
     Args:
-        clips: the clips of a corpus.
-        role: ``foregrounds`` or ``backgrounds``, for the message.
+        clips: the clips of each option, ``data.foregrounds`` and ``data.backgrounds``.
 
     Raises:
-        InputError: a clip or a source recording is in two splits.
+        InputError: a source recording is in two splits.
     """
-    where: dict[str, set[str]] = {}
-    for clip in clips:
-        where.setdefault(clip.recording, set()).add(clip.split)
-    shared = sorted(recording for recording, splits in where.items() if len(splits) > 1)
+    where: dict[str, set[tuple[str, str]]] = {}
+    for option, members in clips.items():
+        for clip in members:
+            where.setdefault(clip.recording, set()).add((clip.split, option))
+    shared = sorted(recording for recording, places in where.items() if len({split for split, _ in places}) > 1)
     if shared:
-        listed = ", ".join(f"{name} ({' and '.join(sorted(where[name]))})" for name in shared[:10])
+        options = sorted({option for recording in shared for _, option in where[recording]}, reverse=True)
+        listed = ", ".join(
+            f"{name} ({' and '.join(sorted({split for split, _ in where[name]}))})" for name in shared[:10]
+        )
         more = f" and {len(shared) - 10} more" if len(shared) > 10 else ""
         raise InputError(
-            f"data.{role}: {len(shared)} source recordings are in more than one split: {listed}{more}. "
+            f"{' and '.join(options)}: {len(shared)} source recordings are in more than one split: {listed}{more}. "
             "A recording heard in training would make the test too easy; give each recording to one split."
         )

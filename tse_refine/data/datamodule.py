@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -14,15 +14,18 @@ import torch
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 
+from tse_refine.data.acquisition import complete
 from tse_refine.data.bank_builder import open_clip_bank
 from tse_refine.data.clip_bank import ClipBank
 from tse_refine.data.corpus import SPLITS, Clip, Corpus, check_splits
 from tse_refine.data.dataset import MixtureDataset, MixtureLoader, MixtureSampler, as_it_is
+from tse_refine.data.imported_recipes import import_recipes, scenes_digest
 from tse_refine.data.queries import QueryConfig
-from tse_refine.data.recipes import ClipPools, MixtureConfig, RecipeBook
+from tse_refine.data.recipes import ClipPools, MixtureConfig, RecipeBook, RecipeSource
 from tse_refine.data.rendering import Renderer
 from tse_refine.errors import InputError
 
+FOREGROUNDS, BACKGROUNDS = "data.foregrounds", "data.backgrounds"
 STAGE_SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 
 
@@ -42,7 +45,10 @@ class MixtureDataModule(LightningDataModule):
         num_test: test mixtures.
         seed: defines the data set; repeat an experiment with another ``seed_everything`` and leave this as it is.
         redraw: new training mixtures each epoch; otherwise the same set again (the published way).
+        recipes: folder with ``jams/{train,val,test}/<id>/mixture.jams``: mixtures as Scaper's files describe them
+            (such as FSDSoundScapes) instead of drawn ones; of ``mixture`` only the duration counts then.
         cache_dir: where decoded recordings are kept.
+        download: download published recordings that are missing; ``tse-refine prepare`` does so.
         skip_unusable: leave out missing, unreadable, empty and silent recordings and list them in a file, instead of
             refusing them.
         predict_indices: which test mixtures ``predict`` extracts from; by default the first eight.
@@ -63,7 +69,9 @@ class MixtureDataModule(LightningDataModule):
         num_test: int = 10_000,
         seed: int = 0,
         redraw: bool = True,
+        recipes: str | None = None,
         cache_dir: str = "cache",
+        download: bool = False,
         skip_unusable: bool = False,
         predict_indices: list[int] | None = None,
         digest: str | None = None,
@@ -71,6 +79,7 @@ class MixtureDataModule(LightningDataModule):
         super().__init__()
         self.foregrounds = foregrounds
         self.backgrounds = backgrounds
+        self.corpora = {FOREGROUNDS: foregrounds, BACKGROUNDS: backgrounds}
         self.sample_rate = sample_rate
         self.mixture = mixture
         self.queries = queries
@@ -79,30 +88,53 @@ class MixtureDataModule(LightningDataModule):
         self.sizes = {"train": num_train, "val": num_val, "test": num_test}
         self.seed = seed
         self.redraw = redraw
+        self.recipes = Path(recipes).expanduser() if recipes else None
         self.cache_dir = Path(cache_dir).expanduser()
         self.skip_unusable = skip_unusable
         self.predict_indices = list(range(min(8, num_test))) if predict_indices is None else predict_indices
         self.expected_digest = digest
+        if download:
+            for corpus in (foregrounds, backgrounds):
+                complete(corpus)
         self._check()
 
     @cached_property
     def class_names(self) -> list[str]:
         """Names of the classes by index, from the corpus's tables alone."""
-        return self.foregrounds.classes()
+        return sorted({clip.label for clip in self.clips[FOREGROUNDS]})
+
+    @cached_property
+    def clips(self) -> dict[str, list[Clip]]:
+        """All clips, from the corpora's tables alone: of ``data.foregrounds`` and of ``data.backgrounds``."""
+        return {option: _clips(corpus, option) for option, corpus in self.corpora.items()}
+
+    @cached_property
+    def banks(self) -> dict[str, ClipBank]:
+        """The banks of foregrounds and backgrounds; decodes what has not been decoded."""
+        return {
+            option: open_clip_bank(corpus, self.sample_rate, self.cache_dir, self.skip_unusable, option)
+            for option, corpus in self.corpora.items()
+        }
 
     @cached_property
     def digest(self) -> str:
         """Names the data set: recordings, their splits, settings and seed, not how many mixtures are drawn of it."""
         parts = [
-            [bank.digest, [[clip.name, clip.label, clip.split] for clip in corpus.clips()]]
-            for bank, corpus in zip(self._banks, (self.foregrounds, self.backgrounds), strict=True)
+            [self.banks[option].digest, [[clip.name, clip.label, clip.split] for clip in clips]]
+            for option, clips in self.clips.items()
         ]
         settings = [parts, self.sample_rate, asdict(self.mixture), asdict(self.queries), self.seed, self.redraw]
+        if self.recipes:
+            settings.append(scenes_digest(self.recipes, self.cache_dir))
         return hashlib.blake2b(json.dumps(settings).encode(), digest_size=8).hexdigest()
 
     def prepare_data(self) -> None:
-        """Decode the recordings once, in one process."""
-        _ = self._banks
+        """Decode the recordings once, in one process, and read the recipes where they come from files."""
+        _ = self.banks
+        if self.recipes:
+            for split in SPLITS:
+                if (self.recipes / "jams" / split).exists():
+                    self._recipe_source(split)
 
     def setup(self, stage: str) -> None:
         """Open the banks and prepare the splits of a stage.
@@ -150,60 +182,70 @@ class MixtureDataModule(LightningDataModule):
             raise InputError(
                 f"data.predict_indices names the test mixtures {outside}; they run from 0 to {self.sizes['test'] - 1}."
             )
+        joined = [name for name in self.class_names if "|" in name]
+        if joined:
+            raise InputError(
+                f"{FOREGROUNDS}: the class {joined[0]!r} holds a |, which joins names in the result files."
+            )
         num_classes = len(self.class_names)
         self.mixture.check(num_classes)
         self.queries.check(self.mixture.num_events, num_classes)
-        foregrounds, backgrounds = self.foregrounds.clips(), self.backgrounds.clips()
-        check_splits(foregrounds, "foregrounds")
-        check_splits(backgrounds, "backgrounds")
+        if self.recipes:  # whose own splits decide, and are compared with those of the foregrounds
+            return
+        check_splits(self.clips)
         for split in SPLITS:
-            if any(clip.split == split for clip in foregrounds + backgrounds):
-                self._pools(split, foregrounds, backgrounds)
+            if any(clip.split == split for clips in self.clips.values() for clip in clips):
+                self._pools(split, self.clips)
 
-    def _pools(self, split: str, foregrounds: list[Clip], backgrounds: list[Clip]) -> dict[str, list[Clip]]:
+    def _pools(self, split: str, clips: Mapping[str, Sequence[Clip]]) -> dict[str, list[Clip]]:
         """Return the clips of a split by class, the backgrounds under ``""``; refuse a gap."""
-        pools = {
-            name: [clip for clip in foregrounds if clip.split == split and clip.label == name]
-            for name in self.class_names
-        }
-        lacking = [name for name, clips in pools.items() if not clips]
+        pools: dict[str, list[Clip]] = {name: [] for name in self.class_names}
+        for clip in clips[FOREGROUNDS]:
+            if clip.split == split:
+                pools[clip.label].append(clip)
+        lacking = [name for name, members in pools.items() if not members]
         if lacking:
             raise InputError(
-                f"data.foregrounds: the {split} split has no clip of {', '.join(lacking)}. Every class needs clips in "
+                f"{FOREGROUNDS}: the {split} split has no clip of {', '.join(lacking)}. Every class needs clips in "
                 "every split: give the split more folds or recordings, or leave the class out."
             )
-        pools[""] = [clip for clip in backgrounds if clip.split == split]
+        pools[""] = [clip for clip in clips[BACKGROUNDS] if clip.split == split]
         if not pools[""]:
-            raise InputError(
-                f"data.backgrounds: the {split} split has no background. Give it more folds or recordings."
-            )
+            raise InputError(f"{BACKGROUNDS}: the {split} split has no background. Give it more folds or recordings.")
         return pools
 
-    @cached_property
-    def _banks(self) -> tuple[ClipBank, ClipBank]:
-        """The banks of foregrounds and backgrounds; decodes what has not been decoded."""
-        foreground, background = (
-            open_clip_bank(corpus, self.sample_rate, self.cache_dir, self.skip_unusable, option)
-            for corpus, option in ((self.foregrounds, "data.foregrounds"), (self.backgrounds, "data.backgrounds"))
+    def _recipe_source(self, split: str) -> RecipeSource:
+        banks = (self.banks[FOREGROUNDS], self.banks[BACKGROUNDS])
+        if self.recipes:
+            imported = import_recipes(
+                self.recipes,
+                split,
+                (self.foregrounds, self.backgrounds),
+                banks,
+                self.mixture.duration_seconds,
+                self.queries,
+                self.seed,
+                self.cache_dir,
+            )
+            if len(imported) < self.sizes[split]:
+                raise InputError(
+                    f"data.num_{split} is {self.sizes[split]}, but {self.recipes / 'jams' / split} holds "
+                    f"{len(imported)} mixtures; give --data.num_{split} {len(imported)} or less."
+                )
+            return imported
+        usable = {
+            option: [clip for clip in clips if clip.name in self.banks[option]] for option, clips in self.clips.items()
+        }
+        pools = self._pools(split, usable)
+        clip_pools = ClipPools(
+            foregrounds=[np.array([banks[0].position(clip.name) for clip in pools[name]]) for name in self.class_names],
+            backgrounds=np.array([banks[1].position(clip.name) for clip in pools[""]]),
         )
-        return foreground, background
+        return RecipeBook(split, clip_pools, *banks, self.mixture, self.queries, self.seed)
 
     def _dataset(self, split: str) -> MixtureDataset:
-        foreground_bank, background_bank = self._banks
-        pools = self._pools(
-            split,
-            [clip for clip in self.foregrounds.clips() if clip.name in foreground_bank],
-            [clip for clip in self.backgrounds.clips() if clip.name in background_bank],
-        )
-        clip_pools = ClipPools(
-            foregrounds=[
-                np.array([foreground_bank.position(clip.name) for clip in pools[name]]) for name in self.class_names
-            ],
-            backgrounds=np.array([background_bank.position(clip.name) for clip in pools[""]]),
-        )
-        book = RecipeBook(split, clip_pools, foreground_bank, background_bank, self.mixture, self.queries, self.seed)
-        renderer = Renderer(foreground_bank, background_bank)
-        return MixtureDataset(book, renderer, self.sizes[split], with_sources=split != "train")
+        renderer = Renderer(self.banks[FOREGROUNDS], self.banks[BACKGROUNDS])
+        return MixtureDataset(self._recipe_source(split), renderer, self.sizes[split], with_sources=split != "train")
 
     def _loader(self, split: str) -> MixtureLoader:
         trains = split == "train"
@@ -232,3 +274,11 @@ class MixtureDataModule(LightningDataModule):
     def _samples_done(self) -> int:
         """Return how many samples of the epoch that starts a resumed training has behind it."""
         return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready * self.batch_size if self.trainer else 0
+
+
+def _clips(corpus: Corpus, option: str) -> list[Clip]:
+    """Return the clips of a corpus; a refusal says whose they are."""
+    try:
+        return corpus.clips()
+    except InputError as error:
+        raise InputError(f"{option}: {error}") from error

@@ -90,6 +90,34 @@ def gated_loudness(hops: np.ndarray) -> float:
     return max(LUFS_FLOOR, _LUFS_OFFSET + 10.0 * math.log10(mean / _BLOCK_HOPS))
 
 
+def integrated_loudness(waveform: torch.Tensor, sample_rate: int) -> float:
+    """Measure the integrated loudness of a mono signal, to the sample as Scaper (pyloudnorm) does.
+
+    It differs from :func:`gated_loudness` of :func:`hop_energies` in the signal's end: the number of blocks is rounded,
+    so that the last may lack up to 50 ms. A signal under 0.5 s is repeated until it has that.
+
+    Args:
+        waveform: ``[samples]``, at least one sample.
+        sample_rate: Hz.
+
+    Returns:
+        LUFS, at least -70.
+    """
+    shortest = MIN_HOPS * sample_rate / HOPS_PER_SECOND
+    waveform = waveform.double().repeat(max(1, math.ceil(shortest / len(waveform))))
+    energy = np.concatenate([[0.0], np.cumsum(k_weighted(waveform, sample_rate).numpy() ** 2)])
+    num_blocks = round((len(waveform) / sample_rate - 0.4) / 0.1) + 1
+    begins = np.array([int(0.4 * number * 0.25 * sample_rate) for number in range(num_blocks)])
+    ends = np.array([int(0.4 * (number * 0.25 + 1) * sample_rate) for number in range(num_blocks)])
+    last = len(waveform)
+    power = (energy[np.minimum(ends, last)] - energy[np.minimum(begins, last)]) / (0.4 * sample_rate)
+    loud = power[power > _ABSOLUTE_GATE]
+    if not len(loud):
+        return LUFS_FLOOR
+    loud = loud[loud > _RELATIVE_GATE * loud.mean()]
+    return max(LUFS_FLOOR, _LUFS_OFFSET + 10.0 * math.log10(loud.mean()))
+
+
 def rms_level(hops: np.ndarray) -> float:
     """Return the level of consecutive plain hops, ``[hops]``: 10 log10 of their mean power, in dB, at least -120.
 

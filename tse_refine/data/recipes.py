@@ -17,7 +17,7 @@ from tse_refine.errors import InputError
 
 QUIETEST_BELOW_CLIP_DB = 40.0  # an excerpt this far under its clip's loudest is a pause
 _MAX_DRAWS = 20
-_MIXTURE_STREAM, _QUERY_STREAM = 0, 1  # apart, so that options of queries leave the mixtures as they are
+MIXTURE_STREAM, QUERY_STREAM = 0, 1  # apart, so that options of queries leave the mixtures as they are
 
 
 @dataclass
@@ -148,6 +148,12 @@ class RecipeSource(Protocol):
         """Return the recipe of a mixture."""
 
 
+def stream(seed: int, split: str, epoch: int, index: int, purpose: int) -> np.random.Generator:
+    """Return the source of chance for one purpose of one mixture."""
+    entropy = (seed, SPLITS.index(split), epoch, index, purpose)
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
+
+
 class RecipeBook:
     """Draws the recipes of one split: the same ``(seed, split, epoch, index)`` always gives the same recipe.
 
@@ -189,13 +195,13 @@ class RecipeBook:
             epoch: of the training; always 0 for a fixed set.
             index: number of the mixture, from 0.
         """
-        rng = self._stream(epoch, index, _MIXTURE_STREAM)
+        rng = stream(self.seed, self.split, epoch, index, MIXTURE_STREAM)
         background = self._draw_background(rng)
         num_events = self.mixture.num_events[rng.integers(len(self.mixture.num_events))]
         active = rng.permutation(self.num_classes)[:num_events]
         events = {int(label): self._draw_event(rng, int(label)) for label in active}
 
-        rng = self._stream(epoch, index, _QUERY_STREAM)
+        rng = stream(self.seed, self.split, epoch, index, QUERY_STREAM)
         order = draw_query_order(rng, active, self.num_classes)
         query = draw_query(rng, active, self.num_classes, self.queries, allow_inactive=self.split == "train")
         return Recipe(
@@ -207,10 +213,6 @@ class RecipeBook:
             query=tuple(query.tolist()),
             query_order=tuple(order.tolist()),
         )
-
-    def _stream(self, epoch: int, index: int, purpose: int) -> np.random.Generator:
-        entropy = (self.seed, SPLITS.index(self.split), epoch, index, purpose)
-        return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
 
     def _draw_event(self, rng: np.random.Generator, class_index: int) -> Event:
         pool = self.pools.foregrounds[class_index]

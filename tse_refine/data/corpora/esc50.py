@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
+from pathlib import Path
 
+from tse_refine.data.corpora.tables import read_table
 from tse_refine.data.corpus import Clip, FileCorpus
 from tse_refine.errors import InputError, did_you_mean
 
 COLUMNS = ("filename", "fold", "category", "src_file")
+REMEDY = (
+    "ESC50 root: give the folder that holds ESC-50's meta and audio folders (https://github.com/karolpiczak/ESC-50), "
+    "for instance --data.foregrounds.init_args.root /path/to/ESC-50-master."
+)
 
 
 class ESC50(FileCorpus):
@@ -69,32 +74,17 @@ class ESC50(FileCorpus):
         ]
 
     @property
-    def _table(self) -> str:
-        return str(self.root / "meta" / "esc50.csv")
+    def _table(self) -> Path:
+        return self.root / "meta" / "esc50.csv"
 
     def _rows(self) -> list[dict[str, str]]:
-        try:
-            with open(self._table, newline="", encoding="utf-8") as file:
-                reader = csv.DictReader(file)
-                rows = list(reader)
-        except FileNotFoundError:
-            raise InputError(
-                f"ESC50 root: {self.root} has no meta/esc50.csv. Give the folder that holds ESC-50's meta and audio "
-                "folders (https://github.com/karolpiczak/ESC-50), for instance "
-                "--data.foregrounds.init_args.root /path/to/ESC-50-master."
-            ) from None
-        missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-        if missing:
-            raise InputError(
-                f"{self._table}: the columns {', '.join(missing)} are missing; found "
-                f"{', '.join(reader.fieldnames or ['an empty file'])}. Use the table as ESC-50 ships it."
-            )
-        for number, row in enumerate(rows, start=2):
-            lacking = [column for column in COLUMNS if not row[column]]
-            if lacking:
-                raise InputError(f"{self._table}, line {number}: {lacking[0]} is missing; the line breaks off early.")
+        rows = read_table(self._table, COLUMNS, REMEDY, key="filename")
+        for row in rows:
             if not row["fold"].isdigit():
-                raise InputError(f"{self._table}, line {number}: fold is {row['fold']!r}; a whole number was expected.")
+                raise InputError(
+                    f"{self._table}: the fold of {row['filename']} is {row['fold']!r}; a whole number was expected. "
+                    "Use the table as ESC-50 ships it."
+                )
         return rows
 
 

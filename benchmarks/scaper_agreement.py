@@ -1,0 +1,101 @@
+"""How far our rendering of Scaper's recipes is from Scaper's own.
+
+Scaper draws mixtures and renders them; the package imports the JAMS files and renders them from its clip bank. At
+44.1 kHz, the rate at which scenes are drawn and foregrounds recorded, only backgrounds (48 kHz) are resampled; at
+16 kHz everything is, by two different resamplers, and an excerpt that starts on the 44.1 kHz grid is moved by up to half
+a sample (31 us) to ours. ``aligned`` takes that shift out, and leaves what the resamplers do::
+
+    python benchmarks/scaper_agreement.py --scaper_python scaper-env/bin/python
+
+``benchmarks/scaper_peer.py`` says how to make that environment. Printed for each rate: the signal-to-noise ratio of
+our mixture with respect to Scaper's, over mixtures (median and lowest), the same for single events, also aligned, and
+for backgrounds, and the largest difference of an event's level.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from scaper_clips import write_clips
+
+from tse_refine.data.corpora import LabelFolders
+from tse_refine.data.datamodule import MixtureDataModule
+from tse_refine.data.recipes import MixtureConfig
+
+PEER = Path(__file__).with_name("scaper_peer.py")
+
+
+def main() -> None:
+    """Draw, render twice, compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scaper_python", required=True, help="Python of an environment with scaper 1.6.5")
+    parser.add_argument("--count", type=int, default=40, help="mixtures a rate")
+    options = parser.parse_args()
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        foregrounds, backgrounds = write_clips(folder)
+        for rate in (44_100, 16_000):
+            scenes = folder / str(rate)
+            draw = ["draw", foregrounds / "test", backgrounds / "test", scenes, "--count", options.count]
+            for command in ([*draw, "--sample_rate", rate], ["render", scenes / "jams", scenes / "rendered"]):
+                subprocess.run([options.scaper_python, PEER, *map(str, command)], check=True, capture_output=True)
+            data = MixtureDataModule(
+                LabelFolders(str(foregrounds)),
+                LabelFolders(str(backgrounds)),
+                sample_rate=rate,
+                mixture=MixtureConfig(duration_seconds=6.0),
+                num_test=options.count,
+                predict_indices=[],
+                recipes=str(scenes),
+                cache_dir=str(folder / "cache"),
+            )
+            print(json.dumps({"sample_rate": rate, "mixtures": options.count} | compare(data, scenes / "rendered")))
+
+
+def compare(data: MixtureDataModule, rendered: Path) -> dict[str, float]:
+    """Return how well our rendering of the test recipes agrees with Scaper's, in dB."""
+    data.setup("test")
+    dataset = data.datasets["test"]
+    snr: dict[str, list[float]] = {"mixture": [], "event": [], "event_aligned": [], "background": []}
+    levels = []
+    for index, folder in enumerate(sorted(rendered.glob("test/*"))):
+        recipe = dataset.recipe((0, index))
+        theirs = np.load(folder / "events.npz")["events"]
+        mixture, target = np.empty((2, dataset.recipes.num_samples), np.float32)
+        sources = np.empty((len(recipe.events), len(mixture)), np.float32)
+        dataset.renderer.render(recipe, mixture, target, sources)
+        snr["mixture"].append(snr_db(theirs.sum(axis=0), mixture))
+        snr["background"].append(snr_db(theirs[0], mixture - sources.sum(axis=0)))
+        # ours are in the order of evaluation, theirs in that of the file: each goes with the one it resembles
+        for source in sources:
+            one = max(theirs[1:], key=lambda event, ours=source: snr_db(event, ours))
+            snr["event"].append(snr_db(one, source))
+            shifts = np.linspace(-0.5, 0.5, 41)
+            snr["event_aligned"].append(max(snr_db(one, shifted(source, shift)) for shift in shifts))
+            levels.append(abs(10 * np.log10(np.mean(source**2) / np.mean(one**2))))
+    found = {
+        f"{name}_snr_db_{way.__name__}": round(float(way(values)), 1)
+        for name, values in snr.items()
+        for way in (np.median, np.min)
+    }
+    return found | {"largest_level_difference_db": round(float(max(levels)), 3)}
+
+
+def shifted(signal: np.ndarray, samples: float) -> np.ndarray:
+    """Return a signal delayed by a fraction of a sample."""
+    spectrum = np.fft.rfft(signal)
+    return np.fft.irfft(spectrum * np.exp(-2j * np.pi * samples * np.fft.rfftfreq(len(signal))), len(signal))
+
+
+def snr_db(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """Return 10 log10 of the reference's energy over that of the difference."""
+    return float(10 * np.log10(np.sum(reference**2) / (np.sum((reference - estimate) ** 2) + 1e-30)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+import collections
+import os
+import sys
+
+import pytest
+
+from tse_refine.data.corpora import LabelFolders
+from tse_refine.errors import InputError
+
+LABELS = sorted(["bell", "dog bark", "glass", "siren", "Türklingel", "口笛"])
+
+
+def touch(root, *names):
+    """Files whose content does not matter."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def test_every_audio_file_below_a_label_is_a_clip_and_a_recording_of_its_own(label_folders_root):
+    corpus = LabelFolders(str(label_folders_root))
+    clips = corpus.clips()
+    assert corpus.classes() == LABELS
+    files = ("more/four.wav", "one take.wav", "three.OGG", "zwei – hören.flac")
+    assert [clip.name for clip in clips] == [f"{label}/{file}" for label in LABELS for file in files]
+    assert all(clip.recording == clip.name for clip in clips)
+    for clip in clips[:4]:
+        sound, rate = corpus.read(clip)
+        assert (sound.shape, rate) == ((44_100, 1), 44_100)
+
+
+def test_splits_are_drawn_within_each_label(label_folders_root):
+    clips = LabelFolders(str(label_folders_root)).clips()
+    assert collections.Counter((clip.label, clip.split) for clip in clips) == {
+        (label, split): number for label in LABELS for split, number in (("train", 2), ("val", 1), ("test", 1))
+    }
+    assert LabelFolders(str(label_folders_root), split_seed=1).clips() != clips
+    halved = LabelFolders(str(label_folders_root), val_fraction=0.5, test_fraction=0.25).clips()
+    assert collections.Counter(clip.split for clip in halved) == {"val": 12, "test": 6, "train": 6}
+
+
+def test_hidden_and_other_files_are_ignored(label_folders_root):
+    clips = LabelFolders(str(label_folders_root)).clips()
+    touch(label_folders_root, "readme.wav", "bell/notes.txt", "bell/._one take.wav", "bell/.old/a.wav", ".cache/b.wav")
+    touch(label_folders_root, "bell/samples.raw")
+    assert LabelFolders(str(label_folders_root)).clips() == clips
+
+
+def test_three_folders_named_like_the_splits_are_the_splits(tmp_path):
+    touch(tmp_path, *(f"{split}/{label}/a.wav" for split in ("train", "val", "test") for label in ("dog", "rain")))
+    clips = LabelFolders(str(tmp_path)).clips()
+    assert [(clip.name, clip.label, clip.split) for clip in clips] == [
+        (f"{split}/{label}/a.wav", label, split) for split in ("train", "val", "test") for label in ("dog", "rain")
+    ]
+
+
+def test_train_may_be_a_label_among_others(tmp_path):
+    touch(tmp_path, *(f"{label}/{number}.wav" for label in ("train", "tram") for number in range(3)))
+    assert LabelFolders(str(tmp_path)).classes() == ["train", "tram"]
+
+
+def test_two_of_the_three_split_folders_are_refused(tmp_path):
+    touch(tmp_path, "train/dog/a.wav", "test/dog/a.wav")
+    with pytest.raises(InputError, match="has the folders test and train only"):
+        LabelFolders(str(tmp_path)).clips()
+
+
+def test_labels_can_be_chosen(label_folders_root):
+    corpus = LabelFolders(str(label_folders_root), labels=["siren", "口笛"])
+    assert corpus.classes() == ["siren", "口笛"]
+    with pytest.raises(InputError, match=r"labels: 'syren' is not in .*; did you mean 'siren'"):
+        LabelFolders(str(label_folders_root), labels=["syren"]).clips()
+
+
+def test_what_cannot_be_used_is_refused_by_name(tmp_path):
+    with pytest.raises(InputError, match=r"root: .*nowhere cannot be read \(No such file or directory\)"):
+        LabelFolders(str(tmp_path / "nowhere")).clips()
+    with pytest.raises(InputError, match="has no folder in it"):
+        LabelFolders(str(tmp_path)).clips()
+    touch(tmp_path, "dog/a.wav", "dog/b.wav", "dog/c.wav", "cat/a.mp5")
+    with pytest.raises(InputError, match=r"cat has no audio file; .*\.wav"):
+        LabelFolders(str(tmp_path)).clips()
+    touch(tmp_path, "cat/a.wav", "cat/b.wav")
+    with pytest.raises(InputError, match="'cat' has 2 source recordings of its own"):
+        LabelFolders(str(tmp_path)).clips()
+    touch(tmp_path, "a|b/a.wav")
+    with pytest.raises(InputError, match=r"a\|b: a label may not contain '\|'"):
+        LabelFolders(str(tmp_path)).clips()
+
+
+def test_an_unreadable_folder_is_refused(label_folders_root, monkeypatch):
+    """A folder that may not be listed; permissions do not stop every user that runs tests."""
+    scan = os.scandir
+
+    def refuse(place):
+        if os.path.basename(place) == "more":
+            raise PermissionError(13, "Permission denied", place)
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match=r"more cannot be read \(Permission denied\)"):
+        LabelFolders(str(label_folders_root)).clips()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not have such names")
+def test_a_file_name_that_is_not_unicode_is_refused(label_folders_root):
+    (label_folders_root / "bell" / os.fsdecode(b"T\xfcr.wav")).touch()
+    with pytest.raises(InputError, match=r"T\\udcfcr\.wav' is not valid UTF-8"):
+        LabelFolders(str(label_folders_root)).clips()

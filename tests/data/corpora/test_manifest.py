@@ -1,0 +1,76 @@
+import collections
+import shutil
+
+import pytest
+
+from tse_refine.data.corpora import Manifest
+from tse_refine.errors import InputError
+
+HEADER = "path,label,role,split,source"
+CLASSES = ["Türklingel", "Wasser läuft", "bell", "dog bark", "glass", "siren"]
+
+
+def clips_of(table, *rows, role="foreground"):
+    table.write_text("\n".join([HEADER, *rows]) + "\n", encoding="utf-8")
+    return Manifest(str(table), role).clips()
+
+
+def test_each_role_has_its_rows(manifest_table):
+    foregrounds, backgrounds = (Manifest(str(manifest_table), role) for role in ("foreground", "background"))
+    assert foregrounds.classes() == sorted(CLASSES)
+    assert backgrounds.classes() == ["street"]
+    assert collections.Counter(clip.split for clip in foregrounds.clips()) == {"train": 12, "val": 6, "test": 6}
+    assert collections.Counter(clip.split for clip in backgrounds.clips()) == {"train": 2, "val": 1, "test": 1}
+
+
+def test_names_with_spaces_and_letters_of_any_alphabet_are_read(manifest_table):
+    corpus = Manifest(str(manifest_table), "foreground")
+    clip = next(clip for clip in corpus.clips() if clip.label == "Türklingel")
+    assert clip.name == "train clips/Türklingel – 0.wav"
+    sound, rate = corpus.read(clip)
+    assert (sound.shape, rate) == ((44_100, 1), 44_100)
+
+
+def test_a_clip_belongs_to_its_source_and_else_to_itself(tmp_path):
+    clips = clips_of(tmp_path / "table.csv", "a.wav,x,foreground,train,tape 3", "b.wav,x,foreground,val,")
+    assert [clip.recording for clip in clips] == ["tape 3", "b.wav"]
+
+
+def test_paths_may_be_absolute(manifest_table, tmp_path):
+    elsewhere = tmp_path / "elsewhere.wav"
+    shutil.copy(manifest_table.parent / "val clips" / "bell – 1.wav", elsewhere)
+    (clip,) = clips_of(manifest_table, f"{elsewhere},bell,foreground,val,")
+    assert clip.name == str(elsewhere)
+    assert len(Manifest(str(manifest_table), "foreground").read(clip)[0]) == 44_100
+
+
+def test_one_recording_may_have_both_roles(tmp_path):
+    rows = ["a.wav,rain,foreground,train,", "a.wav,weather,background,train,"]
+    assert [clip.label for clip in clips_of(tmp_path / "table.csv", *rows)] == ["rain"]
+    assert [clip.label for clip in clips_of(tmp_path / "table.csv", *rows, role="background")] == ["weather"]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("a.wav,dog|cat,foreground,train,", r"a\.wav has the label 'dog\|cat', which reads like several labels"),
+        ("a.wav,dog;cat,foreground,train,", "reads like several labels"),
+        ('a.wav,"dog,cat",foreground,train,', "reads like several labels"),
+        ("a.wav,dog,event,train,", r"a\.wav has the role 'event'; foreground or background is expected"),
+        ("a.wav,dog,foreground,dev,", r"a\.wav has the split 'dev'; train, val or test is expected"),
+        ("b.wav,cat,foreground,train,", r"b\.wav has two foreground rows, labelled 'dog' and 'cat'"),
+        ("./b.wav,dog,foreground,val,", r"b\.wav has two foreground rows, labelled 'dog' and 'dog'"),
+        ("a.wav,,foreground,train,", "line 3: label is empty"),
+        ("my dog, 1.wav,dog,foreground,train,", "line 3: has more values than the header"),
+    ],
+)
+def test_rows_that_cannot_be_used_are_refused(tmp_path, row, said):
+    with pytest.raises(InputError, match=rf"table\.csv.*{said}"):
+        clips_of(tmp_path / "table.csv", "b.wav,dog,foreground,train,", row)
+
+
+def test_a_role_without_rows_and_a_missing_table_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no row has the role background"):
+        clips_of(tmp_path / "table.csv", "b.wav,dog,foreground,train,", role="background")
+    with pytest.raises(InputError, match=r"nowhere\.csv: cannot be read .* Manifest table: give a CSV file"):
+        Manifest(str(tmp_path / "nowhere.csv"), "foreground").clips()

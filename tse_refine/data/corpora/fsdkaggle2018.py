@@ -1,0 +1,141 @@
+"""FSDKaggle2018: Freesound clips of 41 classes (E. Fonseca et al., 2018), in its published layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from tse_refine.data.archives import Archive, RemoteFile
+from tse_refine.data.corpora.tables import read_table
+from tse_refine.data.corpus import SPLITS, Clip, FileCorpus
+from tse_refine.data.splitting import assign_splits
+from tse_refine.errors import InputError, did_you_mean
+
+REMEDY = (
+    "FSDKaggle2018 root: give the folder into which the archives of https://zenodo.org/records/2552860 are unpacked, "
+    "with the names they have inside; `tse-refine prepare` downloads and unpacks them."
+)
+
+# of the archives in the record
+MD5 = {
+    "audio_train": "a8b47ff4b52022c178f88fa5c6f080d0",
+    "audio_test": "f85c8665c3fc39311ea1b748e194a81d",
+    "meta": "f16828ac8be0e5285b9175a12f90d784",
+}
+
+
+class FSDKaggle2018(FileCorpus):
+    """Single-label clips; the published test part is the test split, the training part is cut into train and val.
+
+    Layout, as shipped after the competition: ``root/FSDKaggle2018.meta/`` with ``train_post_competition.csv`` and
+    ``test_post_competition_scoring_clips.csv`` beside ``root/FSDKaggle2018.audio_train/`` and
+    ``root/FSDKaggle2018.audio_test/``. Validation clips are chosen within each label and by Freesound recording (the
+    rule is that of ``assign_splits``), before ``classes`` is applied: leaving a class out moves no clip.
+
+    Args:
+        root: the folder that holds the three.
+        val_fraction: share of each label's training clips that becomes the validation split, in (0, 1).
+        split_seed: draws other validation clips.
+        verified_only: use only training and validation clips whose label a person has verified; about 40 %, and all
+            of the test part.
+        splits: folder with ``train.csv``, ``val.csv`` and ``test.csv`` (columns ``fname,label``), such as
+            ``FSDSoundScapes/FSDKaggle2018``, to use these splits instead; a clip that is not listed is not used. Clips
+            are found by file name, which is unique in the corpus, whatever folder stands before it.
+        classes: labels to use; all by default.
+        mirror: where the archives are downloaded from.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        val_fraction: float = 0.1,
+        split_seed: int = 0,
+        verified_only: bool = False,
+        splits: str | None = None,
+        classes: list[str] | None = None,
+        mirror: str = "https://zenodo.org/records/2552860/files",
+    ) -> None:
+        super().__init__(root)
+        self.val_fraction = val_fraction
+        self.split_seed = split_seed
+        self.verified_only = verified_only
+        self.splits = None if splits is None else Path(splits).expanduser()
+        self.chosen = classes
+        self.mirror = mirror
+
+    def archives(self) -> list[Archive]:
+        """Return the archives of the tables, the training and the test part."""
+        return [
+            Archive(
+                (RemoteFile(f"{self.mirror}/FSDKaggle2018.{part}.zip?download=1", md5),), (f"FSDKaggle2018.{part}/",)
+            )
+            for part, md5 in MD5.items()
+        ]
+
+    def clips(self) -> list[Clip]:
+        """Return the clips, in the order of the published tables or of the lists in ``splits``.
+
+        Raises:
+            InputError: a table is missing or not whole, a list names what the tables do not have, or a chosen class
+                is unknown.
+        """
+        clips, unverified = self._published()
+        if self.splits is not None:
+            clips = self._listed(clips, self.splits)
+        if self.verified_only:
+            clips = [clip for clip in clips if clip.name not in unverified]
+        if self.splits is None:
+            clips = self._with_val(clips)
+        known = sorted({clip.label for clip in clips})
+        for label in self.chosen or ():
+            if label not in known:
+                raise InputError(f"FSDKaggle2018 classes: {label!r} has no clip here; {did_you_mean(label, known)}")
+        return [clip for clip in clips if self.chosen is None or clip.label in self.chosen]
+
+    def _published(self) -> tuple[list[Clip], set[str]]:
+        """Return all clips in their published parts, and the names of those without a verified label."""
+        meta = self.root / "FSDKaggle2018.meta"
+        columns = ("fname", "label", "freesound_id")
+        train = read_table(meta / "train_post_competition.csv", (*columns, "manually_verified"), REMEDY, key="fname")
+        test = read_table(meta / "test_post_competition_scoring_clips.csv", columns, REMEDY, key="fname")
+        clips = [
+            Clip(f"FSDKaggle2018.audio_{part}/{row['fname']}", row["label"], part, f"freesound:{row['freesound_id']}")
+            for part, rows in (("train", train), ("test", test))
+            for row in rows
+        ]
+        unverified = {clip.name for clip, row in zip(clips, train, strict=False) if row["manually_verified"] != "1"}
+        return clips, unverified
+
+    def _with_val(self, clips: Sequence[Clip]) -> list[Clip]:
+        train = [clip for clip in clips if clip.split == "train"]
+        split_of = assign_splits(
+            [clip.recording for clip in train],
+            [clip.label for clip in train],
+            {"val": self.val_fraction},
+            self.split_seed,
+        )
+        return [replace(clip, split=split_of[clip.recording]) if clip.split == "train" else clip for clip in clips]
+
+    def _listed(self, clips: Sequence[Clip], folder: Path) -> list[Clip]:
+        by_file = {PurePosixPath(clip.name).name: clip for clip in clips}
+        listed = []
+        for split in SPLITS:
+            table = folder / f"{split}.csv"
+            remedy = (
+                "FSDKaggle2018 splits: give a folder with train.csv, val.csv and test.csv, or leave the option out."
+            )
+            for row in read_table(table, ("fname", "label"), remedy, key="fname"):
+                clip = by_file.get(PurePosixPath(row["fname"]).name)
+                if clip is None:
+                    raise InputError(
+                        f"{table}: {row['fname']} is not in the tables in {self.root / 'FSDKaggle2018.meta'}. Give "
+                        "lists that were made from this corpus."
+                    )
+                if clip.label != row["label"]:
+                    raise InputError(
+                        f"{table}: {row['fname']} is labelled {row['label']}, but {clip.label} in the tables in "
+                        f"{self.root / 'FSDKaggle2018.meta'}. Give lists that were made from this corpus."
+                    )
+                listed.append(replace(clip, split=split))
+        return listed

@@ -1,0 +1,130 @@
+"""Any recordings, sorted into one folder a label."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import soundfile
+
+from tse_refine.data.corpus import SPLITS, Clip, FileCorpus
+from tse_refine.data.splitting import assign_splits
+from tse_refine.errors import InputError, did_you_mean
+
+# names of formats are extensions, but for a few others in use; raw samples do not say their sample rate
+EXTENSIONS = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"}
+EXTENSIONS |= {".aif", ".aifc", ".oga", ".opus"}
+
+
+class LabelFolders(FileCorpus):
+    """Recordings in ``root/<label>/``, or in ``root/train/<label>/``, ``root/val/<label>/`` and ``root/test/<label>/``.
+
+    Every audio file below a label's folder is used, in subfolders too; other and hidden files are ignored. If the
+    folders in ``root`` are ``train``, ``val`` and ``test``, these are the splits. Otherwise the splits are drawn within
+    each label, by the rule of ``assign_splits``. Every file counts as a recording of its own: to keep several clips of
+    one recording in one split, use the three folders or a ``Manifest``.
+
+    Args:
+        root: the folder of the label folders or of the three.
+        val_fraction: share of each label's files that becomes the validation split, in (0, 1).
+        test_fraction: share of each label's files that becomes the test split, in (0, 1).
+        split_seed: draws other validation and test files.
+        labels: labels to use; all by default.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        val_fraction: float = 0.15,
+        test_fraction: float = 0.15,
+        split_seed: int = 0,
+        labels: list[str] | None = None,
+    ) -> None:
+        super().__init__(root)
+        self.fractions = {"val": val_fraction, "test": test_fraction}
+        self.split_seed = split_seed
+        self.labels = labels
+
+    def clips(self) -> list[Clip]:
+        """Return the recordings by split folder, label and name.
+
+        Raises:
+            InputError: a folder is missing, unreadable or without audio, a chosen label is unknown, or a label has too
+                few files for the splits.
+        """
+        folders = self._folders(self.root)
+        if set(folders) == set(SPLITS):
+            return [
+                Clip(name, label, split, name) for split in SPLITS for label, name in self._labelled(self.root / split)
+            ]
+        if len(folders) > 1 and set(folders) < set(SPLITS):
+            raise InputError(
+                f"{self.root} has the folders {' and '.join(folders)} only. Give it train, val and test, or one folder "
+                "a label."
+            )
+        files = self._labelled(self.root)
+        names = [name for _, name in files]
+        split_of = assign_splits(names, [label for label, _ in files], self.fractions, self.split_seed)
+        return [Clip(name, label, split_of[name], name) for label, name in files]
+
+    def _labelled(self, parent: Path) -> list[tuple[str, str]]:
+        """Return label and name of every recording in the label folders of a folder."""
+        known = self._folders(parent)
+        for label in self.labels or ():
+            if label not in known:
+                raise InputError(f"LabelFolders labels: {label!r} is not in {parent}; {did_you_mean(label, known)}")
+        found = []
+        for label in known:
+            if self.labels is not None and label not in self.labels:
+                continue
+            if "|" in label:
+                raise InputError(f"{parent / label}: a label may not contain '|', which separates labels in results.")
+            names = self._audio_files(parent / label)
+            if not names:
+                raise InputError(
+                    f"{parent / label} has no audio file; its name is one label. Files with these extensions are read: "
+                    f"{' '.join(sorted(EXTENSIONS))}. Put recordings there or remove the folder."
+                )
+            found += [(label, name) for name in names]
+        return found
+
+    def _folders(self, parent: Path) -> list[str]:
+        try:
+            folders = sorted(path.name for path in parent.iterdir() if path.is_dir() and path.name[0] != ".")
+        except OSError as error:
+            raise self._unreadable(parent, error) from None
+        if not folders:
+            raise InputError(f"{parent} has no folder in it. Give a folder with one folder of recordings a label.")
+        return folders
+
+    def _audio_files(self, folder: Path) -> list[str]:
+        """Return the names of the recordings below a folder, as the file system spells them."""
+
+        def refuse(error: OSError) -> None:
+            raise self._unreadable(folder, error) from None
+
+        names = []
+        for place, subfolders, files in os.walk(folder, onerror=refuse):
+            subfolders[:] = [name for name in subfolders if name[0] != "."]
+            for file in files:
+                if file[0] != "." and Path(file).suffix.lower() in EXTENSIONS:
+                    names.append((Path(place) / file).relative_to(self.root).as_posix())
+        for name in names:
+            if not _is_unicode(name):
+                raise InputError(f"{folder}: the file name {name!a} is not valid UTF-8. Rename the file.")
+        return sorted(names)
+
+    @staticmethod
+    def _unreadable(folder: Path, error: OSError) -> InputError:
+        return InputError(
+            f"LabelFolders root: {error.filename or folder} cannot be read ({error.strerror}). Give a folder that "
+            "holds one folder of recordings a label."
+        )
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

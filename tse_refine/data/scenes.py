@@ -1,0 +1,239 @@
+"""Scaper's JAMS files: one mixture described by which clips, where and how loud (scaper 1.6, and older)."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from tse_refine.errors import InputError
+
+SCENE_FILE, TARGETS_FILE = "mixture.jams", "gt_events.csv"
+PeakRule = Literal["limit", "normalize", "none"]
+
+
+@dataclass(frozen=True)
+class SceneEvent:
+    """One event, or the background.
+
+    Attributes:
+        label: its class; of a background the name of its folder.
+        source_file: path of the clip, on the machine that drew the scene.
+        source_time: where the excerpt starts in the clip, seconds.
+        time: onset in the mixture, seconds.
+        duration: seconds.
+        snr_db: level above the scene's ``ref_db``; 0 for the background.
+    """
+
+    label: str
+    source_file: str
+    source_time: float
+    time: float
+    duration: float
+    snr_db: float
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One mixture as a JAMS file describes it.
+
+    Attributes:
+        duration: seconds.
+        sample_rate: at which it was drawn, Hz; positions are whole samples of it.
+        ref_db: loudness of the background, LUFS.
+        background: the background.
+        events: the others, in the order in which they are asked for.
+        fade_seconds: lengths of the events' fade in and fade out.
+        peak_rule: see :class:`tse_refine.data.recipes.Recipe`.
+    """
+
+    duration: float
+    sample_rate: int
+    ref_db: float
+    background: SceneEvent
+    events: tuple[SceneEvent, ...]
+    fade_seconds: tuple[float, float]
+    peak_rule: PeakRule
+
+
+def read_scene(folder: Path) -> Scene:
+    """Read ``mixture.jams`` and, for the order in which events are asked for, ``gt_events.csv`` where there is one.
+
+    Files of older Scapers do not say ``fix_clipping``; their mixtures are limited to a peak of 1, as the loader of
+    the data set that was published with such files does (Waveformer).
+
+    Args:
+        folder: holds the two files.
+
+    Raises:
+        InputError: a file cannot be understood, or describes what is not rendered here: no background or several,
+            a class that occurs twice, changed pitch or time, reverberation, more than one channel.
+    """
+    path = folder / SCENE_FILE
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        annotation = next(one for one in document["annotations"] if one["namespace"] == "scaper")
+        settings = annotation["sandbox"]["scaper"]
+        values = [row["value"] for row in annotation["data"]]
+        roles = [value["role"] for value in values]
+        events = [_event(value) for value in values]
+        scene = Scene(
+            duration=float(settings.get("original_duration", settings["duration"])),
+            sample_rate=int(settings["sr"]),
+            ref_db=float(settings["ref_db"]),
+            background=events[roles.index("background")],
+            events=tuple(event for event, role in zip(events, roles, strict=True) if role == "foreground"),
+            fade_seconds=(float(settings["fade_in_len"]), float(settings["fade_out_len"])),
+            peak_rule=_peak_rule(settings),
+        )
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    except (ValueError, KeyError, TypeError, StopIteration) as error:
+        raise InputError(
+            f"{path}: is not a mixture as Scaper describes it ({type(error).__name__}: {error}). Use the files as "
+            "published, or as Scaper 1.6 writes them."
+        ) from error
+    reasons = [
+        (roles.count("background") != 1, "it has several backgrounds"),
+        (any(value["pitch_shift"] is not None for value in values), "an event's pitch is shifted"),
+        (any(value["time_stretch"] is not None for value in values), "an event's time is stretched"),
+        (settings.get("reverb") is not None, "reverberation is added"),
+        (settings.get("n_channels", 1) != 1, f"it has {settings.get('n_channels')} channels"),
+        (not scene.events, "it has no event"),
+        (len({event.label for event in scene.events}) < len(scene.events), "a class occurs twice"),
+    ]
+    for applies, reason in reasons:
+        if applies:
+            raise InputError(f"{path}: {reason}, which is not rendered here. Leave that mixture out.")
+    targets = folder / TARGETS_FILE
+    return replace(scene, events=_in_order(scene, targets)) if targets.exists() else scene
+
+
+def _event(value: dict[str, Any]) -> SceneEvent:
+    return SceneEvent(
+        label=str(value["label"]),
+        source_file=str(value["source_file"]),
+        source_time=float(value["source_time"]),
+        time=float(value["event_time"]),
+        duration=float(value["event_duration"]),
+        snr_db=float(value["snr"]),
+    )
+
+
+def _peak_rule(settings: dict[str, Any]) -> PeakRule:
+    if settings.get("peak_normalization", False):
+        return "normalize"
+    return "limit" if settings.get("fix_clipping", True) else "none"
+
+
+def _in_order(scene: Scene, path: Path) -> tuple[SceneEvent, ...]:
+    by_label = {event.label: event for event in scene.events}
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            labels = [row["label"] for row in csv.DictReader(file, delimiter="\t")]
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as tab-separated with a column `label` ({error!r}).") from error
+    if sorted(labels) != sorted(by_label):
+        raise InputError(
+            f"{path}: lists {', '.join(labels) or 'nothing'}, but the events of {SCENE_FILE} beside it are "
+            f"{', '.join(by_label)}; the two files must belong together."
+        )
+    return tuple(by_label[label] for label in labels)
+
+
+def scene_document(scene: Scene, roles_labels: tuple[list[str], list[str]], paths: tuple[str, str]) -> dict[str, Any]:
+    """Return a scene as the content of a JAMS file that Scaper and other people's loaders read.
+
+    Args:
+        scene: the mixture.
+        roles_labels: all labels of foregrounds and of backgrounds.
+        paths: folders of foregrounds and of backgrounds, which hold a folder a label.
+    """
+    rows = [(scene.background, "background"), *((event, "foreground") for event in scene.events)]
+    settings = {
+        "duration": scene.duration,
+        "original_duration": scene.duration,
+        "sr": scene.sample_rate,
+        "ref_db": scene.ref_db,
+        "n_channels": 1,
+        "fade_in_len": scene.fade_seconds[0],
+        "fade_out_len": scene.fade_seconds[1],
+        "fg_path": paths[0],
+        "bg_path": paths[1],
+        "fg_labels": roles_labels[0],
+        "bg_labels": roles_labels[1],
+        "protected_labels": [],
+        "fg_spec": [],
+        "bg_spec": [],
+        "n_events": len(scene.events),
+        "polyphony_max": _polyphony(scene.events),
+        "allow_repeated_label": False,
+        "allow_repeated_source": False,
+        "reverb": None,
+        "fix_clipping": scene.peak_rule == "limit",
+        "peak_normalization": scene.peak_rule == "normalize",
+        "quick_pitch_time": False,
+    }
+    return {
+        "annotations": [
+            {
+                "annotation_metadata": _EMPTY_METADATA,
+                "namespace": "scaper",
+                "time": 0.0,
+                "duration": scene.duration,
+                "sandbox": {"scaper": settings},
+                "data": [
+                    {
+                        "time": event.time,
+                        "duration": event.duration,
+                        "confidence": 1.0,
+                        "value": {
+                            "label": event.label,
+                            "source_file": event.source_file,
+                            "source_time": event.source_time,
+                            "event_time": event.time,
+                            "event_duration": event.duration,
+                            "snr": event.snr_db,
+                            "role": role,
+                            "pitch_shift": None,
+                            "time_stretch": None,
+                        },
+                    }
+                    for event, role in rows
+                ],
+            }
+        ],
+        "file_metadata": {
+            "duration": scene.duration,
+            "identifiers": {},
+            "release": "",
+            "title": "",
+            "artist": "",
+            "jams_version": "0.3.4",
+        },
+        "sandbox": {},
+    }
+
+
+_EMPTY_METADATA = {
+    "curator": {"name": "", "email": ""},
+    "annotator": {},
+    "version": "",
+    "corpus": "",
+    "annotation_tools": "",
+    "annotation_rules": "",
+    "validation": "",
+    "data_source": "",
+}
+
+
+def _polyphony(events: tuple[SceneEvent, ...]) -> int:
+    """Return how many events sound at once at most."""
+    edges = sorted([(event.time, 1) for event in events] + [(event.time + event.duration, -1) for event in events])
+    sounding = most = 0
+    for _, change in edges:
+        sounding += change
+        most = max(most, sounding)
+    return most

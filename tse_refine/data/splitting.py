@@ -1,0 +1,81 @@
+"""Splits for corpora that are published without them: drawn once, by recording, the same everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from tse_refine.errors import InputError
+
+
+def assign_splits(
+    recordings: Sequence[str], strata: Sequence[str], fractions: Mapping[str, float], seed: int
+) -> dict[str, str]:
+    """Give each source recording to one split, with every stratum in every split.
+
+    Within each stratum the recordings are ordered by the BLAKE2b digest of seed and recording. From the front, each
+    split in ``fractions`` in turn takes recordings until it has its fraction of the stratum's clips, at least one
+    recording, and never one that the splits after it need; what is left is ``train``. A recording found in several
+    strata is decided in the alphabetically first of them and counts there only. The result depends neither on the
+    order of the clips nor on the machine.
+
+    Args:
+        recordings: for each clip, its source recording.
+        strata: for each clip, what every split must have: its label or scene.
+        fractions: for each split but ``train``, its share of the clips, in (0, 1); together less than 1.
+        seed: draws another assignment.
+
+    Returns:
+        The split of each recording.
+
+    Raises:
+        InputError: a fraction is out of range, or a stratum has too few recordings.
+
+    >>> assign_splits(["a", "b", "c", "d"], ["dog"] * 4, {"val": 0.25, "test": 0.25}, seed=0)
+    {'c': 'val', 'a': 'test', 'b': 'train', 'd': 'train'}
+    """
+    _check_fractions(fractions)
+    home: dict[str, str] = {}
+    for recording, stratum in zip(recordings, strata, strict=True):
+        home[recording] = min(stratum, home.get(recording, stratum))
+    num_clips: dict[str, Counter[str]] = {stratum: Counter() for stratum in sorted(set(strata))}
+    for recording, stratum in zip(recordings, strata, strict=True):
+        if home[recording] == stratum:
+            num_clips[stratum][recording] += 1
+    split_of: dict[str, str] = {}
+    for stratum, counts in num_clips.items():
+        if len(counts) <= len(fractions):
+            raise InputError(
+                f"{stratum!r} has {len(counts)} source recordings of its own; one for each of "
+                f"{', '.join([*fractions, 'train'])} is needed. Add recordings or leave it out."
+            )
+        split_of |= _deal(counts, fractions, seed)
+    return split_of
+
+
+def _deal(num_clips: Counter[str], fractions: Mapping[str, float], seed: int) -> dict[str, str]:
+    """Deal the recordings of one stratum, given with their numbers of clips."""
+    order = sorted(num_clips, key=lambda recording: hashlib.blake2b(f"{seed} {recording}".encode()).digest())
+    total = num_clips.total()
+    split_of: dict[str, str] = {}
+    for place, (split, fraction) in enumerate(fractions.items()):
+        reserved = len(fractions) - place  # one for each later split and one for train
+        wanted = fraction * total - 1e-9  # 0.07 * 100 is a little more than 7
+        taken = 0
+        while taken == 0 or (taken < wanted and len(order) - len(split_of) > reserved):
+            recording = order[len(split_of)]
+            split_of[recording] = split
+            taken += num_clips[recording]
+    return split_of | dict.fromkeys(order[len(split_of) :], "train")
+
+
+def _check_fractions(fractions: Mapping[str, float]) -> None:
+    for split, fraction in fractions.items():
+        if not 0.0 < fraction < 1.0:
+            raise InputError(f"{split}_fraction is {fraction:g}; a number between 0 and 1 is expected, both excluded.")
+    if sum(fractions.values()) >= 1.0:
+        names = " + ".join(f"{split}_fraction" for split in fractions)
+        raise InputError(
+            f"{names} is {sum(fractions.values()):g}; less than 1 is expected, or nothing is left to train on."
+        )

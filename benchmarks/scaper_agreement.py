@@ -2,8 +2,8 @@
 
 Scaper draws mixtures and renders them; the package imports the JAMS files and renders them from its clip bank. At
 44.1 kHz, the rate at which scenes are drawn and foregrounds recorded, only backgrounds (48 kHz) are resampled; at
-16 kHz everything is, by two different resamplers, and an excerpt that starts on the 44.1 kHz grid is moved by up to half
-a sample (31 us) to ours. ``aligned`` takes that shift out, and leaves what the resamplers do::
+16 kHz everything is, by two different resamplers, and an excerpt that starts on the 44.1 kHz grid is moved by up to
+half a sample (31 us) to ours. ``aligned`` takes that shift out, and leaves what the resamplers do::
 
     python benchmarks/scaper_agreement.py --scaper_python scaper-env/bin/python
 

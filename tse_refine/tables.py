@@ -9,6 +9,26 @@ from typing import Any
 from tse_refine.grid import condition_name
 
 
+def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """Lay out rows of words in columns.
+
+    Args:
+        rows: as many words each.
+        left: how many columns, from the first, are flush left; numbers are flush right.
+
+    >>> aligned([("name", "n"), ("a", "10")])
+    ['name   n', 'a     10']
+    """
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            word.ljust(width) if column < left else word.rjust(width)
+            for column, (word, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+
+
 def summary_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Lay out summary rows: thresholds down, conditions across.
 
@@ -31,11 +51,7 @@ def summary_table(rows: Sequence[Mapping[str, Any]]) -> str:
     head = ["threshold", *(condition_name(c) + ("" if c[0] else " att") for c in conditions)]
     body = [[threshold, *(text(condition, threshold) for condition in conditions)] for threshold in thresholds]
     counts = ["mixtures", *(str(cell[(*condition, thresholds[0])]["n"]) for condition in conditions)]
-    widths = [max(len(line[column]) for line in [head, *body, counts]) for column in range(len(head))]
-    lines = [
-        "  ".join(word.rjust(width) if column else word.ljust(width) for column, (word, width) in enumerate(zipped))
-        for zipped in (list(zip(line, widths, strict=True)) for line in [head, *body, counts])
-    ]
+    lines = aligned([head, *body, counts])
     rule = "-" * len(lines[0])
     title = "SNRi in dB by condition (active:inactive); att: attenuation in dB"
     return "\n".join([title, lines[0], rule, *lines[1:-1], rule, lines[-1]])

@@ -115,7 +115,7 @@ def test_two_processes_build_one_bank_between_them(root, tmp_path):
 
         class Said(LabelFolders):
             def read(self, clip, start=0, stop=None):
-                print(clip.name, flush=True)
+                sys.stdout.write(f"{clip.name} ")
                 return super().read(clip, start, stop)
 
         bank = open_clip_bank(Said(sys.argv[1]), 8000, Path(sys.argv[2]), True, "data.foregrounds", False)
@@ -133,7 +133,6 @@ def test_a_full_disk_is_said_and_what_was_done_is_kept(root, tmp_path):
     cache = tmp_path / "cache"
     program = textwrap.dedent("""
         import resource, sys
-        from tse_refine.cli import main
         from tse_refine.data import bank_builder
         from tse_refine.errors import InputError
         from tse_refine.data.corpora import LabelFolders

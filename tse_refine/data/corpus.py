@@ -84,6 +84,10 @@ class Corpus(ABC):
         """Return what is not there of the corpus: the first table that is missing, else every missing recording."""
         return []
 
+    def unlisted(self) -> list[str]:
+        """Return recordings that lie among those of the corpus and are in none of its tables."""
+        return []
+
 
 class FileCorpus(Corpus):
     """A corpus of audio files below one folder; a clip's name is its path relative to that folder.
@@ -102,6 +106,13 @@ class FileCorpus(Corpus):
         except MissingFileError as error:
             return [os.path.relpath(error.path, self.root)]
         return [clip.name for clip in clips if not self.path(clip).exists()]
+
+    def unlisted(self) -> list[str]:
+        """Return the audio files beside the clips' that no clip is, as paths below :attr:`root`."""
+        paths = {self.path(clip) for clip in self.clips()}
+        kinds = {path.suffix for path in paths}
+        beside = (file for folder in {path.parent for path in paths} if folder.is_dir() for file in folder.iterdir())
+        return sorted(os.path.relpath(file, self.root) for file in beside if file.suffix in kinds and file not in paths)
 
     def path(self, clip: Clip) -> Path:
         """Return where a clip's file is."""

@@ -28,6 +28,8 @@ from tse_refine.errors import InputError
 FOREGROUNDS, BACKGROUNDS = "data.foregrounds", "data.backgrounds"
 STAGE_SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 
+SPLIT_STAGES = {"train": "fit", "val": "validate", "test": "test"}  # a stage that sets the split up
+
 
 class MixtureDataModule(LightningDataModule):
     """Mixtures generated on the fly from labelled recordings.

@@ -48,7 +48,7 @@ def test_more_instances_leave_the_first_ones_as_they_are():
 def test_no_recording_is_in_two_splits():
     for corpus in (EmbeddedSounds(3, 2, 2), EmbeddedBackgrounds(3, 2, 2)):
         clips = corpus.clips()
-        check_splits(clips, "foregrounds")
+        check_splits({"data.foregrounds": clips})
         assert len({clip.recording for clip in clips}) == len(clips)
 
 

@@ -30,7 +30,7 @@ def test_clips_are_the_published_ones_with_their_freesound_numbers(fsdkaggle2018
 
 def test_the_test_part_is_the_test_split_and_every_label_is_in_every_split(fsdkaggle2018_root):
     clips = FSDKaggle2018(str(fsdkaggle2018_root)).clips()
-    check_splits(clips, "foregrounds")
+    check_splits({"data.foregrounds": clips})
     assert all((clip.split == "test") == clip.name.startswith("FSDKaggle2018.audio_test/") for clip in clips)
     counts = collections.Counter((clip.label, clip.split) for clip in clips)
     assert counts == {
@@ -97,9 +97,11 @@ def test_lists_of_another_corpus_are_refused(fsdkaggle2018_root, lists, row, sai
 
 
 def test_missing_tables_name_the_option(fsdkaggle2018_root, tmp_path):
-    with pytest.raises(InputError, match=r"train_post_competition\.csv: cannot be read .* FSDKaggle2018 root: give"):
+    with pytest.raises(
+        InputError, match=r"train_post_competition\.csv: there is no such file\. FSDKaggle2018 root: give"
+    ):
         FSDKaggle2018(str(tmp_path / "nowhere")).clips()
-    with pytest.raises(InputError, match=r"nowhere/train\.csv: cannot be read .* FSDKaggle2018 splits: give"):
+    with pytest.raises(InputError, match=r"nowhere/train\.csv: there is no such file\. FSDKaggle2018 splits: give"):
         FSDKaggle2018(str(fsdkaggle2018_root), splits=str(tmp_path / "nowhere")).clips()
 
 

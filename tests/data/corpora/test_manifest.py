@@ -72,5 +72,5 @@ def test_rows_that_cannot_be_used_are_refused(tmp_path, row, said):
 def test_a_role_without_rows_and_a_missing_table_are_refused(tmp_path):
     with pytest.raises(InputError, match="no row has the role background"):
         clips_of(tmp_path / "table.csv", "b.wav,dog,foreground,train,", role="background")
-    with pytest.raises(InputError, match=r"nowhere\.csv: cannot be read .* Manifest table: give a CSV file"):
+    with pytest.raises(InputError, match=r"nowhere\.csv: there is no such file\. Manifest table: give a CSV file"):
         Manifest(str(tmp_path / "nowhere.csv"), "foreground").clips()

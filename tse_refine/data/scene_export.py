@@ -1,0 +1,132 @@
+"""Writes drawn recipes as Scaper's JAMS files, in the layout of FSDSoundScapes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from tse_refine.data.corpus import Clip, Corpus, FileCorpus
+from tse_refine.data.datamodule import BACKGROUNDS, FOREGROUNDS, SPLIT_STAGES, MixtureDataModule
+from tse_refine.data.recipes import Event, Recipe
+from tse_refine.data.scenes import SCENE_FILE, TARGETS_FILE, Scene, SceneEvent, scene_document
+from tse_refine.errors import InputError
+from tse_refine.files import write_text
+
+
+def export_scenes(data: MixtureDataModule, split: str, output: Path) -> Path:
+    """Write every mixture of a split, for Scaper and for other people's loaders.
+
+    ``output/jams/<split>/<8 digits>/`` gets ``mixture.jams`` and ``gt_events.csv`` (the classes in the order in which
+    evaluation asks for them). ``output/{foregrounds,backgrounds}/<split>/<label>/`` get links to the recordings, since
+    Scaper and those loaders go by such folders. Levels are those that were drawn, measured from stored energies:
+    Scaper, which measures again, is within 0.1 dB of them.
+
+    Args:
+        data: its corpora are files. Of a training split that is redrawn each epoch the first epoch is written.
+        split: ``train``, ``val`` or ``test``.
+        output: where the layout goes; the split must not be there yet.
+
+    Returns:
+        The folder of the split's mixtures.
+
+    Raises:
+        InputError: the corpora are not files, two recordings of a class have the same name, or the split is there.
+    """
+    if not isinstance(data.foregrounds, FileCorpus) or not isinstance(data.backgrounds, FileCorpus):
+        raise InputError(
+            f"{FOREGROUNDS}, {BACKGROUNDS}: Scaper's recipes name files, but these sounds are synthesised when read. "
+            "Use corpora of recordings."
+        )
+    if data.mixture.level != "lufs":
+        raise InputError(f"data.mixture.level is {data.mixture.level}; Scaper's recipes have levels in LUFS only.")
+    folder = output / "jams" / split
+    if folder.exists():
+        raise InputError(f"--output: {folder} is there already. Remove it or give another folder.")
+    data.prepare_data()
+    data.setup(SPLIT_STAGES[split])
+    dataset = data.datasets[split]
+    links = _Links(data, split, output)
+    partial = folder.with_name(f".{split}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    for index in range(len(dataset)):
+        recipe = dataset.recipe((0, index))
+        scene = _scene(recipe, data, links)
+        document = scene_document(scene, links.labels, links.folders)
+        write_text(partial / f"{index:08d}" / SCENE_FILE, json.dumps(document, indent=1))
+        with open(partial / f"{index:08d}" / TARGETS_FILE, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file, delimiter="\t").writerows([("label",), *((event.label,) for event in scene.events)])
+    partial.rename(folder)
+    return folder
+
+
+class _Links:
+    """The recordings under folders of their labels."""
+
+    def __init__(self, data: MixtureDataModule, split: str, output: Path) -> None:
+        self._path: dict[tuple[str, str], Path] = {}
+        self._label: dict[tuple[str, str], str] = {}
+        names = {FOREGROUNDS: "foregrounds", BACKGROUNDS: "backgrounds"}
+        clips = {option: [clip for clip in data.clips[option] if clip.split == split] for option in names}
+        for option, members in clips.items():
+            self._link(option, data.corpora[option], members, output.resolve() / names[option] / split)
+        self.folders = tuple(str(output.resolve() / name / split) for name in names.values())
+        self.labels = tuple(sorted({clip.label for clip in members}) for members in clips.values())
+
+    def _link(self, option: str, corpus: Corpus, clips: Iterable[Clip], folder: Path) -> None:
+        taken: dict[Path, str] = {}
+        for clip in clips:
+            path = folder / clip.label / PurePosixPath(clip.name).name
+            if taken.setdefault(path, clip.name) != clip.name:
+                raise InputError(
+                    f"{option}: {taken[path]} and {clip.name} have the same class and file name, which Scaper cannot "
+                    "tell apart; rename one."
+                )
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.is_symlink():
+                path.symlink_to(corpus.path(clip).resolve())
+            self._path[option, clip.name] = path
+            self._label[option, clip.name] = clip.label
+
+    def event(self, option: str, name: str, event: Event, rate: int) -> SceneEvent:
+        """Return a recipe's event in seconds, with the place of its recording."""
+        return SceneEvent(
+            label=self._label[option, name],
+            source_file=str(self._path[option, name]),
+            source_time=_seconds(event.start, rate),
+            time=_seconds(event.onset, rate),
+            duration=_seconds(event.length, rate),
+            snr_db=event.snr_db,
+        )
+
+
+def _scene(recipe: Recipe, data: MixtureDataModule, links: _Links) -> Scene:
+    rate = data.sample_rate
+    foregrounds, backgrounds = data.banks[FOREGROUNDS], data.banks[BACKGROUNDS]
+    background = links.event(BACKGROUNDS, backgrounds.entry(recipe.background.clip).name, recipe.background, rate)
+    return Scene(
+        duration=data.mixture.duration_seconds,
+        sample_rate=rate,
+        ref_db=data.mixture.background_db,
+        background=background,
+        events=tuple(
+            links.event(FOREGROUNDS, foregrounds.entry(event.clip).name, event, rate) for event in recipe.events
+        ),
+        fade_seconds=recipe.fade_seconds,
+        peak_rule=recipe.peak_rule,
+    )
+
+
+def _seconds(samples: int, rate: int) -> float:
+    """Return a time that Scaper, which cuts off fractions of a sample, takes back to the same sample.
+
+    >>> int(_seconds(29, 100) * 100)  # 29 / 100 * 100 is 28.999999999999996
+    29
+    """
+    seconds = samples / rate
+    while int(seconds * rate) < samples:
+        seconds = math.nextafter(seconds, math.inf)
+    return seconds

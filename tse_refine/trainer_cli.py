@@ -137,10 +137,6 @@ class RefinementCLI(LightningCLI):
 
 def run_trainer(args: list[str] | None) -> None:
     """Run one of Lightning's commands; without arguments, those of the process."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.msg)
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # torch 2.11 deprecates what Lightning 2.6 uses
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # mixing is fast; two cores are few
-    warnings.filterwarnings("ignore", message=".*LightningCLI's args parameter.*")  # main() may be called from Python
     _start(RefinementCLI, args)
 
 
@@ -173,11 +169,18 @@ class _DataCLI(RefinementCLI):
         parser.add_lightning_class_args(MixtureDataModule, "data")
         self.datamodule = parser.instantiate_classes(Namespace(data=self.config[self.subcommand].data)).data
 
+    def _set_seed(self) -> None:
+        """Leave chance alone."""
+
     def _run_subcommand(self, subcommand: str) -> None:
         """Run nothing."""
 
 
 def _start(cli: type[RefinementCLI], args: list[str] | None) -> RefinementCLI:
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.msg)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # torch 2.11 deprecates what Lightning 2.6 uses
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # mixing is fast; two cores are few
+    warnings.filterwarnings("ignore", message=".*LightningCLI's args parameter.*")  # main() may be called from Python
     return cli(
         ExtractionModule,
         MixtureDataModule,

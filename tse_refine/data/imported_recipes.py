@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,16 +16,14 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import torch
-import torchaudio.functional as audio_functional
 from tqdm import tqdm
 
 from tse_refine.data.clip_bank import ClipBank
 from tse_refine.data.corpus import Clip, Corpus
 from tse_refine.data.fingerprints import FileFingerprints
-from tse_refine.data.loudness import integrated_loudness
 from tse_refine.data.queries import QueryConfig, draw_query, inactive_classes
 from tse_refine.data.recipes import QUERY_STREAM, Event, Recipe, stream
+from tse_refine.data.scene_loudness import ExcerptLoudness
 from tse_refine.data.scenes import SCENE_FILE, TARGETS_FILE, PeakRule, Scene, SceneEvent, read_scene
 from tse_refine.errors import InputError
 from tse_refine.files import replacing
@@ -177,7 +174,7 @@ class _Importer:
         self.sample_rate = banks[0].sample_rate
         self.class_names = corpora[0].classes()
         self.clips = tuple(_by_file_name(corpus.clips()) for corpus in corpora)
-        self.rates: dict[tuple[int, str], int] = {}
+        self.loudness: dict[tuple[int, int], ExcerptLoudness] = {}
 
     def run(self, folders: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
         scenes = np.empty(len(folders), _SCENE)
@@ -207,11 +204,12 @@ class _Importer:
     def _background(self, scene: Scene, path: Path) -> tuple:
         event = scene.background
         clip = self._clip(1, event, path)
-        gain, rate, num_read = self._gain(1, clip, event, scene, path)
+        gain, seconds = self._gain(1, clip, event, scene, path)
+        rate = self._loudness(1, scene).rate(clip)
+        position = self.banks[1].position(clip.name)
         start = round(int(event.source_time * rate) / rate * self.sample_rate)
-        entry = self.banks[1].entry(self.banks[1].position(clip.name))
-        length = min(round(num_read / rate * self.sample_rate), entry.length - start)
-        return (self.banks[1].position(clip.name), -1, start, length, 0, event.snr_db, gain)
+        length = min(round(seconds * self.sample_rate), self.banks[1].entry(position).length - start)
+        return (position, -1, start, length, 0, event.snr_db, gain)
 
     def _event(self, event: SceneEvent, scene: Scene, path: Path) -> tuple:
         clip = self._clip(0, event, path)
@@ -222,7 +220,8 @@ class _Importer:
                 f"{path}: uses {clip.name}, which the corpus has in its {clip.split} split. Give the corpus the splits "
                 "that these mixtures were drawn from (FSDKaggle2018: init_args.splits)."
             )
-        gain, rate, num_read = self._gain(0, clip, event, scene, path)
+        gain, seconds = self._gain(0, clip, event, scene, path)
+        rate = self._loudness(0, scene).rate(clip)
         position = self.banks[0].position(clip.name)
         num_samples = round(self.duration_seconds * self.sample_rate)
         onset_seconds = int(scene.sample_rate * event.time) / scene.sample_rate
@@ -231,25 +230,22 @@ class _Importer:
         # the sound is shifted by onset - start: one rounding instead of two
         start = max(0, onset + round((start_seconds - onset_seconds) * self.sample_rate))
         length = min(
-            round(num_read / rate * self.sample_rate), self.banks[0].entry(position).length - start, num_samples - onset
+            round(seconds * self.sample_rate), self.banks[0].entry(position).length - start, num_samples - onset
         )
         return (position, self.class_names.index(clip.label), start, length, onset, event.snr_db, gain)
 
-    def _gain(self, role: int, clip: Clip, event: SceneEvent, scene: Scene, path: Path) -> tuple[float, int, int]:
-        """Return an excerpt's factor, its recording's rate, and how many samples it has there (see Scaper's order)."""
-        corpus = self.corpora[role]
-        if (role, clip.name) not in self.rates:
-            self.rates[role, clip.name] = corpus.read(clip, 0, 1)[1]
-        rate = self.rates[role, clip.name]
-        start, stop = int(event.source_time * rate), int((event.source_time + event.duration) * rate)
-        excerpt, _ = corpus.read(clip, start, stop)
-        if not len(excerpt):
+    def _loudness(self, role: int, scene: Scene) -> ExcerptLoudness:
+        if (role, scene.sample_rate) not in self.loudness:
+            repeated = self.duration_seconds if role == 1 else 0.0
+            self.loudness[role, scene.sample_rate] = ExcerptLoudness(self.corpora[role], scene.sample_rate, repeated)
+        return self.loudness[role, scene.sample_rate]
+
+    def _gain(self, role: int, clip: Clip, event: SceneEvent, scene: Scene, path: Path) -> tuple[float, float]:
+        """Return an excerpt's factor and its length in seconds."""
+        loudness, seconds = self._loudness(role, scene)(clip, event)
+        if not seconds:
             raise InputError(f"{path}: {clip.name} has no sound at {event.source_time:g} s.")
-        mono = torch.from_numpy(excerpt.mean(axis=1))
-        if role == 1:  # a background is repeated, then measured
-            mono = mono.repeat(math.ceil(self.duration_seconds * rate / len(mono)))[: max(stop, len(mono))]
-        loudness = integrated_loudness(audio_functional.resample(mono, rate, scene.sample_rate), scene.sample_rate)
-        return 10.0 ** ((scene.ref_db + event.snr_db - loudness) / 20.0), rate, len(excerpt)
+        return 10.0 ** ((scene.ref_db + event.snr_db - loudness) / 20.0), seconds
 
     def _clip(self, role: int, event: SceneEvent, path: Path) -> Clip:
         option = ("data.foregrounds", "data.backgrounds")[role]

@@ -7,11 +7,13 @@ import json
 import math
 import shutil
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from tse_refine.data.corpus import Clip, Corpus, FileCorpus
 from tse_refine.data.datamodule import BACKGROUNDS, FOREGROUNDS, SPLIT_STAGES, MixtureDataModule
 from tse_refine.data.recipes import Event, Recipe
+from tse_refine.data.scene_loudness import ExcerptLoudness
 from tse_refine.data.scenes import SCENE_FILE, TARGETS_FILE, Scene, SceneEvent, scene_document
 from tse_refine.errors import InputError
 from tse_refine.files import write_text
@@ -22,8 +24,8 @@ def export_scenes(data: MixtureDataModule, split: str, output: Path) -> Path:
 
     ``output/jams/<split>/<8 digits>/`` gets ``mixture.jams`` and ``gt_events.csv`` (the classes in the order in which
     evaluation asks for them). ``output/{foregrounds,backgrounds}/<split>/<label>/`` get links to the recordings, since
-    Scaper and those loaders go by such folders. Levels are those that were drawn, measured from stored energies:
-    Scaper, which measures again, is within 0.1 dB of them.
+    Scaper and those loaders go by such folders. ``ref_db`` and ``snr`` are what Scaper, which measures each excerpt at
+    the scene's rate, needs to arrive at the same gains: within some tenths of a dB of the levels that were drawn.
 
     Args:
         data: its corpora are files. Of a training split that is redrawn each epoch the first epoch is written.
@@ -49,13 +51,13 @@ def export_scenes(data: MixtureDataModule, split: str, output: Path) -> Path:
     data.prepare_data()
     data.setup(SPLIT_STAGES[split])
     dataset = data.datasets[split]
-    links = _Links(data, split, output)
+    exporter = _Exporter(data, split, output)
     partial = folder.with_name(f".{split}.part")
     shutil.rmtree(partial, ignore_errors=True)
     for index in range(len(dataset)):
         recipe = dataset.recipe((0, index))
-        scene = _scene(recipe, data, links)
-        document = scene_document(scene, links.labels, links.folders)
+        scene = exporter.scene(recipe)
+        document = scene_document(scene, exporter.labels, exporter.folders)
         write_text(partial / f"{index:08d}" / SCENE_FILE, json.dumps(document, indent=1))
         with open(partial / f"{index:08d}" / TARGETS_FILE, "w", newline="", encoding="utf-8") as file:
             csv.writer(file, delimiter="\t").writerows([("label",), *((event.label,) for event in scene.events)])
@@ -63,12 +65,17 @@ def export_scenes(data: MixtureDataModule, split: str, output: Path) -> Path:
     return folder
 
 
-class _Links:
-    """The recordings under folders of their labels."""
+class _Exporter:
+    """Links the recordings under folders of their labels, and puts recipes in terms of them."""
 
     def __init__(self, data: MixtureDataModule, split: str, output: Path) -> None:
         self._path: dict[tuple[str, str], Path] = {}
-        self._label: dict[tuple[str, str], str] = {}
+        self._clip: dict[tuple[str, str], Clip] = {}
+        self.data = data
+        self._loudness = {
+            FOREGROUNDS: ExcerptLoudness(data.foregrounds, data.sample_rate),
+            BACKGROUNDS: ExcerptLoudness(data.backgrounds, data.sample_rate, data.mixture.duration_seconds),
+        }
         names = {FOREGROUNDS: "foregrounds", BACKGROUNDS: "backgrounds"}
         clips = {option: [clip for clip in data.clips[option] if clip.split == split] for option in names}
         for option, members in clips.items():
@@ -89,35 +96,36 @@ class _Links:
             if not path.is_symlink():
                 path.symlink_to(corpus.path(clip).resolve())
             self._path[option, clip.name] = path
-            self._label[option, clip.name] = clip.label
+            self._clip[option, clip.name] = clip
 
-    def event(self, option: str, name: str, event: Event, rate: int) -> SceneEvent:
-        """Return a recipe's event in seconds, with the place of its recording."""
-        return SceneEvent(
-            label=self._label[option, name],
+    def scene(self, recipe: Recipe) -> Scene:
+        """Return a recipe in Scaper's terms."""
+        background, ref_db = self._event(BACKGROUNDS, recipe.background, 0.0)
+        return Scene(
+            duration=self.data.mixture.duration_seconds,
+            sample_rate=self.data.sample_rate,
+            ref_db=ref_db,
+            background=replace(background, snr_db=0.0),
+            events=tuple(self._event(FOREGROUNDS, event, ref_db)[0] for event in recipe.events),
+            fade_seconds=recipe.fade_seconds,
+            peak_rule=recipe.peak_rule,
+        )
+
+    def _event(self, option: str, event: Event, ref_db: float) -> tuple[SceneEvent, float]:
+        """Return an event in seconds, and its level in LUFS."""
+        rate = self.data.sample_rate
+        name = self.data.banks[option].entry(event.clip).name
+        clip = self._clip[option, name]
+        placed = SceneEvent(
+            label=clip.label,
             source_file=str(self._path[option, name]),
             source_time=_seconds(event.start, rate),
             time=_seconds(event.onset, rate),
             duration=_seconds(event.length, rate),
-            snr_db=event.snr_db,
+            snr_db=0.0,
         )
-
-
-def _scene(recipe: Recipe, data: MixtureDataModule, links: _Links) -> Scene:
-    rate = data.sample_rate
-    foregrounds, backgrounds = data.banks[FOREGROUNDS], data.banks[BACKGROUNDS]
-    background = links.event(BACKGROUNDS, backgrounds.entry(recipe.background.clip).name, recipe.background, rate)
-    return Scene(
-        duration=data.mixture.duration_seconds,
-        sample_rate=rate,
-        ref_db=data.mixture.background_db,
-        background=background,
-        events=tuple(
-            links.event(FOREGROUNDS, foregrounds.entry(event.clip).name, event, rate) for event in recipe.events
-        ),
-        fade_seconds=recipe.fade_seconds,
-        peak_rule=recipe.peak_rule,
-    )
+        level = self._loudness[option](clip, placed)[0] + 20.0 * math.log10(event.gain)
+        return replace(placed, snr_db=level - ref_db), level
 
 
 def _seconds(samples: int, rate: int) -> float:

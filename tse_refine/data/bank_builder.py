@@ -249,7 +249,7 @@ def _in_order(
     remaining = iter(clips)
     num_threads = os.cpu_count() or 1
     with ThreadPoolExecutor(num_threads) as pool:  # decoding, filters, resampling release the lock
-        pending = [pool.submit(try_decode, clip) for clip in islice(remaining, 2 * num_threads)]
+        pending = [pool.submit(try_decode, clip) for clip in islice(remaining, num_threads + 1)]
         while pending:
             yield pending.pop(0).result()
             pending += [pool.submit(try_decode, clip) for clip in islice(remaining, 1)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 import soundfile
@@ -16,9 +17,10 @@ from tse_refine.data.loudness import HOPS_PER_SECOND, hop_energies, loudest_bloc
 
 SILENCE_LUFS = -60.0
 _WHOLE = 1 << 22  # samples; a recording under this (87 s at 48 kHz) is decoded in one piece
-_PIECE_SECONDS = 60
+_PIECE_SECONDS = 10
 _RATES = range(1_000, 1_000_001)  # Hz; a header that says otherwise is wrong
 _MOST_FILTER_TAPS = 30_000_000  # of the resampler; 44,100 Hz to any multiple of 10 Hz stays below
+_ONE_LONG = Lock()  # held while a long recording is decoded
 _MARGIN_SECONDS = 1  # of what surrounds a piece: the filters have forgotten all else by then
 
 
@@ -46,7 +48,8 @@ class UnusableRecordingError(Exception):
 def decode(corpus: Corpus, clip: Clip, sample_rate: int) -> DecodedClip:
     """Decode one recording: channels averaged, resampled, its loudness measured at its own rate.
 
-    A long recording goes through in pieces of a minute, so that memory holds no more of it than the result.
+    A long recording goes through in pieces, so that memory holds little more of it than the result; of several threads
+    only one at a time decodes a long one.
 
     Args:
         corpus: where the clip comes from.
@@ -57,7 +60,7 @@ def decode(corpus: Corpus, clip: Clip, sample_rate: int) -> DecodedClip:
         UnusableRecordingError: it cannot be decoded, or is empty, not finite or silent.
         OSError: it could not be read, for a reason that lies outside the recording.
     """
-    waveforms: list[np.ndarray] = []
+    quantised: list[tuple[np.ndarray, float]] = []
     hops: list[np.ndarray] = []
     try:
         for piece, rate, before, after in _pieces(corpus, clip):
@@ -68,18 +71,36 @@ def decode(corpus: Corpus, clip: Clip, sample_rate: int) -> DecodedClip:
             energies = np.stack(hop_energies(mono, rate))
             hops.append(energies[:, HOPS_PER_SECOND * before : energies.shape[1] - HOPS_PER_SECOND * after])
             waveform = audio_functional.resample(mono, rate, sample_rate).numpy()
-            waveforms.append(waveform[sample_rate * before : len(waveform) - sample_rate * after])
+            quantised.append(_quantise(waveform[sample_rate * before : len(waveform) - sample_rate * after]))
     except soundfile.LibsndfileError as error:
         raise UnusableRecordingError(f"cannot be read ({' '.join(str(error).split())})") from error
-    if not waveforms:
+    if not quantised:
         raise UnusableRecordingError("has no samples")
     joined = np.concatenate(hops, axis=1)
     loudest = loudest_block(joined[0])
     if loudest < SILENCE_LUFS:
         raise UnusableRecordingError(f"is silent (its loudest 400 ms have {loudest:.0f} LUFS)")
-    scale = max(float(np.abs(waveform).max(initial=0.0)) for waveform in waveforms) / 32767.0
-    samples = np.concatenate([np.round(waveform / scale).astype(np.int16) for waveform in waveforms])
-    return DecodedClip(samples, scale, joined, loudest)
+    return DecodedClip(*_joined(quantised), joined, loudest)
+
+
+def _quantise(waveform: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return 16-bit integers relative to the waveform's peak, and what they are multiplied with."""
+    scale = float(np.abs(waveform).max(initial=0.0)) / 32767.0
+    return np.round(waveform / (scale or 1.0)).astype(np.int16), scale
+
+
+def _joined(quantised: list[tuple[np.ndarray, float]]) -> tuple[np.ndarray, float]:
+    """Put pieces together under the largest of their scales."""
+    if len(quantised) == 1:
+        return quantised[0]
+    scale = max(one for _, one in quantised)
+    samples = np.empty(sum(len(piece) for piece, _ in quantised), np.int16)
+    end = len(samples)
+    while quantised:  # from the end, so that each piece is given free at once
+        piece, one = quantised.pop()
+        samples[end - len(piece) : end] = np.round(piece * np.float32(one / scale))
+        end -= len(piece)
+    return samples, scale
 
 
 def _check_rate(rate: int, sample_rate: int) -> None:
@@ -102,6 +123,12 @@ def _pieces(corpus: Corpus, clip: Clip) -> Iterator[tuple[np.ndarray, int, int, 
         if len(piece):
             yield piece, rate, 0, 0
         return
+    del piece
+    with _ONE_LONG:
+        yield from _long_pieces(corpus, clip, rate)
+
+
+def _long_pieces(corpus: Corpus, clip: Clip, rate: int) -> Iterator[tuple[np.ndarray, int, int, int]]:
     second, last = 0, False
     while not last:
         before = min(second, _MARGIN_SECONDS)

@@ -13,14 +13,15 @@ without it Scaper starts the ``sox`` program for every excerpt. Then::
     scaper-env/bin/python benchmarks/scaper_peer.py draw FOREGROUNDS BACKGROUNDS OUTPUT --count 100 --seed 0
     scaper-env/bin/python benchmarks/scaper_peer.py render OUTPUT/jams RENDERED
 
-Each prints one line of JSON: how many mixtures, the seconds that Scaper took for them, mixtures per second.
+Each prints one line of JSON: how many mixtures, the seconds that Scaper took for them, mixtures per second. Libraries
+use one thread, but ``sox`` runs beside Python: start it with ``taskset -c 0`` for the rate of exactly one core.
 """
 
 from __future__ import annotations
 
 import os
 
-for _library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR"):  # rates are those of one core; read when numpy is imported
+for _library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR"):  # read when numpy is imported
     os.environ[f"{_library}_NUM_THREADS"] = "1"
 
 import argparse  # noqa: E402

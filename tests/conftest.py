@@ -1,8 +1,11 @@
-"""Fixtures that several test files share: tiny data and a tiny network."""
+"""Fixtures that several test files share: tiny data, a tiny network, miniature corpora, a server to download from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,8 @@ import soundfile
 import torch
 import yaml
 
+from tse_refine.data import download
+from tse_refine.data.archives import Archive, RemoteFile
 from tse_refine.data.corpora import EmbeddedBackgrounds, EmbeddedSounds
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.data.recipes import MixtureConfig
@@ -210,6 +215,93 @@ def write_sound() -> Callable[..., None]:
         soundfile.write(path, sound, rate, subtype)
 
     return write
+
+
+class Server(ThreadingHTTPServer):
+    """A server on this machine whose faults are set by the test.
+
+    Attributes:
+        files: content by name.
+        break_after: for each GET to come, the number of bytes after which it breaks off; None or no entry for all.
+        gets: what was asked: (name, Range header, bytes sent).
+    """
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files = {}
+        self.break_after = []
+        self.gets = []
+        self.num_heads = 0
+        self.knows_ranges = True
+        self.wrong_ranges = False
+        self.knows_head = True
+        self.tells_size = True
+
+    def archive(self, *names):
+        """Return the archive of these files as it would be published."""
+        url = f"http://127.0.0.1:{self.server_address[1]}/files"
+        return Archive(
+            tuple(RemoteFile(f"{url}/{name}?download=1", hashlib.md5(self.files[name]).hexdigest()) for name in names),
+            fills=("corpus/",),
+        )
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_HEAD(self):
+        self.server.num_heads += 1
+        if self.server.knows_head:
+            self.answer()
+        else:
+            self.send_error(405)
+
+    def do_GET(self):
+        name, content = self.answer()
+        limit = self.server.break_after.pop(0) if self.server.break_after else None
+        self.wfile.write(content[:limit])
+        if name in self.server.files:
+            self.server.gets.append((name, self.headers["Range"], len(content[:limit])))
+
+    def answer(self):
+        name = self.path.split("?")[0].rsplit("/", 1)[1]
+        if name not in self.server.files:
+            self.send_error(404)
+            return name, b""
+        content = self.server.files[name]
+        etag = f'"{hashlib.md5(content).hexdigest()}"'
+        start = 0
+        if self.headers["Range"] and self.server.knows_ranges and self.headers.get("If-Range", etag) == etag:
+            start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+        if start >= len(content):
+            self.send_error(416)
+            return name, b""
+        if start and self.server.wrong_ranges:
+            start -= 10
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.send_header("ETag", etag)
+        if self.server.tells_size:
+            self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        return name, content[start:]
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server on this machine."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(download, "BLOCK", 1000)
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
 
 
 @pytest.fixture(autouse=True)

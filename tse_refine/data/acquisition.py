@@ -6,6 +6,7 @@ from filelock import FileLock
 
 from tse_refine.data.archives import Archive
 from tse_refine.data.corpus import Corpus, FileCorpus
+from tse_refine.data.download import install
 from tse_refine.errors import InputError
 
 
@@ -37,6 +38,5 @@ def complete(corpus: Corpus, show_progress: bool = True) -> None:
                     f"{corpus.root}: {missing[0]} and {len(missing) - 1} more are still missing after everything "
                     f"published has been unpacked. Remove {corpus.root / '.installed'} to have it downloaded again."
                 )
-            from tse_refine.data.download import install
             install(wanted, corpus.root, show_progress)
             tried += wanted

@@ -33,11 +33,12 @@ class Archive:
 
     Attributes:
         files: the archive, or its volumes in order: ``.z01``, ``.z02``, ..., and the ``.zip`` last.
-        fills: how the paths below the corpus's root begin that it unpacks to; several archives may fill one folder.
+        fills: how the paths below the corpus's root begin that it unpacks to, by default all; several archives may
+            fill one folder.
     """
 
     files: tuple[RemoteFile, ...]
-    fills: tuple[str, ...]
+    fills: tuple[str, ...] = ("",)
 
     @property
     def name(self) -> str:

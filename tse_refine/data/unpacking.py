@@ -1,0 +1,168 @@
+"""Zip archives, whole or in volumes, unpacked so that an interruption leaves no half-written file."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import stat
+import struct
+import zipfile
+import zlib
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+
+from tqdm import tqdm
+
+from tse_refine.errors import InputError
+
+END_RECORD = struct.Struct("<4s4H2LH")  # "end of central directory" (APPNOTE.TXT 4.3.16)
+BLOCK = 1 << 20  # bytes read at once
+
+
+def unpack(volumes: Sequence[Path], target: Path, show_progress: bool = True) -> None:
+    """Unpack a zip archive below a folder; called again after an interruption, it unpacks what is still missing.
+
+    A member gets its own name only when it is whole and its CRC is right. A file that is already there with the size
+    and the CRC of its member stays.
+
+    Args:
+        volumes: the archive, or the volumes of a split one in order: ``.z01``, ``.z02``, ..., and the ``.zip`` last.
+        target: folder to unpack into; made when missing.
+        show_progress: show a bar where stderr is a terminal.
+
+    Raises:
+        InputError: the archive is damaged or incomplete, an entry would be written outside ``target`` or is a symbolic
+            link (nothing is written then), or there is too little free space.
+    """
+    path = volumes[-1]
+    try:
+        with io.BufferedReader(_Volumes(volumes), BLOCK) as joined, _open_zip(joined, volumes) as archive:
+            for member in archive.infolist():
+                _refuse_unsafe(member, path)
+            _extract_missing(archive, Path(target), path.name, show_progress)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeDecodeError) as error:
+        # RuntimeError is zipfile's word for encryption, and its NotImplementedError for unknown compression
+        join = f", or join its volumes by hand (zip -s 0 {path.name} --out joined.zip) and unpack them into {target}"
+        hint = join if len(volumes) > 1 else ""
+        raise InputError(f"{path}: cannot be unpacked ({error}); download it again{hint}") from error
+
+
+def require_space(folder: Path, num_bytes: int, purpose: str) -> None:
+    """Raise an ``InputError`` when the file system of an existing folder has less than ``num_bytes`` free."""
+    free = shutil.disk_usage(folder).free
+    if num_bytes > free:
+        raise InputError(
+            f"{folder}: {num_bytes / 2**30:.1f} GiB are needed to {purpose}, but only {free / 2**30:.1f} GiB are free; "
+            "make room or give a folder on another disk"
+        )
+
+
+class _Volumes(io.RawIOBase):
+    """Volumes of a split archive, end to end, as one read-only file."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = paths
+        self.starts = [0, *accumulate(path.stat().st_size for path in paths)]  # the last one is the end
+        self.position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.starts[-1]}[whence]
+        if position < 0:
+            raise OSError("cannot seek before the start")  # as of a file: zipfile counts on it
+        self.position = position
+        return position
+
+    def readinto(self, buffer: bytearray) -> int:
+        if self.position >= self.starts[-1]:
+            return 0
+        index = bisect_right(self.starts, self.position) - 1
+        with self.paths[index].open("rb") as volume:
+            volume.seek(self.position - self.starts[index])
+            num_bytes = volume.readinto(buffer)  # stops at the volume's end; the next call goes on in the next one
+        self.position += num_bytes
+        return num_bytes
+
+
+def _open_zip(joined: io.BufferedReader, volumes: Sequence[Path]) -> zipfile.ZipFile:
+    """Open the joined volumes with offsets that count from the start of the first volume.
+
+    In a split archive an offset counts from the start of the volume it lies in. ``zipfile`` does not know volumes: it
+    finds the central directory from the end of the file, and takes what that is off its given place for something
+    prepended to the whole archive, which it adds to the offset of every member.
+    """
+    archive = zipfile.ZipFile(joined)
+    starts = joined.raw.starts
+    joined.seek(max(0, starts[-1] - END_RECORD.size - len(archive.comment)))
+    signature, last_volume, _, _, _, _, directory_offset, _ = END_RECORD.unpack(joined.read(END_RECORD.size))
+    if signature != b"PK\5\6":
+        raise zipfile.BadZipFile("there is something behind its end record")
+    if last_volume != len(volumes) - 1:
+        raise zipfile.BadZipFile(f"{len(volumes)} volumes given, {last_volume + 1} written")
+    if last_volume > 0:
+        added = archive.start_dir - directory_offset
+        for member in archive.infolist():
+            if member.volume > last_volume:
+                raise zipfile.BadZipFile(f"{member.filename} starts in volume {member.volume + 1}")
+            member.header_offset += starts[member.volume] - added
+            if hasattr(member, "_end_offset"):  # newer releases check for overlaps with the offsets as they were
+                member._end_offset = None
+    return archive
+
+
+def _refuse_unsafe(member: zipfile.ZipInfo, path: Path) -> None:
+    for name in {member.orig_filename, member.filename}:  # a Unicode path field can make them differ
+        leaves = name.startswith("/") or ".." in name.split("/") or re.match("[A-Za-z]:", name)
+        if leaves or "\\" in name or "\0" in name or stat.S_ISLNK(member.external_attr >> 16):
+            raise InputError(
+                f"{path}: refused, nothing was unpacked: the entry {name!r} is a symbolic link or not a plain relative "
+                "path; no path may leave the target folder. Get the archive from its publisher"
+            )
+
+
+def _extract_missing(archive: zipfile.ZipFile, target: Path, name: str, show_progress: bool) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    missing = []
+    for member in archive.infolist():
+        if member.is_dir():
+            (target / member.filename).mkdir(parents=True, exist_ok=True)
+        elif not _is_there(member, target / member.filename):
+            missing.append(member)
+    num_bytes = sum(member.file_size for member in missing)
+    require_space(target, num_bytes, f"unpack {name}")
+    with tqdm(
+        total=num_bytes, desc=f"unpack {name}", unit="B", unit_scale=True, disable=None if show_progress else True
+    ) as progress:
+        for member in missing:
+            _extract(archive, member, target / member.filename)
+            progress.update(member.file_size)
+
+
+def _is_there(member: zipfile.ZipInfo, path: Path) -> bool:
+    if not path.is_file() or path.stat().st_size != member.file_size:
+        return False
+    checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            checksum = zlib.crc32(block, checksum)
+    return checksum == member.CRC
+
+
+def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.unpacking")  # always the same: the next run replaces what a kill has left
+    try:
+        with archive.open(member) as source, temporary.open("wb") as sink:
+            shutil.copyfileobj(source, sink, BLOCK)  # zipfile compares the CRC at the end
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

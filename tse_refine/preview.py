@@ -1,0 +1,270 @@
+"""One mixture to listen to and look at: its sound, its parts, its recipe and a picture."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import soundfile
+import torch
+
+from tse_refine.data.corpus import SPLITS
+from tse_refine.data.datamodule import SPLIT_STAGES, MixtureDataModule
+from tse_refine.data.recipes import Event, Recipe
+from tse_refine.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+_WINDOW_SECONDS = 0.032
+_RANGE_DB = 70.0  # below the loudest bin of the mixture; what is fainter is drawn as the darkest colour
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")  # Okabe and Ito's
+_LONGEST_NAME = 60  # characters; file systems take 255 bytes
+
+
+def write_preview(
+    data: MixtureDataModule, split: str, index: int, output: Path, epoch: int = 0, overwrite: bool = False
+) -> list[Path]:
+    """Write the sound, the parts, the recipe and a picture of one mixture.
+
+    The folder holds ``mixture.wav``, ``background.wav``, ``sources/<class>.wav`` (32-bit float), ``recipe.json`` and
+    ``mixture.png``. Sources and background are as loud as they are in the mixture, also where its peak had to be
+    lowered. The background is the mixture less its sources, so that all parts add up to the mixture to within the
+    rounding of 32-bit floats. The folder appears whole or not at all.
+
+    Args:
+        data: where the mixture comes from; its recordings are decoded first where they have not been.
+        split: ``train``, ``val`` or ``test``.
+        index: number of the mixture in the split, from 0.
+        output: the folder to write.
+        epoch: of a training set that is redrawn each epoch; other sets are always those of epoch 0.
+        overwrite: replace an earlier preview.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: the split, index or epoch does not exist, the folder is in use, or matplotlib is not installed.
+    """
+    output = Path(output)
+    _check(data, split, index, epoch)
+    _check_output(output, overwrite)
+    data.prepare_data()
+    data.setup(SPLIT_STAGES[split])
+    dataset = data.datasets[split]
+    recipe = dataset.recipe((epoch if split == "train" and data.redraw else 0, index))
+    mixture = np.empty(dataset.recipes.num_samples, np.float32)
+    sources = np.empty((len(recipe.events), len(mixture)), np.float32)
+    dataset.renderer.render(recipe, mixture, np.empty_like(mixture), sources)
+    background = (mixture.astype(np.float64) - sources.sum(axis=0, dtype=np.float64)).astype(np.float32)
+
+    description = _describe(data, recipe)
+    figure = draw_preview(description, mixture, sources)
+    signals = {"mixture.wav": mixture, "background.wav": background}
+    signals |= {event["file"]: source for event, source in zip(description["events"], sources, strict=True)}
+    with _new_folder(output.resolve()) as folder:
+        (folder / "sources").mkdir()
+        for name, signal in signals.items():
+            soundfile.write(folder / name, signal, data.sample_rate, subtype="FLOAT")
+        text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+        (folder / "recipe.json").write_text(text, encoding="utf-8")
+        figure.savefig(folder / "mixture.png", dpi=150)
+    return [output / name for name in (*signals, "recipe.json", "mixture.png")]
+
+
+def draw_preview(description: Mapping[str, Any], mixture: np.ndarray, sources: np.ndarray) -> Figure:
+    """Draw when the events sound, the mixture's spectrogram below them, and a small spectrogram for each source.
+
+    All spectrograms share one scale of colours: 0 dB is a sine of full scale.
+
+    Args:
+        description: what ``recipe.json`` says.
+        mixture: ``[samples]``.
+        sources: in the order of the description's events, ``[events, samples]``.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise InputError(
+            "Figures need matplotlib, which is not installed; install it with `pip install 'tse-refine[report]'`."
+        ) from None
+    events = description["events"]
+    colours = [colour for colour, _ in zip(cycle(_COLOURS), events, strict=False)]
+    figure = Figure(figsize=(11.0, max(5.0, 1.0 + len(events))), layout="constrained")
+    grid = figure.add_gridspec(1, 2, width_ratios=(1.5, 1.0))
+    left = grid[0].subgridspec(2, 1, height_ratios=(0.3 * len(events), 4.0))
+    right = grid[1].subgridspec(len(events), 1)
+    whole = figure.add_subplot(left[1])
+    bars = figure.add_subplot(left[0], sharex=whole)
+    parts = right.subplots(sharex=True, sharey=True, squeeze=False)[:, 0]
+
+    rate = description["sample_rate"]
+    loudest = _spectrogram(mixture, rate).max()
+    image = _draw_spectrogram(whole, mixture, rate, loudest)
+    whole.set(xlabel="time (s)", ylabel="frequency (kHz)")
+    _draw_events(bars, events, colours)
+    bars.set_title(_title(description), fontsize="medium", parse_math=False)
+    for panel, event, colour, source in zip(parts, events, colours, sources, strict=True):
+        _draw_spectrogram(panel, source, rate, loudest)
+        panel.set_title(_shortened(event["class"]), loc="left", fontsize="small", parse_math=False)
+        panel.spines[:].set(color=colour, linewidth=2.0)
+    parts[-1].set_xlabel("time (s)")
+    parts[-1].locator_params(axis="y", nbins=2, steps=[1, 2, 4, 5, 10])  # few: the panels are low
+    parts[len(parts) // 2].set_ylabel("kHz")
+    figure.colorbar(image, ax=parts, label="level (dB re full-scale sine)", extend="min")
+    return figure
+
+
+def _check(data: MixtureDataModule, split: str, index: int, epoch: int) -> None:
+    if split not in SPLITS:
+        raise InputError(f"--split is {split!r}; one of {', '.join(SPLITS)} is expected.")
+    if not 0 <= index < data.sizes[split]:
+        raise InputError(f"--index is {index}; the mixtures of {split} run from 0 to {data.sizes[split] - 1}.")
+    if epoch < 0:
+        raise InputError(f"--epoch is {epoch}; a number from 0 is expected.")
+
+
+def _check_output(output: Path, overwrite: bool) -> None:
+    if output.exists() and not output.is_dir():
+        raise InputError(f"--output: {output} is a file; name a folder to write the preview to.")
+    if not output.exists() or not any(output.iterdir()):
+        return
+    if not (output / "recipe.json").exists():  # overwriting deletes the folder, so it must be one of ours
+        raise InputError(f"--output: {output} holds other files than those of a preview; name another folder.")
+    if not overwrite:
+        raise InputError(
+            f"--output: {output} holds a preview already; name another folder or replace it with --overwrite."
+        )
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder, which takes the other's place when the block ends without an error."""
+    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if folder.exists():  # empty, or an earlier preview
+            shutil.rmtree(folder)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _describe(data: MixtureDataModule, recipe: Recipe) -> dict[str, Any]:
+    renderer = data.datasets[recipe.split].renderer
+    names = data.class_names
+    files = _file_names([names[event.class_index] for event in recipe.events])
+
+    def placed(event: Event, clip: str) -> dict[str, Any]:
+        numbers: dict[str, Any] = {"clip": clip}
+        for field in ("start", "length", "onset"):
+            samples = getattr(event, field)
+            numbers |= {f"{field}_seconds": samples / data.sample_rate, f"{field}_samples": samples}
+        return numbers | {"snr_db": event.snr_db, "gain": event.gain}
+
+    return {
+        "split": recipe.split,
+        "epoch": recipe.epoch,
+        "index": recipe.index,
+        "data_digest": data.digest,
+        "sample_rate": data.sample_rate,
+        "active_classes": [names[event.class_index] for event in recipe.events],
+        "training_query": [names[class_index] for class_index in recipe.query],
+        "background": placed(recipe.background, renderer.background_bank.entry(recipe.background.clip).name),
+        "events": [
+            {"class": names[event.class_index], "file": f"sources/{file}.wav"}
+            | placed(event, renderer.foreground_bank.entry(event.clip).name)
+            for event, file in zip(recipe.events, files, strict=True)
+        ],
+    }
+
+
+def _file_names(names: Sequence[str]) -> list[str]:
+    """Return a file name for each class: what a file system may refuse becomes ``_``, and none is like another.
+
+    >>> _file_names(["dog", "Car/truck", "car|truck", "../up"])
+    ['dog', 'Car_truck', 'car_truck_', '___up']
+    """
+    safe: list[str] = []
+    taken: set[str] = set()
+    for name in names:
+        name = re.sub(r"[^\w ,()&'+-]", "_", name)[:_LONGEST_NAME].strip()
+        while not name or name.lower() in taken:  # some file systems do not tell cases apart
+            name += "_"
+        taken.add(name.lower())
+        safe.append(name)
+    return safe
+
+
+def _title(description: Mapping[str, Any]) -> str:
+    epoch = f", epoch {description['epoch']}" if description["split"] == "train" else ""
+    return f"{description['split']} mixture {description['index']}{epoch}"
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= 24 else name[:23] + "…"
+
+
+def _draw_events(panel: Axes, events: Sequence[Mapping[str, Any]], colours: Sequence[str]) -> None:
+    """Draw a bar for each event, the first on top, labelled with class, time span and level."""
+    end_of_panel = panel.get_xlim()[1]
+    for row, (event, colour) in enumerate(zip(events, colours, strict=True)):
+        onset, length = event["onset_seconds"], event["length_seconds"]
+        panel.barh(row, length, left=onset, height=0.8, color=colour + "66", edgecolor=colour, linewidth=1.2)
+        if length > 0.4 * end_of_panel:
+            place, side = onset + length / 2, "center"
+        elif onset + length < 0.6 * end_of_panel:  # too short for its label, which goes beside it
+            place, side = onset + length, "left"
+        else:
+            place, side = onset, "right"
+        text = f" {onset:.2f}–{onset + length:.2f} s, SNR {event['snr_db']:.1f} dB "
+        panel.text(place, row, text, ha=side, va="center_baseline", fontsize="small")
+    panel.set_yticks(range(len(events)), [_shortened(event["class"]) for event in events], parse_math=False)
+    panel.set_ylim(len(events) - 0.4, -0.6)
+    panel.tick_params(axis="x", labelbottom=False)
+    panel.tick_params(axis="y", length=0)
+    panel.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _draw_spectrogram(panel: Axes, signal: np.ndarray, rate: int, loudest: float) -> AxesImage:
+    """Draw a spectrogram; time in seconds, frequency in kHz."""
+    levels = _spectrogram(signal, rate)
+    bin_khz = rate / 2000 / (len(levels) - 1)
+    hop_seconds = _hop(rate) / rate
+    image = panel.imshow(
+        levels,
+        origin="lower",
+        aspect="auto",
+        extent=(-0.5 * hop_seconds, (levels.shape[1] - 0.5) * hop_seconds, -0.5 * bin_khz, rate / 2000 + 0.5 * bin_khz),
+        cmap="viridis",
+        vmin=loudest - _RANGE_DB,
+        vmax=loudest,
+    )
+    panel.set(xlim=(0, len(signal) / rate), ylim=(0, rate / 2000))
+    return image
+
+
+def _hop(rate: int) -> int:
+    return round(_WINDOW_SECONDS / 4 * rate)
+
+
+def _spectrogram(signal: np.ndarray, rate: int) -> np.ndarray:
+    """Return levels in dB re a sine of full scale, ``[frequencies, frames]``."""
+    window = torch.hann_window(4 * _hop(rate))
+    spectrum = torch.stft(torch.from_numpy(signal), len(window), _hop(rate), window=window, return_complex=True)
+    amplitude = spectrum.abs() * 2 / window.sum()
+    return (20 * torch.log10(amplitude + 1e-10)).numpy()

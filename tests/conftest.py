@@ -255,11 +255,15 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(405)
 
     def do_GET(self):
-        name, content = self.answer()
-        limit = self.server.break_after.pop(0) if self.server.break_after else None
-        self.wfile.write(content[:limit])
-        if name in self.server.files:
-            self.server.gets.append((name, self.headers["Range"], len(content[:limit])))
+        asked = (self.path.split("?")[0].rsplit("/", 1)[1], self.headers["Range"])
+        place = len(self.server.gets)
+        if asked[0] in self.server.files:
+            self.server.gets.append((*asked, 0))  # before the answer, which the test may be waiting for
+        _, content = self.answer()
+        content = content[: self.server.break_after.pop(0) if self.server.break_after else None]
+        if content:
+            self.server.gets[place] = (*asked, len(content))
+        self.wfile.write(content)
 
     def answer(self):
         name = self.path.split("?")[0].rsplit("/", 1)[1]

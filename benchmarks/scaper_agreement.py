@@ -1,6 +1,7 @@
 """How far our rendering of Scaper's recipes is from Scaper's own.
 
-Scaper draws mixtures and renders them; the package imports the JAMS files and renders them from its clip bank. At
+Scaper draws mixtures and renders them; the package imports the JAMS files and renders them from its clip bank. Then the
+other way round: the package draws mixtures, writes them as JAMS files, and Scaper renders those. At
 44.1 kHz, the rate at which scenes are drawn and foregrounds recorded, only backgrounds (48 kHz) are resampled; at
 16 kHz everything is, by two different resamplers, and an excerpt that starts on the 44.1 kHz grid is moved by up to
 half a sample (31 us) to ours. ``aligned`` takes that shift out, and leaves what the resamplers do::
@@ -25,7 +26,7 @@ from scaper_clips import write_clips
 
 from tse_refine.data.corpora import LabelFolders
 from tse_refine.data.datamodule import MixtureDataModule
-from tse_refine.data.recipes import MixtureConfig
+from tse_refine.data.scene_export import export_scenes
 
 PEER = Path(__file__).with_name("scaper_peer.py")
 
@@ -44,17 +45,21 @@ def main() -> None:
             draw = ["draw", foregrounds / "test", backgrounds / "test", scenes, "--count", options.count]
             for command in ([*draw, "--sample_rate", rate], ["render", scenes / "jams", scenes / "rendered"]):
                 subprocess.run([options.scaper_python, PEER, *map(str, command)], check=True, capture_output=True)
-            data = MixtureDataModule(
-                LabelFolders(str(foregrounds)),
-                LabelFolders(str(backgrounds)),
-                sample_rate=rate,
-                mixture=MixtureConfig(duration_seconds=6.0),
-                num_test=options.count,
-                predict_indices=[],
-                recipes=str(scenes),
-                cache_dir=str(folder / "cache"),
-            )
-            print(json.dumps({"sample_rate": rate, "mixtures": options.count} | compare(data, scenes / "rendered")))
+            options_of_data = {
+                "sample_rate": rate,
+                "num_test": options.count,
+                "predict_indices": [],
+                "cache_dir": str(folder / "cache"),
+            }
+            corpora = (LabelFolders(str(foregrounds)), LabelFolders(str(backgrounds)))
+            read = MixtureDataModule(*corpora, recipes=str(scenes), **options_of_data)
+            found = {"sample_rate": rate, "mixtures": options.count}
+            print(json.dumps(found | {"drawn_by": "Scaper"} | compare(read, scenes / "rendered")))
+            drawn = MixtureDataModule(*corpora, **options_of_data)
+            ours = folder / f"ours{rate}"
+            export_scenes(drawn, "test", ours)
+            subprocess.run([options.scaper_python, PEER, "render", ours / "jams", ours / "rendered"], check=True)
+            print(json.dumps(found | {"drawn_by": "us"} | compare(drawn, ours / "rendered")))
 
 
 def compare(data: MixtureDataModule, rendered: Path) -> dict[str, float]:

@@ -41,7 +41,7 @@ def prepare(data: MixtureDataModule) -> str:
             notes.append(f"{role}: the rejected recordings and why are in {bank.folder / REJECTED}")
         unlisted = data.corpora[option].unlisted()
         if unlisted:
-            notes.append(f"{role}: {len(unlisted)} files are in no table and not used, such as {unlisted[0]}")
+            notes.append(f"{role}: {len(unlisted)} other files beside them are not used, such as {unlisted[0]}")
     for stage in ("fit", "test"):
         data.setup(stage)  # a split whose last clip of a class was rejected is refused now, not in the training
     return "\n".join([*aligned(rows, left=2), *notes, f"data digest: {data.digest}"])

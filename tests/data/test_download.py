@@ -74,9 +74,12 @@ def test_another_published_version_is_fetched_again(server, root):
 
 def test_volumes_are_unpacked_together_in_their_order(server, root, monkeypatch):
     unpacked = []
-    monkeypatch.setattr(
-        download, "unpack", lambda volumes, *_: unpacked.append([path.read_bytes() for path in volumes])
-    )
+
+    def unpack(volumes, *_):
+        unpacked.append([path.read_bytes() for path in volumes])
+        assert downloads(root) == ["s.z01", "s.z02", "s.zip"]  # nothing else takes room by now
+
+    monkeypatch.setattr(download, "unpack", unpack)
     server.files |= {"s.z01": b"first", "s.z02": b"second", "s.zip": b"last"}
     install([server.archive("s.z01", "s.z02", "s.zip")], root, show_progress=False)
     assert unpacked == [[b"first", b"second", b"last"]]
@@ -180,6 +183,7 @@ def test_a_file_placed_by_hand_is_verified_and_used(server, root):
     placed.write_bytes(server.files["a.zip"])
     install([archive], root, show_progress=False)
     assert server.gets == []
+    assert server.num_heads == 0
     assert (root / "corpus/sound").read_bytes() == SOUND
 
 

@@ -85,7 +85,7 @@ class Corpus(ABC):
         return []
 
     def unlisted(self) -> list[str]:
-        """Return recordings that lie among those of the corpus and are in none of its tables."""
+        """Return recordings that lie beside those of the corpus and do not belong to it as it is configured."""
         return []
 
 

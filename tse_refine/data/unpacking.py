@@ -108,14 +108,16 @@ def _open_zip(joined: io.BufferedReader, volumes: Sequence[Path]) -> zipfile.Zip
         raise zipfile.BadZipFile("there is something behind its end record")
     if last_volume != len(volumes) - 1:
         raise zipfile.BadZipFile(f"{len(volumes)} volumes given, {last_volume + 1} written")
-    if last_volume > 0:
-        added = archive.start_dir - directory_offset
-        for member in archive.infolist():
-            if member.volume > last_volume:
-                raise zipfile.BadZipFile(f"{member.filename} starts in volume {member.volume + 1}")
+    added = archive.start_dir - directory_offset
+    for member in archive.infolist():
+        if member.volume > last_volume:
+            raise zipfile.BadZipFile(f"{member.filename} starts in volume {member.volume + 1}")
+        if last_volume > 0:
             member.header_offset += starts[member.volume] - added
             if hasattr(member, "_end_offset"):  # newer releases check for overlaps with the offsets as they were
                 member._end_offset = None
+        if member.header_offset < 0:
+            raise zipfile.BadZipFile(f"{member.filename} starts before the archive")
     return archive
 
 

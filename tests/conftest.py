@@ -54,7 +54,7 @@ def tiny_data(cache_dir: Path) -> MixtureDataModule:
 @pytest.fixture
 def tiny_network_config() -> NetworkConfig:
     """The cheapest network with every part."""
-    return NetworkConfig(16, 10.0, 8, 8, 8, 3, 2, 1, 1, 4, ClassifierConfig(4, 1))
+    return NetworkConfig(16, 10.0, 8, 8, 8, 3, 2, 1, 1, 4, ClassifierConfig(1), classifier_hidden_size=4)
 
 
 @pytest.fixture

@@ -78,6 +78,16 @@ def test_experiments_stack_on_every_model_in_any_order(parsed, experiment, model
     assert built["module"].loss_weight == 10.0
 
 
+@pytest.mark.parametrize("experiment", ["proposed.yaml", "baseline1.yaml", "baseline2.yaml"])
+@pytest.mark.parametrize("budget_first", [True, False])
+def test_a_budget_leaves_the_experiment_what_it_is(parsed, experiment, budget_first):
+    files = ["demo.yaml", experiment] if budget_first else [experiment, "demo.yaml"]
+    built = parsed(*files, "model/small.yaml", "data/embedded.yaml")
+    assert (built["module"].network.classifier is None) == experiment.startswith("baseline")
+    assert built["module"].loss_weight == 100.0
+    assert built["data"].sample_rate == 8000
+
+
 @pytest.mark.parametrize("logger", LOGGERS)
 def test_loggers(parsed, logger, tmp_path):
     built = parsed("proposed.yaml", "model/small.yaml", "data/embedded.yaml", f"logger/{logger}")

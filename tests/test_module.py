@@ -17,7 +17,7 @@ def batch(tiny_data):
 
 def test_tiny_network_overfits_one_batch_to_8_db_snri_and_knows_its_classes(tiny_data, batch):
     torch.manual_seed(0)
-    config = NetworkConfig(64, 5.0, 32, 64, 32, 3, 4, 1, 1, 4, ClassifierConfig(16, 1), True)
+    config = NetworkConfig(64, 5.0, 32, 64, 32, 3, 4, 1, 1, 4, ClassifierConfig(1), True, 16)
     module = ExtractionModule(tiny_data.class_names, tiny_data.sample_rate, config)
     module.log = module.log_dict = lambda *args, **kwargs: None
     optimizer = torch.optim.Adam(module.parameters(), lr=3e-3)

@@ -2,11 +2,12 @@ import pytest
 import torch
 
 from tse_refine.model.classifier import Classifier, ClassifierConfig
+from tse_refine.model.network import Network, NetworkConfig
 
 
 def classifier(pooling=1, config=None, channels=6, num_classes=5):
     torch.manual_seed(0)
-    return Classifier(channels, num_classes, pooling, config or ClassifierConfig()).eval()
+    return Classifier(channels, num_classes, pooling, 3, config or ClassifierConfig()).eval()
 
 
 @pytest.mark.parametrize(("frames", "pooling", "expected"), [(10, 1, 10), (16, 8, 2), (17, 8, 3), (5, 8, 1), (1, 8, 1)])
@@ -21,17 +22,20 @@ def test_pooling_averages_frames_the_last_pool_over_what_is_there():
 
 
 def test_the_gru_is_half_as_wide_as_the_features_in_each_direction_unless_told_otherwise():
-    def widths(config):
-        built = classifier(config=config, channels=10)
+    def widths(hidden_size):
+        config = NetworkConfig(
+            8, bottleneck_channels=10, classifier=ClassifierConfig(), classifier_hidden_size=hidden_size
+        )
+        built = Network(3, 8000, config).classifier
         return built.recurrence.hidden_size, built.linear.in_features
 
-    assert widths(ClassifierConfig()) == (5, 10)
-    assert widths(ClassifierConfig(hidden_size=7)) == (7, 14)
+    assert widths(None) == (5, 10)
+    assert widths(7) == (7, 14)
 
 
 @pytest.mark.parametrize("num_layers", [1, 3])
 def test_the_recurrence_has_the_layers_asked_for_in_both_directions(num_layers):
-    names = dict(classifier(config=ClassifierConfig(3, num_layers)).recurrence.named_parameters())
+    names = dict(classifier(config=ClassifierConfig(num_layers)).recurrence.named_parameters())
     assert len([name for name in names if name.startswith("weight_hh")]) == 2 * num_layers
 
 

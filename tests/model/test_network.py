@@ -272,10 +272,15 @@ def test_impossible_sizes_are_refused_with_option_finding_and_expectation(option
         build(replace(FULL, **{option: value}))
 
 
-@pytest.mark.parametrize("option", ["hidden_size", "num_layers"])
-def test_impossible_sizes_of_the_classifier_are_refused(option):
-    config = replace(FULL, classifier=replace(ClassifierConfig(), **{option: 0}))
-    with pytest.raises(InputError, match=rf"model\.network\.classifier\.{option} is 0; at least 1"):
+@pytest.mark.parametrize(
+    ("option", "config"),
+    [
+        ("classifier.num_layers", replace(FULL, classifier=ClassifierConfig(0))),
+        ("classifier_hidden_size", replace(FULL, classifier_hidden_size=0)),
+    ],
+)
+def test_impossible_sizes_of_the_classifier_are_refused(option, config):
+    with pytest.raises(InputError, match=rf"model\.network\.{option} is 0; at least 1"):
         config.check()
 
 

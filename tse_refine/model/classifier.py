@@ -13,12 +13,9 @@ class ClassifierConfig:
     """Sizes of the classifier.
 
     Attributes:
-        hidden_size: of the GRU in each direction; null for half the channels of the shared features, so that the GRU
-            is as wide as they are.
         num_layers: bidirectional GRU layers.
     """
 
-    hidden_size: int | None = None
     num_layers: int = 2
 
 
@@ -29,13 +26,15 @@ class Classifier(nn.Module):
         channels: of the shared features.
         num_classes: classes in all.
         pooling: frames that are averaged into one in front of the GRU.
+        hidden_size: of the GRU in each direction.
         config: sizes.
     """
 
-    def __init__(self, channels: int, num_classes: int, pooling: int, config: ClassifierConfig) -> None:
+    def __init__(
+        self, channels: int, num_classes: int, pooling: int, hidden_size: int, config: ClassifierConfig
+    ) -> None:
         super().__init__()
         self.pooling = pooling
-        hidden_size = config.hidden_size or channels // 2
         self.recurrence = nn.GRU(channels, hidden_size, config.num_layers, batch_first=True, bidirectional=True)
         self.linear = nn.Linear(2 * hidden_size, num_classes)
 

@@ -35,6 +35,9 @@ class NetworkConfig:
         classifier: sizes of the classifier; null for a network that only extracts (the baselines).
         sinusoidal_filters: start encoder and decoder from windowed sinusoids instead of noise (ours; a short training
             gets much further, :mod:`tse_refine.model.filterbank`).
+        classifier_hidden_size: of the classifier's GRU in each direction; null for half the channels of the shared
+            features, so that the GRU is as wide as they are. Like the pooling it is a size of the network, and without
+            effect where there is no classifier.
     """
 
     num_filters: int = 256
@@ -49,6 +52,7 @@ class NetworkConfig:
     classifier_pooling: int = 1
     classifier: ClassifierConfig | None = None
     sinusoidal_filters: bool = False
+    classifier_hidden_size: int | None = None
 
     def check(self) -> None:
         """Refuse sizes that no network can have.
@@ -58,8 +62,7 @@ class NetworkConfig:
         """
         sizes = {name: value for name, value in vars(self).items() if type(value) is int}
         if self.classifier is not None:
-            given = {name: value for name, value in vars(self.classifier).items() if value is not None}
-            sizes |= {f"classifier.{name}": value for name, value in given.items()}
+            sizes |= {f"classifier.{name}": value for name, value in vars(self.classifier).items()}
         for name, value in sizes.items():
             if value < 1:
                 raise InputError(f"model.network.{name} is {value}; at least 1 is expected.")
@@ -129,7 +132,13 @@ class Network(nn.Module):
         self.classifier = (
             None
             if config.classifier is None
-            else Classifier(channels, num_classes, config.classifier_pooling, config.classifier)
+            else Classifier(
+                channels,
+                num_classes,
+                config.classifier_pooling,
+                config.classifier_hidden_size or max(1, channels // 2),
+                config.classifier,
+            )
         )
 
     def features(self, mixture: Tensor) -> Features:

@@ -60,7 +60,25 @@ def folders(label_folders_root, tmp_path):
     return corpus("LabelFolders", root=label_folders_root), corpus("LabelFolders", root=tmp_path / "streets")
 
 
-@pytest.mark.parametrize("layout", ["fsdkaggle", "fsd50k", "manifest", "folders"])
+@pytest.fixture
+def esc50(tmp_path, write_sound):
+    root = tmp_path / "ESC-50-master"
+    categories = ("dog", "rain", "sea_waves", "rooster", "sneezing", "helicopter", "wind")
+    lines = ["filename,fold,target,category,esc10,src_file,take"]
+    for fold in range(1, 6):
+        for target, category in enumerate(categories):
+            name = f"{fold}-{1000 * fold + target}-A-{target}.wav"
+            write_sound(root / "audio" / name)
+            lines.append(f"{name},{fold},{target},{category},True,{1000 * fold + target},A")
+    (root / "meta").mkdir()
+    (root / "meta" / "esc50.csv").write_text("\n".join(lines) + "\n")
+    foregrounds, backgrounds = corpus("ESC50", root=root), corpus("ESC50", root=root)
+    foregrounds["init_args"]["categories"] = list(categories[:-1])
+    backgrounds["init_args"]["categories"] = ["wind"]
+    return foregrounds, backgrounds
+
+
+@pytest.mark.parametrize("layout", ["fsdkaggle", "fsd50k", "esc50", "manifest", "folders"])
 def test_a_published_layout_goes_through_prepare_preview_and_fit(layout, config_file, tmp_path, capsys, request):
     config = config_file(*request.getfixturevalue(layout))
     main(["prepare", "-c", config])

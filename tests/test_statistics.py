@@ -3,7 +3,7 @@ import warnings
 import numpy as np
 import pytest
 
-from tse_refine.statistics import bootstrap_mean
+from tse_refine.statistics import bootstrap_mean, paired_difference, pooled_mean
 
 
 @pytest.fixture
@@ -83,3 +83,42 @@ def test_constant_values_have_an_interval_of_no_width():
 def test_a_single_mixture_is_its_own_interval():
     for part in bootstrap_mean(np.array([[1.5, -2.0]])):
         np.testing.assert_allclose(part, [1.5, -2.0])
+
+
+def test_one_run_pools_to_its_own_mean(values):
+    for pooled, alone in zip(pooled_mean(values[None]), bootstrap_mean(values), strict=True):
+        np.testing.assert_array_equal(pooled, alone)
+
+
+def test_runs_that_differ_widen_the_interval_runs_that_agree_do_not(values):
+    alike = pooled_mean(np.stack([values] * 4))
+    apart = pooled_mean(values + np.array([-3.0, -1.0, 1.0, 3.0])[:, None, None])
+    alone = bootstrap_mean(values)
+    np.testing.assert_allclose(apart.mean, alone.mean)
+    width = [interval.high[0] - interval.low[0] for interval in (alone, alike, apart)]
+    assert width[1] == pytest.approx(width[0], rel=0.1)
+    # four runs whose means have a standard deviation of 2.24 dB: 1.96 * 2 * 2.24 / 2
+    assert width[2] == pytest.approx(4.4, rel=0.1)
+
+
+def test_a_paired_difference_is_sure_where_the_means_are_not():
+    rng = np.random.default_rng(1)
+    hardness = 10.0 * rng.standard_normal((400, 1))
+    first, second = (hardness + gain + 0.1 * rng.standard_normal((400, 1)) for gain in (0.5, 0.0))
+    first[5], second[7] = np.nan, np.nan
+    interval = paired_difference(first[None], second[None])
+    both = np.delete(first - second, [5, 7])
+    assert interval.mean[0] == pytest.approx(both.mean())
+    assert 0.45 < interval.low[0] < interval.high[0] < 0.55
+    means = [bootstrap_mean(side) for side in (first, second)]
+    assert means[0].low[0] < means[1].high[0]  # their own intervals overlap
+
+
+def test_a_paired_difference_resamples_the_runs_of_each_side(values):
+    first = np.stack([values, values + 2.0])
+    interval = paired_difference(first, values[None])
+    assert interval.mean[0] == pytest.approx(1.0)
+    assert interval.low[0] == pytest.approx(0.0)  # both draws the first run
+    assert interval.high[0] == pytest.approx(2.0)
+    turned = paired_difference(values[None], first)
+    np.testing.assert_allclose(turned.mean[:3], -interval.mean[:3])

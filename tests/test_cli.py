@@ -81,7 +81,7 @@ def test_fit_validate_test_predict_report(command, run, tmp_path, capsys):
         assert (len(audio), rate) == (4000, 4000)
 
     main(["report", str(run), "--output", str(tmp_path / "report")])
-    assert (tmp_path / "report" / "snri_vs_inactive.png").stat().st_size > 10_000
+    assert (tmp_path / "report" / "snri_by_inactive.png").stat().st_size > 10_000
     table = (tmp_path / "report" / "summary.txt").read_text()
     assert "(1:3)" in table
     assert "oracle" in table

@@ -1,0 +1,144 @@
+"""Runs side by side: which belong to one system, and the rows of the paper's Table 1."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tse_refine.errors import InputError
+from tse_refine.grid import GATE, NONE, ORACLE, Condition
+from tse_refine.measured_run import MeasuredRun
+from tse_refine.statistics import Interval, paired_difference, pooled_mean
+
+SNRI_CONDITIONS: tuple[Condition, ...] = ((1, 0), (1, 1), (1, 3))
+SILENT_CONDITION: Condition = (0, 1)
+
+
+@dataclass(frozen=True)
+class System:
+    """Runs of one training recipe, which differ in their seed only.
+
+    Attributes:
+        name: as in the paper's Table 1, with the loss weight where systems differ in it.
+        inactive_sample_rate: fraction of training queries that ask for inactive classes only.
+        runs: with different seeds.
+    """
+
+    name: str
+    inactive_sample_rate: float
+    runs: tuple[MeasuredRun, ...]
+
+    @property
+    def has_classifier(self) -> bool:
+        """Whether the system can refine queries."""
+        return self.runs[0].config["model"]["network"]["classifier"] is not None
+
+    def cell(self, measure: str, condition: Condition, threshold: str) -> np.ndarray:
+        """Return one measure of all runs in one cell, ``[runs, mixtures]``; KeyError where it was not measured."""
+        return np.stack([run.grid.cell(measure, condition, threshold) for run in self.runs])
+
+    def mean(self, condition: Condition, threshold: str) -> Interval | None:
+        """Return the mean SNRi, or attenuation for a query without active class; None where it was not measured."""
+        measure = "snri_db" if condition[0] else "attenuation_db"
+        try:
+            return pooled_mean(self.cell(measure, condition, threshold)[:, :, None])
+        except KeyError:
+            return None
+
+    def difference(self, other: System, condition: Condition, threshold: str, other_threshold: str) -> Interval:
+        """Return the paired difference of two systems, or of two thresholds of one, in a condition."""
+        measure = "snri_db" if condition[0] else "attenuation_db"
+        first, second = self.cell(measure, condition, threshold), other.cell(measure, condition, other_threshold)
+        if self is other:  # run by run
+            return pooled_mean((first - second)[:, :, None])
+        return paired_difference(first[:, :, None], second[:, :, None])
+
+
+def group_systems(runs: Sequence[MeasuredRun]) -> list[System]:
+    """Group runs by everything but their seed, in the order given.
+
+    Raises:
+        InputError: runs were not asked the same about the same mixtures, so that they cannot stand side by side.
+    """
+    _check_same_questions(runs)
+    groups: dict[str, list[MeasuredRun]] = {}
+    for run in runs:
+        groups.setdefault(_recipe(run.config), []).append(run)
+    names = [_base_name(members[0].config) for members in groups.values()]
+    weights = [members[0].config["model"]["loss_weight"] for members in groups.values()]
+    systems = []
+    for name, weight, members in zip(names, weights, groups.values(), strict=True):
+        alike = [other for other, base in zip(weights, names, strict=True) if base == name]
+        if len(alike) > 1:
+            name += f" (λ = {weight:g})" if len(set(alike)) == len(alike) else f" ({members[0].name})"
+        rate = members[0].config["data"]["queries"]["inactive_sample_rate"]
+        systems.append(System(name, rate, tuple(members)))
+    return systems
+
+
+def table_rows(systems: Sequence[System]) -> list[dict[str, Any]]:
+    """Return the rows of Table 1: a system without refinement, and where it can refine, at each threshold.
+
+    Cells hold :class:`Interval` or None.
+    """
+    rows = []
+    for system in systems:
+        thresholds = system.runs[0].grid.thresholds
+        numbers = [t for t in thresholds if t not in (NONE, ORACLE, GATE)]
+        shown = [NONE, *sorted(numbers, key=float), ORACLE, GATE] if system.has_classifier else [NONE]
+        for threshold in shown:
+            if threshold not in thresholds:
+                continue
+            f1 = [run.macro_f1[threshold] for run in system.runs if threshold in run.macro_f1]
+            rows.append(
+                {
+                    "system": system.name,
+                    "refinement": threshold,
+                    "seeds": len(system.runs),
+                    "inactive_samples": system.inactive_sample_rate,
+                    **{condition: system.mean(condition, threshold) for condition in SNRI_CONDITIONS},
+                    SILENT_CONDITION: system.mean(SILENT_CONDITION, threshold),
+                    "macro_f1": float(np.mean(f1)) if f1 else None,
+                    "gmac_per_second": system.runs[0].cost["gmac_per_second"],
+                    "parameters": system.runs[0].cost["parameters"],
+                }
+            )
+    return rows
+
+
+def _recipe(config: dict[str, Any]) -> str:
+    """Return what the systems of two runs must have in common: the module, the data, the training."""
+    trainer = {key: config.get("trainer", {}).get(key) for key in ("max_epochs", "max_steps", "gradient_clip_val")}
+    data = {key: value for key, value in config["data"].items() if key not in ("cache_dir", "num_workers", "digest")}
+    return json.dumps([config["model"], data, trainer], sort_keys=True, default=str)
+
+
+def _base_name(config: dict[str, Any]) -> str:
+    inactive = config["data"]["queries"]["inactive_sample_rate"] > 0
+    if config["model"]["network"]["classifier"] is None:
+        return "Baseline 2" if inactive else "Baseline 1"
+    return "Proposed, with inactive samples" if inactive else "Proposed"
+
+
+def _check_same_questions(runs: Sequence[MeasuredRun]) -> None:
+    first = runs[0]
+    for run in runs[1:]:
+        ours, theirs = first.grid, run.grid
+        where = f"{first.folder.path} and {run.folder.path}"
+        if ours.conditions != theirs.conditions:
+            raise InputError(f"{where} were tested in different conditions; test them with the same ones.")
+        same_mixtures = len(ours.mixtures) == len(theirs.mixtures) and (ours.mixtures == theirs.mixtures).all()
+        if not same_mixtures or ours.questions != theirs.questions:
+            raise InputError(
+                f"{where} were tested on different mixtures, classes or queries, so that their figures cannot stand "
+                "side by side. Test both on the same data (data.seed, corpora, data.mixture, data.num_test)."
+            )
+        if not np.allclose(ours.input_snr_db, theirs.input_snr_db, atol=0.05, equal_nan=True):
+            raise InputError(
+                f"{where} heard different mixtures: their own SNRs differ. Test both on the same recordings and "
+                "data.mixture."
+            )

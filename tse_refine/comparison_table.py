@@ -1,0 +1,102 @@
+"""The paper's Table 1 as Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tse_refine.comparison import SILENT_CONDITION, SNRI_CONDITIONS
+from tse_refine.grid import GATE, NONE, ORACLE, condition_name
+from tse_refine.statistics import Interval
+
+Row = Mapping[Any, Any]
+
+_REFINEMENT = {NONE: "–", ORACLE: "oracle", GATE: "gate"}
+_KIND = {(1, 0): "FMQ", (1, 1): "PMQ", (1, 3): "PMQ", SILENT_CONDITION: "FUQ"}
+_NOTE = (
+    "SNRi in dB (higher is better) and, for FUQ, attenuation in dB; brackets: bootstrap 95 % intervals over mixtures "
+    "and seeds. δ: refinement threshold."
+)
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """Return Table 1 as Markdown, with a line that says what its numbers are."""
+    head = [name for name, _ in _columns(_interval)]
+    lines = [head, ["---"] * 2 + ["---:"] * (len(head) - 2)]
+    lines += [[text(row) for _, text in _columns(_interval)] for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{_NOTE}\n"
+
+
+def latex_table(rows: Sequence[Row]) -> str:
+    r"""Return Table 1 as a LaTeX ``tabular`` (``\usepackage{booktabs}``); a rule stands between systems."""
+    columns = _columns(_interval_latex)
+    head = " & ".join(_escaped(name) for name, _ in columns)
+    lines = [rf"\begin{{tabular}}{{ll{'r' * (len(columns) - 2)}}}", r"\toprule", head + r" \\", r"\midrule"]
+    for number, row in enumerate(rows):
+        if number and row["system"] != rows[number - 1]["system"]:
+            lines.append(r"\midrule")
+        lines.append(" & ".join(_escaped(text(row)) for _, text in columns) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", f"% {_NOTE}"]) + "\n"
+
+
+def csv_table(rows: Sequence[Row]) -> str:
+    """Return Table 1 as CSV: a column for each mean and for each end of its interval; empty where not measured."""
+    head = ["system", "refinement", "seeds", "inactive_samples"]
+    for condition in (*SNRI_CONDITIONS, SILENT_CONDITION):
+        name = f"{'snri_db' if condition[0] else 'attenuation_db'}_{condition[0]}a{condition[1]}i"
+        head += [name, f"{name}_low", f"{name}_high"]
+    head += ["macro_f1", "gmac_per_second", "parameters"]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(head)
+    for row in rows:
+        cells = [row[name] for name in head[:4]]
+        for condition in (*SNRI_CONDITIONS, SILENT_CONDITION):
+            cells += [""] * 3 if row[condition] is None else [f"{float(part[0]):.5f}" for part in row[condition]]
+        f1 = "" if row["macro_f1"] is None else f"{row['macro_f1']:.5f}"
+        writer.writerow([*cells, f1, row["gmac_per_second"], int(row["parameters"])])
+    return out.getvalue()
+
+
+def _columns(interval: Callable[[Interval | None], str]) -> list[tuple[str, Callable[[Row], str]]]:
+    """Return the columns' names, and what turns a row into each one's text."""
+
+    def measure(condition: tuple[int, int]) -> tuple[str, Callable[[Row], str]]:
+        unit = "" if condition[0] else ", att."
+        return f"{_KIND[condition]} {condition_name(condition)}{unit}", lambda row: interval(row[condition])
+
+    return [
+        ("system", lambda row: row["system"] + (f", {row['seeds']} seeds" if row["seeds"] > 1 else "")),
+        ("δ", lambda row: _REFINEMENT.get(row["refinement"], row["refinement"])),
+        ("inactive samples", lambda row: f"{100 * row['inactive_samples']:g} %"),
+        *(measure(condition) for condition in (*SNRI_CONDITIONS, SILENT_CONDITION)),
+        ("macro F1", lambda row: "–" if row["macro_f1"] is None else f"{row['macro_f1']:.2f}"),
+        ("GMAC/s", lambda row: f"{row['gmac_per_second']:.3g}"),
+        ("parameters", lambda row: f"{row['parameters'] / 1e6:.2f} M"),
+    ]
+
+
+def _interval(value: Interval | None) -> str:
+    if value is None or math.isnan(value.mean[0]):
+        return "–"
+    return f"{value.mean[0]:.2f} [{value.low[0]:.2f}, {value.high[0]:.2f}]"
+
+
+def _interval_latex(value: Interval | None) -> str:
+    return _interval(value).replace(" [", r" {\scriptsize[").replace("]", "]}")
+
+
+def _escaped(text: str) -> str:
+    for plain, escaped in (
+        ("%", r"\%"),
+        ("_", r"\_"),
+        ("&", r"\&"),
+        ("–", "--"),
+        ("δ", r"$\delta$"),
+        ("λ", r"$\lambda$"),
+    ):
+        text = text.replace(plain, escaped)
+    return text

@@ -1,0 +1,216 @@
+"""Figures of finished runs: for print and screen, readable for the colour-blind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tse_refine.comparison import SILENT_CONDITION, System
+from tse_refine.errors import InputError
+from tse_refine.grid import GATE, NONE, ORACLE, Condition, condition_name
+from tse_refine.results import PER_CLASS_COLUMNS, PER_CLASS_CONDITION, read_table
+
+Summary = Sequence[Mapping[str, str]]
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")  # Okabe and Ito's
+_WORD_STYLE = {
+    NONE: {"color": "#000000", "linestyle": "-", "marker": "o"},
+    ORACLE: {"color": "#000000", "linestyle": "--", "marker": ""},
+    GATE: {"color": "#999999", "linestyle": ":", "marker": "s"},
+}
+_MARKERS = "osv^DPX"
+_LINES = ("-", "--", ":", "-.")
+
+
+def draw_snri_by_inactive(systems: Sequence[System], threshold: str | None) -> Figure:
+    """Draw the paper's Fig. 3: SNRi at (1:i) against i, one line a method; 95 % intervals are shaded.
+
+    Args:
+        systems: to compare; those that refine have a line without, with and with ideal refinement.
+        threshold: at which queries are refined; None where no system refines.
+    """
+    figure, panel = _figure(6.4, 4.2)
+    conditions = sorted(c for c in systems[0].runs[0].grid.conditions if c[0] == 1)
+    for number, (label, system, row) in enumerate(_methods(systems, threshold)):
+        points = [(c[1], interval) for c in conditions if (interval := system.mean(c, row)) is not None]
+        inactive = [x for x, _ in points]
+        style = _style(number)
+        panel.plot(inactive, [interval.mean[0] for _, interval in points], label=label, **style)
+        low, high = ([getattr(interval, end)[0] for _, interval in points] for end in ("low", "high"))
+        panel.fill_between(inactive, low, high, color=style["color"], alpha=0.12, linewidth=0)
+    panel.set(xlabel="inactive classes in the query, beside one active", ylabel="SNRi (dB)")
+    panel.set_xticks([c[1] for c in conditions])
+    return _finished(figure, panel)
+
+
+def draw_thresholds(summaries: Mapping[str, Summary]) -> Figure:
+    """Draw SNRi at (1:i) against i, one line a threshold, one panel a run; intervals are shaded.
+
+    Args:
+        summaries: rows of ``summary.csv`` by name of the run.
+    """
+    figure, panels = _figure(0.8 + 4.6 * len(summaries), 4.0, columns=len(summaries))
+    panels = np.atleast_1d(panels)
+    styles = _threshold_styles([row["threshold"] for rows in summaries.values() for row in rows])
+    for panel, (run, rows) in zip(panels, summaries.items(), strict=True):
+        _draw_thresholds_of(panel, rows, styles)
+        panel.set_title(Path(run).name)
+    panels[0].set_ylabel("SNRi (dB)")
+    lines = {line.get_label(): line for panel in panels for line in panel.get_lines()}  # runs may differ in thresholds
+    panels[-1].legend(
+        lines.values(), lines.keys(), title="threshold δ", loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False
+    )
+    return figure
+
+
+def draw_trade_off(systems: Sequence[System], partial: Condition = (1, 3)) -> Figure:
+    """Draw what refinement loses on fully matched queries against what it wins on partially matched ones.
+
+    One point a threshold; differences to the raw query are paired, bars are their 95 % intervals.
+
+    Args:
+        systems: those that refine are drawn.
+        partial: the partially matched condition.
+    """
+    figure, panel = _figure(6.4, 4.2)
+    for number, system in enumerate(system for system in systems if system.has_classifier):
+        thresholds = _numbers(system)
+        loss = [system.difference(system, (1, 0), threshold, NONE) for threshold in thresholds]
+        gain = [system.difference(system, partial, threshold, NONE) for threshold in thresholds]
+        x, y = (np.array([one.mean[0] for one in side]) for side in (loss, gain))
+        spread = [
+            np.array([[m - o.low[0], o.high[0] - m] for m, o in zip(c, s, strict=True)]).T
+            for c, s in ((x, loss), (y, gain))
+        ]
+        panel.errorbar(x, y, xerr=spread[0], yerr=spread[1], label=system.name, elinewidth=1, **_style(number))
+        for threshold, place in zip(thresholds, zip(x, y, strict=True), strict=True):
+            panel.annotate(f"δ = {threshold}", place, (6, 5), textcoords="offset points", fontsize=8)
+        bound = system.difference(system, partial, ORACLE, NONE).mean[0]
+        panel.axhline(bound, color=_style(number)["color"], linestyle=":", linewidth=1)
+        panel.annotate("oracle", (0.0, bound), (3, 3), textcoords="offset points", fontsize=8)
+    panel.axvline(0.0, color="#999999", linewidth=0.8)
+    panel.set(
+        xlabel=f"change of SNRi at {condition_name((1, 0))}, fully matched (dB)",
+        ylabel=f"change of SNRi at {condition_name(partial)}, partially matched (dB)",
+    )
+    return _finished(figure, panel)
+
+
+def draw_attenuation(systems: Sequence[System], threshold: str | None) -> Figure:
+    """Draw the attenuation for queries that match nothing, one bar a method, with 95 % intervals."""
+    figure, panel = _figure(6.4, 0.9 + 0.45 * len(_methods(systems, threshold)))
+    methods = [(label, system.mean(SILENT_CONDITION, row)) for label, system, row in _methods(systems, threshold)]
+    shown = [(label, interval) for label, interval in methods if interval is not None]
+    for number, (label, interval) in enumerate(shown):
+        mean = interval.mean[0]
+        spread = [[mean - interval.low[0]], [interval.high[0] - mean]]
+        panel.barh(label, mean, xerr=spread, color=_style(number)["color"], height=0.6, error_kw={"elinewidth": 1})
+    panel.invert_yaxis()
+    panel.set_xlabel(f"attenuation at {condition_name(SILENT_CONDITION)}, fully unmatched (dB)")
+    panel.grid(axis="x", alpha=0.3)
+    panel.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def draw_per_class(system: System, threshold: str) -> Figure:
+    """Draw for each class its SNRi at (1:3) without and with refinement, and the classifier's recall of it.
+
+    Args:
+        system: one that refines; its first run's ``per_class.csv`` is read.
+        threshold: at which queries are refined.
+    """
+    table = read_table(system.runs[0].folder.test / "per_class.csv", PER_CLASS_COLUMNS)
+    rows = [row for row in table if row["threshold"] == threshold]
+    rows.sort(key=lambda row: float(row["snri_db_refined"] or "nan"))
+    names = [row["class"] for row in rows]
+    figure, (left, right) = _figure(7.6, 1.2 + 0.28 * len(rows), columns=2)
+    raw, refined, recall = (
+        [float(row[key] or "nan") for row in rows] for key in ("snri_db_none", "snri_db_refined", "recall")
+    )
+    left.hlines(names, raw, refined, color="#999999", linewidth=1)
+    left.plot(raw, names, "o", color=_COLOURS[1], label="raw query", markersize=5)
+    left.plot(refined, names, "s", color=_COLOURS[0], label=f"refined, δ = {threshold}", markersize=5)
+    left.set_xlabel(f"SNRi at {condition_name(PER_CLASS_CONDITION)} (dB)")
+    left.legend(loc="lower right", frameon=False, fontsize=8)
+    right.barh(names, recall, color=_COLOURS[2], height=0.6)
+    right.set(xlabel="recall of the classifier", xlim=(0.0, 1.0))
+    for panel in (left, right):
+        panel.grid(axis="x", alpha=0.3)
+        panel.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _threshold_styles(thresholds: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return how each threshold is drawn, the same in every panel."""
+    numbers = [threshold for threshold in dict.fromkeys(thresholds) if threshold not in _WORD_STYLE]
+    looks = zip(cycle((*_COLOURS[:-1], "#F0E442")), cycle("^vDPX<>"), strict=False)
+    return _WORD_STYLE | {
+        threshold: {"color": colour, "marker": marker}
+        for threshold, (colour, marker) in zip(numbers, looks, strict=False)
+    }
+
+
+def _draw_thresholds_of(panel: Axes, rows: Summary, styles: Mapping[str, dict[str, str]]) -> None:
+    asked = [row for row in rows if row["active"] == "1"]
+    for threshold in dict.fromkeys(row["threshold"] for row in asked):
+        line = sorted((row for row in asked if row["threshold"] == threshold), key=lambda row: int(row["inactive"]))
+        style = styles[threshold]
+        inactive = [int(row["inactive"]) for row in line]
+        panel.plot(inactive, [float(row["snri_db"]) for row in line], label=threshold, markersize=5, **style)
+        low, high = ([float(row[f"snri_db_{end}"]) for row in line] for end in ("low", "high"))
+        panel.fill_between(inactive, low, high, color=style["color"], alpha=0.08, linewidth=0)
+    panel.set_xticks(sorted({int(row["inactive"]) for row in asked}))
+    panel.set_xlabel("inactive classes in the query, beside one active")
+    panel.grid(alpha=0.3)
+    panel.spines[["top", "right"]].set_visible(False)
+
+
+def _methods(systems: Sequence[System], threshold: str | None) -> list[tuple[str, System, str]]:
+    """Return the lines of a figure: label, system, and the row of the grid."""
+    found = []
+    for system in systems:
+        if not system.has_classifier:
+            found.append((system.name, system, NONE))
+            continue
+        found.append((f"{system.name}, raw query", system, NONE))
+        if threshold is not None:
+            found.append((f"{system.name}, refined at {threshold}", system, threshold))
+        found += [(f"{system.name}, {word}", system, word) for word in (ORACLE, GATE)]
+    return [(label, system, row) for label, system, row in found if row in system.runs[0].grid.thresholds]
+
+
+def _numbers(system: System) -> list[str]:
+    numbers = [t for t in system.runs[0].grid.thresholds if t not in (NONE, ORACLE, GATE)]
+    return sorted(numbers, key=float)
+
+
+def _style(number: int) -> dict[str, Any]:
+    looks = zip(cycle(_COLOURS), cycle(_MARKERS), cycle(_LINES), strict=False)
+    colour, marker, line = next(look for position, look in enumerate(looks) if position == number)
+    return {"color": colour, "marker": marker, "linestyle": line, "markersize": 5}
+
+
+def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, Any]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise InputError(
+            "Figures need matplotlib, which is not installed; install it with `pip install 'tse-refine[report]'`."
+        ) from None
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(1, columns, sharey=True)
+
+
+def _finished(figure: Figure, panel: Axes) -> Figure:
+    panel.grid(alpha=0.3)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.legend(frameon=False, fontsize=8)
+    return figure

@@ -161,3 +161,41 @@ def test_recipes_are_written_read_back_and_mixed_alike(config_file, fsdkaggle, t
     with pytest.raises(SystemExit):
         main(["recipes", "-c", config, "--split", "test", "--output", str(tmp_path / "scenes")])
     assert "is there already" in capsys.readouterr().err
+
+    # questions in another order are other data, and a link of an earlier export is not kept
+    read = config_file(*fsdkaggle, recipes=str(tmp_path / "scenes"))
+    targets = tmp_path / "scenes" / "jams" / "test" / "00000000" / "gt_events.csv"
+    digests = []
+    for order in (1, -1):
+        head, *labels = targets.read_text().split()
+        targets.write_text("\n".join([head, *labels[::order]]) + "\n")
+        main(["prepare", "-c", read])
+        digests.append(capsys.readouterr().out.splitlines()[-1])
+    assert digests[0] != digests[1]
+    link = next((tmp_path / "scenes" / "foregrounds" / "test").rglob("*.wav"))
+    recording = link.resolve()
+    link.unlink()
+    link.symlink_to(tmp_path / "elsewhere.wav")
+    shutil.rmtree(tmp_path / "scenes" / "jams" / "test")
+    main(["recipes", "-c", config_file(*fsdkaggle), "--split", "test", "--output", str(tmp_path / "scenes")])
+    assert link.resolve() == recording
+
+
+def test_a_label_that_is_a_path_is_not_linked(config_file, manifest, manifest_table, tmp_path, capsys):
+    manifest_table.write_text(manifest_table.read_text(encoding="utf-8").replace(",glass,", ",../../glass,"))
+    with pytest.raises(SystemExit):
+        main(["recipes", "-c", config_file(*manifest), "--output", str(tmp_path / "a" / "b" / "scenes")])
+    assert "cannot be the name of a folder" in capsys.readouterr().err
+    assert not (tmp_path / "a" / "b" / "glass").exists()
+
+
+def test_a_place_that_cannot_be_written_is_said_in_one_paragraph(config_file, manifest, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for options in (
+        ["--output", str(tmp_path / "file" / "x")],
+        ["--output", str(tmp_path / "x"), "--data.cache_dir", str(tmp_path / "file" / "c")],
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(["preview", "-c", config_file(*manifest), *options])
+        assert stop.value.code == 2
+        assert "Not a directory" in capsys.readouterr().err

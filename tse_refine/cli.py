@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,10 @@ from tse_refine.data.corpus import SPLITS
 from tse_refine.errors import InputError, did_you_mean
 from tse_refine.trainer_cli import RefinementCLI, read_data, run_trainer
 from tse_refine.version import __version__
+
+_REFUSED_BY_THE_SYSTEM = {
+    getattr(errno, name) for name in ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "ENOTDIR", "EISDIR")
+}
 
 
 def run_report(args: list[str]) -> None:
@@ -105,6 +110,15 @@ def main(args: ArgsType = None) -> None:
             raise InputError(f"{words[0]!r} is no command; {did_you_mean(words[0], known)}")
     except InputError as error:
         print(f"tse-refine: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        if error.errno not in _REFUSED_BY_THE_SYSTEM:
+            raise
+        print(
+            f"tse-refine: {error.filename or 'a file'} cannot be used ({error.strerror}). Check that the path is "
+            "right, that you may write there and that there is space, and run the command again.",
+            file=sys.stderr,
+        )
         raise SystemExit(2) from None
 
 

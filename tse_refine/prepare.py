@@ -42,6 +42,6 @@ def prepare(data: MixtureDataModule) -> str:
         unlisted = data.corpora[option].unlisted()
         if unlisted:
             notes.append(f"{role}: {len(unlisted)} other files beside them are not used, such as {unlisted[0]}")
-    for stage in ("fit", "test"):
-        data.setup(stage)  # a split whose last clip of a class was rejected is refused now, not in the training
+    for split in data.splits:
+        data.recipe_source(split)  # a split whose last clip of a class was rejected is refused now, not in the training
     return "\n".join([*aligned(rows, left=2), *notes, f"data digest: {data.digest}"])

@@ -142,7 +142,8 @@ def _check_output(output: Path, overwrite: bool) -> None:
         raise InputError(f"--output: {output} is a file; name a folder to write the preview to.")
     if not output.exists() or not any(output.iterdir()):
         return
-    if not (output / "recipe.json").exists():  # overwriting deletes the folder, so it must be one of ours
+    ours = {"mixture.wav", "background.wav", "sources", "recipe.json", "mixture.png"}
+    if not {path.name for path in output.iterdir()} <= ours:  # overwriting deletes the folder
         raise InputError(f"--output: {output} holds other files than those of a preview; name another folder.")
     if not overwrite:
         raise InputError(

@@ -208,10 +208,11 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     try:
         with open(path, newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
+            found = reader.fieldnames or ()
             rows = list(reader)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; `tse-refine test` writes it into a run's folder.") from None
-    missing = [column for column in columns if column not in (reader.fieldnames or ())]
+    missing = [column for column in columns if column not in found]
     if missing:
         raise InputError(
             f"{path}: the columns {', '.join(missing)} are missing; is it a file that `tse-refine test` wrote?"

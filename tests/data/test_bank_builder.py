@@ -74,6 +74,28 @@ def test_a_build_that_stopped_goes_on_and_ends_with_the_same_bank(root, tmp_path
     assert [path.name for path in cache.iterdir() if path.name.startswith(".")] == []
 
 
+def test_a_build_that_stopped_at_its_end_decodes_nothing_again(root, tmp_path, monkeypatch):
+    with monkeypatch.context() as context:
+        context.setattr(bank_builder, "write_table", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+        with pytest.raises(InputError, match="there is no space left"):
+            open_bank(Counted(root), tmp_path)
+    rest = Counted(root)
+    assert len(open_bank(rest, tmp_path)) == 19
+    assert rest.decoded == []
+
+
+def test_what_is_left_of_a_removed_bank_is_replaced(root, tmp_path):
+    bank = open_bank(Counted(root), tmp_path)
+    (bank.folder / "bank.json").unlink()
+    assert len(open_bank(Counted(root), tmp_path)) == 19
+
+
+def test_a_damaged_bank_of_other_recordings_is_nobodys_concern(root, tmp_path):
+    (tmp_path / "bank-other").mkdir()
+    (tmp_path / "bank-other" / "bank.json").write_text("")
+    assert len(open_bank(Counted(root), tmp_path)) == 19
+
+
 def test_a_killed_build_leaves_no_bank_and_the_next_one_is_whole(root, tmp_path):
     cache = tmp_path / "cache"
     program = textwrap.dedent("""

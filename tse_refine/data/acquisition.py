@@ -5,6 +5,7 @@ from __future__ import annotations
 from filelock import FileLock
 
 from tse_refine.data.archives import Archive
+from tse_refine.data.clip_bank import listed
 from tse_refine.data.corpus import Corpus, FileCorpus
 from tse_refine.data.download import install
 from tse_refine.errors import InputError
@@ -34,9 +35,16 @@ def complete(corpus: Corpus, show_progress: bool = True) -> None:
                 if archive not in tried and any(path.startswith(archive.fills) for path in missing)
             ]
             if not wanted:
+                corpus.clips()  # a table that no archive brings is refused by its own text
+                stamps = [
+                    str(corpus.root / ".installed" / archive.name)
+                    for archive in tried
+                    if any(path.startswith(archive.fills) for path in missing)
+                ]
+                again = f" Remove {' '.join(stamps)} to have it downloaded again." if stamps else ""
                 raise InputError(
-                    f"{corpus.root}: {missing[0]} and {len(missing) - 1} more are still missing after everything "
-                    f"published has been unpacked. Remove {corpus.root / '.installed'} to have it downloaded again."
+                    f"{corpus.root}: {listed(missing, ', ', most=3)} still missing after everything published has "
+                    f"been unpacked.{again}"
                 )
             install(wanted, corpus.root, show_progress)
             tried += wanted

@@ -111,7 +111,9 @@ def _build_once(
             if not (folder / TABLE).exists():  # else another process has built it meanwhile
                 _explain(identity, folder)
                 _build(corpus, clips, identity, partial, show_progress)
+                shutil.rmtree(folder, ignore_errors=True)  # without its table it is what is left of one
                 os.rename(partial, folder)
+                (folder / _JOURNAL).unlink()
             shutil.rmtree(partial, ignore_errors=True)
             lock.unlink(missing_ok=True)  # whoever waits holds it open, and finds the bank
     except OSError as error:
@@ -127,7 +129,10 @@ def _explain(identity: BankIdentity, folder: Path) -> None:
     """Say to stderr why a bank beside the new one, made of mostly the same recordings, does not serve."""
     names = {name for name, _ in identity.recordings}
     for other in sorted(folder.parent.glob(f"bank-*/{TABLE}")):
-        found = read_identity(other.parent)
+        try:
+            found = read_identity(other.parent)
+        except (InputError, OSError):
+            continue  # a remark only: nobody asked for that bank
         if len(names & {name for name, _ in found.recordings}) > len(names) / 2:
             differences = "; ".join(identity.differences(found))
             print(f"{other.parent} does not serve: {differences}. Building another bank.", file=sys.stderr)
@@ -160,7 +165,7 @@ class _PartialBank:
 def _build(corpus: Corpus, clips: Sequence[Clip], identity: BankIdentity, folder: Path, show_progress: bool) -> None:
     done = _resume(folder)
     decoded = tqdm(
-        _in_order(corpus, clips[len(done) :], identity.sample_rate),
+        _in_order(corpus, clips[len(done) :], identity),
         initial=len(done),
         total=len(clips),
         desc="clip bank",
@@ -186,7 +191,6 @@ def _build(corpus: Corpus, clips: Sequence[Clip], identity: BankIdentity, folder
     if done.rejected:
         with open(folder / REJECTED, "w", newline="", encoding="utf-8") as listing:
             csv.writer(listing).writerows([("recording", "reason"), *done.rejected.items()])
-    (folder / _JOURNAL).unlink()
     digest = hashlib.blake2b("".join(done.digests).encode(), digest_size=16).hexdigest()
     write_table(folder, identity, digest, done.rejected, done.entries)
 
@@ -232,13 +236,16 @@ def _resume(folder: Path) -> _PartialBank:
 
 
 def _in_order(
-    corpus: Corpus, clips: Sequence[Clip], sample_rate: int
+    corpus: Corpus, clips: Sequence[Clip], identity: BankIdentity
 ) -> Iterator[DecodedClip | UnusableRecordingError]:
     """Decode in threads, yield in order, and never hold more than a few recordings."""
+    missing = {name for name, fingerprint in identity.recordings if fingerprint == MISSING}
 
     def try_decode(clip: Clip) -> DecodedClip | UnusableRecordingError:
+        if clip.name in missing:
+            return UnusableRecordingError("is missing or cannot be opened")
         try:
-            return decode(corpus, clip, sample_rate)
+            return decode(corpus, clip, identity.sample_rate)
         except UnusableRecordingError as error:
             return error
         except OSError as error:  # not the recording's fault, and perhaps not for long: nothing to remember

@@ -60,7 +60,7 @@ class Corpus(ABC):
             stop: the sample after the last one; fewer come where the recording ends before.
 
         Raises:
-            OSError, soundfile.LibsndfileError: the recording is missing or cannot be decoded.
+            OSError, soundfile.SoundFileError: the recording is missing or cannot be decoded.
         """
 
     @abstractmethod
@@ -118,13 +118,30 @@ class FileCorpus(Corpus):
         """Return where a clip's file is."""
         return self.root / clip.name
 
+    def file_recording(self, name: str) -> str:
+        """Return the source recording of a file that names none: the file itself, however it is spelt."""
+        return f"file:{os.path.realpath(self.root / name)}"
+
     def read(self, clip: Clip, start: int = 0, stop: int | None = None) -> tuple[np.ndarray, int]:
         """Return samples of a clip, ``[samples, channels]`` in float32, and its sample rate in Hz."""
+        if start == 0:
+            _refuse_truncated(self.path(clip))
         return soundfile.read(self.path(clip), start=start, stop=stop, dtype="float32", always_2d=True)
 
     def fingerprints(self, clips: Sequence[Clip], cache_dir: Path) -> list[str]:
         """Return a digest of each file's bytes; each file is read once and remembered by its size and time."""
         return FileFingerprints(cache_dir)([self.path(clip) for clip in clips])
+
+
+def _refuse_truncated(path: Path) -> None:
+    """Refuse a WAV file that is shorter than its header says, which libsndfile would read as if it were whole."""
+    with open(path, "rb") as file:
+        head = file.read(12)
+        size = os.fstat(file.fileno()).st_size
+    announced = int.from_bytes(head[4:8], "little")
+    # a writer that could not go back to the header leaves 0 or the largest number there
+    if head[:4] == b"RIFF" and head[8:] == b"WAVE" and announced not in (0, 0xFFFFFFFF) and announced + 8 > size + 1:
+        raise soundfile.SoundFileError(f"{size} bytes, but its header announces {announced + 8}: cut off")
 
 
 def check_splits(clips: Mapping[str, Sequence[Clip]]) -> None:

@@ -130,13 +130,19 @@ class MixtureDataModule(LightningDataModule):
             settings.append(scenes_digest(self.recipes, self.cache_dir))
         return hashlib.blake2b(json.dumps(settings).encode(), digest_size=8).hexdigest()
 
+    @property
+    def splits(self) -> list[str]:
+        """The splits that there are: with recordings, or with recipes where those come from files."""
+        if self.recipes:
+            return [split for split in SPLITS if (self.recipes / "jams" / split).exists()]
+        return [s for s in SPLITS if any(clip.split == s for clips in self.clips.values() for clip in clips)]
+
     def prepare_data(self) -> None:
         """Decode the recordings once, in one process, and read the recipes where they come from files."""
         _ = self.banks
         if self.recipes:
-            for split in SPLITS:
-                if (self.recipes / "jams" / split).exists():
-                    self._recipe_source(split)
+            for split in self.splits:
+                self.recipe_source(split)
 
     def setup(self, stage: str) -> None:
         """Open the banks and prepare the splits of a stage.
@@ -190,14 +196,13 @@ class MixtureDataModule(LightningDataModule):
                 f"{FOREGROUNDS}: the class {joined[0]!r} holds a |, which joins names in the result files."
             )
         num_classes = len(self.class_names)
+        if self.recipes:  # they say what a mixture is; their splits are compared with those of the foregrounds
+            return
         self.mixture.check(num_classes)
         self.queries.check(self.mixture.num_events, num_classes)
-        if self.recipes:  # whose own splits decide, and are compared with those of the foregrounds
-            return
         check_splits(self.clips)
-        for split in SPLITS:
-            if any(clip.split == split for clips in self.clips.values() for clip in clips):
-                self._pools(split, self.clips)
+        for split in self.splits:
+            self._pools(split, self.clips)
 
     def _pools(self, split: str, clips: Mapping[str, Sequence[Clip]]) -> dict[str, list[Clip]]:
         """Return the clips of a split by class, the backgrounds under ``""``; refuse a gap."""
@@ -216,7 +221,15 @@ class MixtureDataModule(LightningDataModule):
             raise InputError(f"{BACKGROUNDS}: the {split} split has no background. Give it more folds or recordings.")
         return pools
 
-    def _recipe_source(self, split: str) -> RecipeSource:
+    def recipe_source(self, split: str) -> RecipeSource:
+        """Return where the recipes of a split come from.
+
+        Args:
+            split: ``train``, ``val`` or ``test``.
+
+        Raises:
+            InputError: the split lacks a background or a class, or the files' recipes cannot be used.
+        """
         banks = (self.banks[FOREGROUNDS], self.banks[BACKGROUNDS])
         if self.recipes:
             imported = import_recipes(
@@ -247,7 +260,7 @@ class MixtureDataModule(LightningDataModule):
 
     def _dataset(self, split: str) -> MixtureDataset:
         renderer = Renderer(self.banks[FOREGROUNDS], self.banks[BACKGROUNDS])
-        return MixtureDataset(self._recipe_source(split), renderer, self.sizes[split], with_sources=split != "train")
+        return MixtureDataset(self.recipe_source(split), renderer, self.sizes[split], with_sources=split != "train")
 
     def _loader(self, split: str) -> MixtureLoader:
         trains = split == "train"

@@ -72,7 +72,7 @@ def decode(corpus: Corpus, clip: Clip, sample_rate: int) -> DecodedClip:
             hops.append(energies[:, HOPS_PER_SECOND * before : energies.shape[1] - HOPS_PER_SECOND * after])
             waveform = audio_functional.resample(mono, rate, sample_rate).numpy()
             quantised.append(_quantise(waveform[sample_rate * before : len(waveform) - sample_rate * after]))
-    except soundfile.LibsndfileError as error:
+    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: soundfile's word for raw samples without a rate
         raise UnusableRecordingError(f"cannot be read ({' '.join(str(error).split())})") from error
     if not quantised:
         raise UnusableRecordingError("has no samples")

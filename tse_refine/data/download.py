@@ -234,7 +234,7 @@ class _Download:
         empty = {"url": self.file.url, "md5": self.file.md5, "validator": None, "size": None}
         try:
             note = json.loads(self.note_path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             note = {}
         if (note.get("url"), note.get("md5")) == (self.file.url, self.file.md5):
             return note

@@ -155,7 +155,8 @@ def scene_folders(folder: Path, split: str) -> list[Path]:
 
 def scenes_digest(folder: Path, cache_dir: Path) -> str:
     """Return a digest of every recipe below a folder."""
-    files = sorted((Path(folder) / "jams").rglob(SCENE_FILE))
+    scenes = sorted((Path(folder) / "jams").rglob(SCENE_FILE))
+    files = [path.with_name(name) for path in scenes for name in (SCENE_FILE, TARGETS_FILE)]
     names = [str(path.relative_to(folder)) for path in files]
     found = list(zip(names, FileFingerprints(cache_dir)(files), strict=True))
     return hashlib.blake2b(json.dumps(found).encode(), digest_size=10).hexdigest()

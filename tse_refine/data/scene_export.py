@@ -6,11 +6,10 @@ import csv
 import json
 import math
 import shutil
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from tse_refine.data.corpus import Clip, Corpus, FileCorpus
+from tse_refine.data.corpus import Clip, FileCorpus
 from tse_refine.data.datamodule import BACKGROUNDS, FOREGROUNDS, SPLIT_STAGES, MixtureDataModule
 from tse_refine.data.recipes import Event, Recipe
 from tse_refine.data.scene_loudness import ExcerptLoudness
@@ -69,34 +68,40 @@ class _Exporter:
     """Links the recordings under folders of their labels, and puts recipes in terms of them."""
 
     def __init__(self, data: MixtureDataModule, split: str, output: Path) -> None:
-        self._path: dict[tuple[str, str], Path] = {}
-        self._clip: dict[tuple[str, str], Clip] = {}
         self.data = data
         self._loudness = {
             FOREGROUNDS: ExcerptLoudness(data.foregrounds, data.sample_rate),
             BACKGROUNDS: ExcerptLoudness(data.backgrounds, data.sample_rate, data.mixture.duration_seconds),
         }
-        names = {FOREGROUNDS: "foregrounds", BACKGROUNDS: "backgrounds"}
-        clips = {option: [clip for clip in data.clips[option] if clip.split == split] for option in names}
-        for option, members in clips.items():
-            self._link(option, data.corpora[option], members, output.resolve() / names[option] / split)
-        self.folders = tuple(str(output.resolve() / name / split) for name in names.values())
-        self.labels = tuple(sorted({clip.label for clip in members}) for members in clips.values())
+        self.split = split
+        self._names = {FOREGROUNDS: "foregrounds", BACKGROUNDS: "backgrounds"}
+        self._folder = {option: output.resolve() / name / split for option, name in self._names.items()}
+        self._clip = {(option, clip.name): clip for option in self._names for clip in data.clips[option]}
+        self._taken: dict[Path, str] = {}
+        self.folders = tuple(str(folder) for folder in self._folder.values())
+        self.labels = tuple(sorted({clip.label for clip in data.clips[option]}) for option in self._names)
 
-    def _link(self, option: str, corpus: Corpus, clips: Iterable[Clip], folder: Path) -> None:
-        taken: dict[Path, str] = {}
-        for clip in clips:
-            path = folder / clip.label / PurePosixPath(clip.name).name
-            if taken.setdefault(path, clip.name) != clip.name:
-                raise InputError(
-                    f"{option}: {taken[path]} and {clip.name} have the same class and file name, which Scaper cannot "
-                    "tell apart; rename one."
-                )
+    def _link(self, option: str, clip: Clip) -> Path:
+        """Return the link to a clip's recording in the folder of its label; make it where it is not there."""
+        path = self._folder[option] / clip.label / PurePosixPath(clip.name).name
+        if path.parent.parent != self._folder[option] or {"/", "\\"} & set(clip.label) or clip.label in (".", ".."):
+            raise InputError(f"{option}: the label {clip.label!r} cannot be the name of a folder; rename it.")
+        if self._taken.setdefault(path, clip.name) != clip.name:
+            raise InputError(
+                f"{option}: {self._taken[path]} and {clip.name} have the same class and file name, which Scaper cannot "
+                "tell apart; rename one."
+            )
+        corpus = self.data.corpora[option]
+        assert isinstance(corpus, FileCorpus)
+        target = corpus.path(clip).resolve()
+        if path.is_symlink() and path.readlink() != target:
+            path.unlink()  # of an earlier export of other recordings
+        if path.exists() and not path.is_symlink():
+            raise InputError(f"--output: {path} is there already and is no link; give another folder.")
+        if not path.is_symlink():
             path.parent.mkdir(parents=True, exist_ok=True)
-            if not path.is_symlink():
-                path.symlink_to(corpus.path(clip).resolve())
-            self._path[option, clip.name] = path
-            self._clip[option, clip.name] = clip
+            path.symlink_to(target)
+        return path
 
     def scene(self, recipe: Recipe) -> Scene:
         """Return a recipe in Scaper's terms."""
@@ -118,7 +123,7 @@ class _Exporter:
         clip = self._clip[option, name]
         placed = SceneEvent(
             label=clip.label,
-            source_file=str(self._path[option, name]),
+            source_file=str(self._link(option, clip)),
             source_time=_seconds(event.start, rate),
             time=_seconds(event.onset, rate),
             duration=_seconds(event.length, rate),

@@ -97,8 +97,8 @@ def read_scene(folder: Path) -> Scene:
         ) from error
     reasons = [
         (roles.count("background") != 1, "it has several backgrounds"),
-        (any(value["pitch_shift"] is not None for value in values), "an event's pitch is shifted"),
-        (any(value["time_stretch"] is not None for value in values), "an event's time is stretched"),
+        (any(value.get("pitch_shift") is not None for value in values), "an event's pitch is shifted"),
+        (any(value.get("time_stretch") is not None for value in values), "an event's time is stretched"),
         (settings.get("reverb") is not None, "reverberation is added"),
         (settings.get("n_channels", 1) != 1, f"it has {settings.get('n_channels')} channels"),
         (not scene.events, "it has no event"),

@@ -33,7 +33,7 @@ def test_names_with_spaces_and_letters_of_any_alphabet_are_read(manifest_table):
 
 def test_a_clip_belongs_to_its_source_and_else_to_itself(tmp_path):
     clips = clips_of(tmp_path / "table.csv", "a.wav,x,foreground,train,tape 3", "b.wav,x,foreground,val,")
-    assert [clip.recording for clip in clips] == ["tape 3", "b.wav"]
+    assert [clip.recording for clip in clips] == ["tape 3", f"file:{(tmp_path / 'b.wav').resolve()}"]
 
 
 def test_paths_may_be_absolute(manifest_table, tmp_path):
@@ -74,3 +74,17 @@ def test_a_role_without_rows_and_a_missing_table_are_refused(tmp_path):
         clips_of(tmp_path / "table.csv", "b.wav,dog,foreground,train,", role="background")
     with pytest.raises(InputError, match=r"nowhere\.csv: there is no such file\. Manifest table: give a CSV file"):
         Manifest(str(tmp_path / "nowhere.csv"), "foreground").clips()
+
+
+def test_a_file_is_one_recording_however_it_is_spelt(tmp_path):
+    table = tmp_path / "manifest.csv"
+    rows = ["path,label,role,split,source", "a.wav,dog,foreground,train,", "./a.wav,street,background,test,"]
+    rows.append(f"{tmp_path}/b.wav,dog,foreground,test,")
+    table.write_text("\n".join(rows) + "\n")
+    foregrounds, backgrounds = (Manifest(str(table), role).clips() for role in ("foreground", "background"))
+    assert foregrounds[0].recording == backgrounds[0].recording
+    assert foregrounds[1].recording == f"file:{(tmp_path / 'b.wav').resolve()}"
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / "manifest.csv"
+    other.write_text("\n".join(rows[:2]) + "\n")
+    assert Manifest(str(other), "foreground").clips()[0].recording != foregrounds[0].recording

@@ -53,9 +53,17 @@ class LabelFolders(FileCorpus):
                 few files for the splits.
         """
         folders = self._folders(self.root)
-        if set(folders) == set(SPLITS):
+        if set(folders) >= set(SPLITS):
+            others = [folder for folder in folders if folder not in SPLITS]
+            if others:
+                raise InputError(
+                    f"{self.root} has the folders train, val and test, which are the splits, and beside them "
+                    f"{', '.join(others)}. Move those away."
+                )
             return [
-                Clip(name, label, split, name) for split in SPLITS for label, name in self._labelled(self.root / split)
+                Clip(name, label, split, self.file_recording(name))
+                for split in SPLITS
+                for label, name in self._labelled(self.root / split)
             ]
         if len(folders) > 1 and set(folders) < set(SPLITS):
             raise InputError(
@@ -65,7 +73,7 @@ class LabelFolders(FileCorpus):
         files = self._labelled(self.root)
         names = [name for _, name in files]
         split_of = assign_splits(names, [label for label, _ in files], self.fractions, self.split_seed)
-        return [Clip(name, label, split_of[name], name) for label, name in files]
+        return [Clip(name, label, split_of[name], self.file_recording(name)) for label, name in files]
 
     def _labelled(self, parent: Path) -> list[tuple[str, str]]:
         """Return label and name of every recording in the label folders of a folder."""

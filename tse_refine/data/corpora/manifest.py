@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -58,7 +57,7 @@ class Manifest(FileCorpus):
                     f"{self.table}: {row['path']} has the label {row['label']!r}, which reads like several labels. A "
                     "recording has one, without '|', ';' and ','; rename it or leave the recording out."
                 )
-            path = os.path.normpath(row["path"])
+            path = self.file_recording(row["path"])
             if path in label_of:
                 raise InputError(
                     f"{self.table}: {row['path']} has two {self.role} rows, labelled {label_of[path]!r} and "
@@ -66,7 +65,10 @@ class Manifest(FileCorpus):
                     "sounds are in it."
                 )
             label_of[path] = row["label"]
-        return [Clip(row["path"], row["label"], row["split"], row["source"] or row["path"]) for row in rows]
+        return [
+            Clip(row["path"], row["label"], row["split"], row["source"] or self.file_recording(row["path"]))
+            for row in rows
+        ]
 
     def _check(self, row: dict[str, str], column: str, allowed: tuple[str, ...]) -> None:
         if row[column] not in allowed:

@@ -68,6 +68,17 @@ def run_recipes(args: list[str]) -> None:
     print(export_scenes(read_data(config), options.split, options.output))
 
 
+def run_sweep(args: list[str]) -> None:
+    """Run a W&B sweep file here, without W&B."""
+    from tse_refine.sweep import run_sweep as run
+
+    parser = argparse.ArgumentParser("tse-refine sweep", description=run_sweep.__doc__)
+    parser.add_argument("file", type=Path, help="such as configs/sweeps/loss_weight.yaml")
+    parser.add_argument("--seed", type=int, default=0, help="of a random search")
+    options = parser.parse_args(args)
+    print(run(options.file, options.seed))
+
+
 def _data_parser(command: str, description: str | None) -> argparse.ArgumentParser:
     """Return a parser of a command that takes the same stacked configs as ``fit``."""
     return argparse.ArgumentParser(
@@ -84,6 +95,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "preview": run_preview,
     "recipes": run_recipes,
     "report": run_report,
+    "sweep": run_sweep,
 }
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import re
 import sys
 import warnings
+from pathlib import Path
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
@@ -109,6 +111,10 @@ class RefinementCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Settle the run's folder, the checkpoint and where loggers write."""
         config = self.config[self.subcommand]
+        if "WANDB_SWEEP_ID" in os.environ and "WANDB_RUN_ID" in os.environ:
+            # W&B's agent gives all runs of a sweep one command; its flags cannot name a folder for each
+            folder = Path(config.trainer.default_root_dir) / os.environ["WANDB_RUN_ID"]
+            config.trainer.default_root_dir = str(folder)
         run = RunFolder(config.trainer.default_root_dir)
         if self.subcommand == "fit":
             run.refuse_second_training(config.ckpt_path, config.overwrite)

@@ -177,3 +177,11 @@ def test_without_matplotlib_the_extra_is_named(tiny_data, tmp_path, monkeypatch)
     with pytest.raises(InputError, match=r"tse-refine\[report\]"):
         write_preview(tiny_data, "test", 0, tmp_path / "preview")
     assert not any(tmp_path.iterdir())
+
+
+def test_a_folder_that_holds_more_than_a_preview_is_never_replaced(tiny_data, tmp_path):
+    write_preview(tiny_data, "test", 0, tmp_path / "preview")
+    (tmp_path / "preview" / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds other files than those of a preview"):
+        write_preview(tiny_data, "test", 1, tmp_path / "preview", overwrite=True)
+    assert (tmp_path / "preview" / "notes.txt").read_text() == "mine"

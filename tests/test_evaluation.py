@@ -5,9 +5,10 @@ import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
+from tse_refine.checkpoint import CHECKPOINT_KEY
 from tse_refine.errors import InputError
 from tse_refine.evaluation import QueryRefinementEvaluation
-from tse_refine.module import CHECKPOINT_KEY, ExtractionModule
+from tse_refine.module import ExtractionModule
 
 
 @pytest.fixture

@@ -2,12 +2,13 @@ import pytest
 import torch
 from lightning import Callback, Trainer
 
+from tse_refine.checkpoint import CHECKPOINT_KEY
 from tse_refine.errors import InputError
 from tse_refine.losses import thresholded_snr_loss
 from tse_refine.metrics import snri_db
 from tse_refine.model.classifier import ClassifierConfig
 from tse_refine.model.network import NetworkConfig
-from tse_refine.module import CHECKPOINT_KEY, ExtractionModule, check_class_names
+from tse_refine.module import ExtractionModule, check_class_names
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
+from tse_refine.checkpoint import CHECKPOINT_KEY
 from tse_refine.classification import classification_scores, mean_average_precision
 from tse_refine.data.dataset import Batch
 from tse_refine.engine import GridResults, evaluate_batch
@@ -27,7 +28,6 @@ from tse_refine.grid import (
     unique,
 )
 from tse_refine.model.cost import measure_cost
-from tse_refine.module import CHECKPOINT_KEY
 from tse_refine.results import SUMMARY_COLUMNS, Row, numeric, read_table, summary_rows, write_table, write_test_results
 from tse_refine.tables import summary_table
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
 
+from tse_refine.checkpoint import CHECKPOINT_KEY, read_checkpoint
 from tse_refine.errors import InputError
 from tse_refine.grid import Condition, threshold_name
-from tse_refine.module import CHECKPOINT_KEY
-from tse_refine.results import CLASSIFICATION_COLUMNS, RESULT_COLUMNS, read_table
+from tse_refine.results import (
+    CLASSIFICATION_COLUMNS,
+    PER_CLASS_COLUMNS,
+    PROBABILITY_COLUMNS,
+    RESULT_COLUMNS,
+    read_table,
+)
 from tse_refine.run_folder import RunFolder
 
 COST_COLUMNS = ("parameters", "parameters_classifier", "gmac_per_second", "gmac_per_second_classifier")
@@ -59,6 +63,44 @@ class Grid:
         return getattr(self, measure)[:, place[0], place[1]]
 
 
+@dataclass(frozen=True)
+class ClassScore:
+    """How one class fares at one threshold.
+
+    Attributes:
+        name: of the class.
+        support: mixtures that hold it.
+        precision: of the classifier's decisions, in [0, 1].
+        recall: likewise; what it misses, refinement removes from a query that was right.
+        f1: likewise.
+        snri_db_none: SNRi at (1:3) with the raw query; NaN where no mixture asks for the class there.
+        snri_db_refined: likewise with the refined query.
+    """
+
+    name: str
+    support: int
+    precision: float
+    recall: float
+    f1: float
+    snri_db_none: float
+    snri_db_refined: float
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What the classifier believed and what was true.
+
+    Attributes:
+        class_names: by index.
+        probability: clip-level, ``[mixtures, classes]``, in [0, 1].
+        active: whether the class is in the mixture, ``[mixtures, classes]``.
+    """
+
+    class_names: list[str]
+    probability: np.ndarray
+    active: np.ndarray
+
+
 class MeasuredRun:
     """A run that ``test`` has evaluated.
 
@@ -90,13 +132,7 @@ class MeasuredRun:
     def recommended_threshold(self) -> str:
         """What validation recommended when the best checkpoint was written, else the operating threshold."""
         path = self.folder.checkpoints / "best.ckpt"
-        found = None
-        if path.exists():
-            try:
-                checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-            except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
-                raise InputError(f"{path}: cannot be read as a checkpoint; give --threshold.") from error
-            found = checkpoint.get(CHECKPOINT_KEY, {}).get("recommended_threshold")
+        found = read_checkpoint(path)[CHECKPOINT_KEY].get("recommended_threshold") if path.exists() else None
         return threshold_name(self.config["evaluation"]["threshold"] if found is None else found)
 
     @cached_property
@@ -134,6 +170,52 @@ class MeasuredRun:
             return {row["threshold"]: float(row["macro_f1"]) for row in rows}
         except (TypeError, ValueError) as error:
             raise InputError(f"{path}: {error}; run `tse-refine test` again.") from error
+
+    @cached_property
+    def per_class(self) -> dict[str, list[ClassScore]]:
+        """Scores of every class by threshold, in the file's order; empty without a classifier."""
+        path = self.folder.test / "per_class.csv"
+        if self.config["model"]["network"]["classifier"] is None:
+            return {}
+        scores: dict[str, list[ClassScore]] = {}
+        try:
+            for row in read_table(path, PER_CLASS_COLUMNS):
+                measures = (float(row[name] or "nan") for name in PER_CLASS_COLUMNS[3:])
+                score = ClassScore(row["class"], int(row["support"]), *measures)
+                scores.setdefault(row["threshold"], []).append(score)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path}: {error}; run `tse-refine test` again.") from error
+        listed = [[score.name for score in members] for members in scores.values()]
+        if not scores or any(names != listed[0] or len(set(names)) != len(names) for names in listed):
+            raise InputError(
+                f"{path}: not every threshold has one row a class; the file is cut off or changed; run `tse-refine "
+                "test` again."
+            )
+        return scores
+
+    @cached_property
+    def decisions(self) -> Decisions | None:
+        """The classifier's probabilities, from ``probabilities.csv``; None without a classifier."""
+        path = self.folder.test / "probabilities.csv"
+        if self.config["model"]["network"]["classifier"] is None:
+            return None
+        rows = read_table(path, PROBABILITY_COLUMNS)
+        try:
+            names = list(dict.fromkeys(row["class"] for row in rows))
+            shape = (len(rows) // max(1, len(names)), len(names))
+            tidy = [row["class"] for row in rows] == names * shape[0]
+            same = [int(row["mixture"]) for row in rows] == np.repeat(self.grid.mixtures, shape[1]).tolist()
+            probability, active = (
+                np.array([float(row[name]) for row in rows]).reshape(shape) for name in ("probability", "active")
+            )
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path}: {error}; run `tse-refine test` again.") from error
+        if not tidy or not same:
+            raise InputError(
+                f"{path}: does not hold every class of every mixture of results.csv; it is cut off or of another "
+                "test; run `tse-refine test` again."
+            )
+        return Decisions(names, probability, active > 0)
 
 
 def _grid(rows: list[dict[str, str]]) -> Grid:

@@ -11,14 +11,13 @@ from lightning import LightningModule
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from tse_refine.checkpoint import CHECKPOINT_KEY
 from tse_refine.data.dataset import Batch
 from tse_refine.errors import InputError
 from tse_refine.losses import clip_bce_loss, thresholded_snr_loss
 from tse_refine.metrics import snri_db
 from tse_refine.model.network import Network, NetworkConfig
 from tse_refine.model.pooling import pooled_log_probability
-
-CHECKPOINT_KEY = "tse_refine"  # what a checkpoint says of itself, in plain types
 
 
 class ExtractionModule(LightningModule):

@@ -14,20 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soundfile
-import torch
 
 from tse_refine.data.corpus import SPLITS
 from tse_refine.data.datamodule import SPLIT_STAGES, MixtureDataModule
 from tse_refine.data.recipes import Event, Recipe
 from tse_refine.errors import InputError
+from tse_refine.spectrogram import draw_spectrogram, spectrogram_db
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
 
-_WINDOW_SECONDS = 0.032
-_RANGE_DB = 70.0  # below the loudest bin of the mixture; what is fainter is drawn as the darkest colour
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")  # Okabe and Ito's
 _LONGEST_NAME = 60  # characters; file systems take 255 bytes
 
@@ -112,13 +109,13 @@ def draw_preview(description: Mapping[str, Any], mixture: np.ndarray, sources: n
     parts = right.subplots(sharex=True, sharey=True, squeeze=False)[:, 0]
 
     rate = description["sample_rate"]
-    loudest = _spectrogram(mixture, rate).max()
-    image = _draw_spectrogram(whole, mixture, rate, loudest)
+    loudest = spectrogram_db(mixture, rate).max()
+    image = draw_spectrogram(whole, mixture, rate, loudest)
     whole.set(xlabel="time (s)", ylabel="frequency (kHz)")
     _draw_events(bars, events, colours)
     bars.set_title(_title(description), fontsize="medium", parse_math=False)
     for panel, event, colour, source in zip(parts, events, colours, sources, strict=True):
-        _draw_spectrogram(panel, source, rate, loudest)
+        draw_spectrogram(panel, source, rate, loudest)
         panel.set_title(_shortened(event["class"]), loc="left", fontsize="small", parse_math=False)
         panel.spines[:].set(color=colour, linewidth=2.0)
     parts[-1].set_xlabel("time (s)")
@@ -239,33 +236,3 @@ def _draw_events(panel: Axes, events: Sequence[Mapping[str, Any]], colours: Sequ
     panel.tick_params(axis="x", labelbottom=False)
     panel.tick_params(axis="y", length=0)
     panel.spines[["top", "right", "left"]].set_visible(False)
-
-
-def _draw_spectrogram(panel: Axes, signal: np.ndarray, rate: int, loudest: float) -> AxesImage:
-    """Draw a spectrogram; time in seconds, frequency in kHz."""
-    levels = _spectrogram(signal, rate)
-    bin_khz = rate / 2000 / (len(levels) - 1)
-    hop_seconds = _hop(rate) / rate
-    image = panel.imshow(
-        levels,
-        origin="lower",
-        aspect="auto",
-        extent=(-0.5 * hop_seconds, (levels.shape[1] - 0.5) * hop_seconds, -0.5 * bin_khz, rate / 2000 + 0.5 * bin_khz),
-        cmap="viridis",
-        vmin=loudest - _RANGE_DB,
-        vmax=loudest,
-    )
-    panel.set(xlim=(0, len(signal) / rate), ylim=(0, rate / 2000))
-    return image
-
-
-def _hop(rate: int) -> int:
-    return round(_WINDOW_SECONDS / 4 * rate)
-
-
-def _spectrogram(signal: np.ndarray, rate: int) -> np.ndarray:
-    """Return levels in dB re a sine of full scale, ``[frequencies, frames]``."""
-    window = torch.hann_window(4 * _hop(rate))
-    spectrum = torch.stft(torch.from_numpy(signal), len(window), _hop(rate), window=window, return_complex=True)
-    amplitude = spectrum.abs() * 2 / window.sum()
-    return (20 * torch.log10(amplitude + 1e-10)).numpy()

@@ -47,6 +47,7 @@ RESULT_COLUMNS = (
     "n_kept_inactive",
 )
 CLASSIFICATION_COLUMNS = ("threshold", "macro_f1", "micro_f1", "macro_precision", "macro_recall", "map")
+PROBABILITY_COLUMNS = ("mixture", "class", "probability", "active")
 PER_CLASS_COLUMNS = (
     "class",
     "threshold",
@@ -175,13 +176,18 @@ def write_test_results(
     write_table(folder / "summary.csv", SUMMARY_COLUMNS, summary)
     write_table(folder / "cost.csv", tuple(asdict(cost)), [asdict(cost)])
     if not np.isnan(results.probability).any():
-        columns = ("mixture", "class", "probability", "active")
         rows = (
-            dict(zip(columns, (mixture, name, results.probability[m, k], int(results.activity[m, k])), strict=True))
+            dict(
+                zip(
+                    PROBABILITY_COLUMNS,
+                    (mixture, name, results.probability[m, k], int(results.activity[m, k])),
+                    strict=True,
+                )
+            )
             for m, mixture in enumerate(results.index)
             for k, name in enumerate(class_names)
         )
-        write_table(folder / "probabilities.csv", columns, rows)
+        write_table(folder / "probabilities.csv", PROBABILITY_COLUMNS, rows)
         write_table(folder / "classification.csv", CLASSIFICATION_COLUMNS, classification_rows(results, thresholds))
         write_table(
             folder / "per_class.csv",

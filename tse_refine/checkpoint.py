@@ -1,0 +1,87 @@
+"""What a checkpoint says of itself, and the network in it; without the training data and without executing its code."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tse_refine.errors import InputError
+from tse_refine.model.classifier import ClassifierConfig
+from tse_refine.model.network import Network, NetworkConfig
+
+CHECKPOINT_KEY = "tse_refine"  # plain types: class_names, sample_rate, network, data_digest, recommended_threshold
+_NETWORK_PREFIX = "network."  # of the module's weights
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network as a training left it, in evaluation mode.
+
+    Attributes:
+        network: on the device asked for.
+        class_names: by index.
+        sample_rate: Hz.
+        recommended_threshold: the best on validation; None where none was measured.
+    """
+
+    network: Network
+    class_names: tuple[str, ...]
+    sample_rate: int
+    recommended_threshold: float | None
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Return the content of a checkpoint of this package; tensors stay on disk until they are used.
+
+    Raises:
+        InputError: the file is missing, damaged, or another program's.
+    """
+    hint = "expected is checkpoints/best.ckpt or last.ckpt of a run"
+    if not Path(path).is_file():
+        raise InputError(f"{path} does not exist; {hint}.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", mmap=zipfile.is_zipfile(path), weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
+        found = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path} cannot be read as a checkpoint ({found}); {hint}.") from error
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(CHECKPOINT_KEY), dict):
+        raise InputError(f"{path} was not written by tse-refine; {hint}.")
+    return checkpoint
+
+
+def load_network(path: str | Path, device: str | torch.device = "cpu") -> TrainedNetwork:
+    """Build the network of a checkpoint with its weights.
+
+    Args:
+        path: a checkpoint of a run.
+        device: where the network goes.
+
+    Raises:
+        InputError: the file is missing, damaged, another program's, or its weights do not fit the sizes it states.
+    """
+    checkpoint = read_checkpoint(path)
+    about: Mapping[str, Any] = checkpoint[CHECKPOINT_KEY]
+    try:
+        sizes = dict(about["network"])
+        classifier = None if sizes["classifier"] is None else ClassifierConfig(**sizes["classifier"])
+        config = NetworkConfig(**{**sizes, "classifier": classifier})
+        names, rate = tuple(about["class_names"]), int(about["sample_rate"])
+        network = Network(len(names), rate, config)
+        weights = {
+            name.removeprefix(_NETWORK_PREFIX): value
+            for name, value in checkpoint["state_dict"].items()
+            if name.startswith(_NETWORK_PREFIX)
+        }
+        network.load_state_dict(weights)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{path}: its weights do not fit the network it describes ({type(error).__name__}: {error}); it is "
+            "damaged, or of another version of tse-refine."
+        ) from error
+    return TrainedNetwork(network.to(device).eval(), names, rate, about.get("recommended_threshold"))

@@ -9,20 +9,6 @@ from tse_refine.figures import (
     draw_trade_off,
 )
 from tse_refine.measured_run import MeasuredRun
-from tse_refine.results import SUMMARY_COLUMNS
-
-
-def summary(offset: float) -> list[dict[str, object]]:
-    """SNRi falls by 2 dB an inactive class without refinement, by 1 dB at 0.5, and not at all with the oracle."""
-    slope = {"none": 2.0, "0.5": 1.0, "oracle": 0.0}
-    rows = []
-    for threshold, fall in slope.items():
-        for inactive in (3, 0, 1):  # the order of rows must not matter
-            value = 10.0 + offset - fall * inactive
-            measures = {"snri_db": value, "snri_db_low": value - 0.5, "snri_db_high": value + 0.5}
-            row = {"active": 1, "inactive": inactive, "threshold": threshold, "n": 9} | measures
-            rows.append({column: row.get(column, "") for column in SUMMARY_COLUMNS})
-    return rows
 
 
 @pytest.fixture
@@ -31,16 +17,25 @@ def systems(make_run):
     return group_systems([MeasuredRun(run) for run in runs])
 
 
-def test_lines_are_the_summarys_numbers_in_order_of_inactive_classes():
-    as_text = [{key: str(value) for key, value in row.items()} for row in summary(0.0)]
-    (panel,) = draw_thresholds({"run": as_text}).axes
+def test_a_panel_a_system_with_a_line_a_threshold(systems):
+    figure = draw_thresholds(systems)
+    assert [panel.get_title() for panel in figure.axes] == ["Baseline 1", "Baseline 2", "Proposed"]
+    panel = figure.axes[-1]
     lines = {line.get_label(): line for line in panel.get_lines()}
-    assert set(lines) == {"none", "0.5", "oracle"}
+    assert set(lines) == {"none", "0.3", "oracle", "gate"}
     assert lines["none"].get_xdata().tolist() == [0, 1, 3]
-    assert lines["none"].get_ydata().tolist() == [10.0, 8.0, 4.0]
-    assert lines["oracle"].get_ydata().tolist() == [10.0, 10.0, 10.0]
-    assert "dB" in panel.get_ylabel()
+    fall = lines["none"].get_ydata()[0] - lines["none"].get_ydata()
+    assert fall.tolist() == pytest.approx([0.0, 2.0, 6.0], abs=1e-4)
+    assert "dB" in figure.axes[0].get_ylabel()
     assert "inactive classes" in panel.get_xlabel()
+
+
+def test_many_systems_go_below_one_another(make_run):
+    runs = [make_run(f"p{weight}", loss_weight=float(weight)) for weight in range(1, 5)]
+    figure = draw_thresholds(group_systems([MeasuredRun(run) for run in runs]))
+    shown = [panel for panel in figure.axes if panel.get_visible()]
+    assert len(shown) == 4
+    assert figure.get_figwidth() < 16.0
 
 
 def test_methods_are_lines_with_their_means(systems):

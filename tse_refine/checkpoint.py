@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,8 +45,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise InputError(f"{path} does not exist; {hint}.")
     try:
-        checkpoint = torch.load(path, map_location="cpu", mmap=zipfile.is_zipfile(path), weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is no archive of PyTorch, or breaks off")
+        checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except Exception as error:  # on damaged bytes the unpickler raises whatever it stumbles over
         found = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path} cannot be read as a checkpoint ({found}); {hint}.") from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(CHECKPOINT_KEY), dict):

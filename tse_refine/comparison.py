@@ -37,6 +37,11 @@ class System:
         """Whether the system can refine queries."""
         return self.runs[0].config["model"]["network"]["classifier"] is not None
 
+    @property
+    def thresholds(self) -> list[str]:
+        """The numeric thresholds that the system was tested at, ascending."""
+        return sorted({t for t in self.runs[0].grid.thresholds if t not in (NONE, ORACLE, GATE)}, key=float)
+
     def cell(self, measure: str, condition: Condition, threshold: str) -> np.ndarray:
         """Return one measure of all runs in one cell, ``[runs, mixtures]``; KeyError where it was not measured."""
         return np.stack([run.grid.cell(measure, condition, threshold) for run in self.runs])
@@ -88,8 +93,7 @@ def table_rows(systems: Sequence[System]) -> list[dict[str, Any]]:
     rows = []
     for system in systems:
         thresholds = system.runs[0].grid.thresholds
-        numbers = [t for t in thresholds if t not in (NONE, ORACLE, GATE)]
-        shown = [NONE, *sorted(numbers, key=float), ORACLE, GATE] if system.has_classifier else [NONE]
+        shown = [NONE, *system.thresholds, ORACLE, GATE] if system.has_classifier else [NONE]
         for threshold in shown:
             if threshold not in thresholds:
                 continue

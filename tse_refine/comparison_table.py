@@ -11,6 +11,7 @@ from typing import Any
 from tse_refine.comparison import SILENT_CONDITION, SNRI_CONDITIONS
 from tse_refine.grid import GATE, NONE, ORACLE, condition_name
 from tse_refine.statistics import Interval
+from tse_refine.tables import markdown
 
 Row = Mapping[Any, Any]
 
@@ -24,10 +25,8 @@ _NOTE = (
 
 def markdown_table(rows: Sequence[Row]) -> str:
     """Return Table 1 as Markdown, with a line that says what its numbers are."""
-    head = [name for name, _ in _columns(_interval)]
-    lines = [head, ["---"] * 2 + ["---:"] * (len(head) - 2)]
-    lines += [[text(row) for _, text in _columns(_interval)] for row in rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{_NOTE}\n"
+    columns = _columns(_interval)
+    return markdown([name for name, _ in columns], [[text(row) for _, text in columns] for row in rows], _NOTE)
 
 
 def latex_table(rows: Sequence[Row]) -> str:

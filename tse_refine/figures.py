@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import cycle
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tse_refine.comparison import SILENT_CONDITION, System
+from tse_refine.decision_tables import mean_scores
 from tse_refine.errors import InputError
 from tse_refine.grid import GATE, NONE, ORACLE, Condition, condition_name
-from tse_refine.results import PER_CLASS_COLUMNS, PER_CLASS_CONDITION, read_table
-
-Summary = Sequence[Mapping[str, str]]
+from tse_refine.results import PER_CLASS_CONDITION
+from tse_refine.spectrogram import draw_spectrogram, spectrogram_db
+from tse_refine.worked_example import WorkedExample
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,21 +53,22 @@ def draw_snri_by_inactive(systems: Sequence[System], threshold: str | None) -> F
     return _finished(figure, panel)
 
 
-def draw_thresholds(summaries: Mapping[str, Summary]) -> Figure:
-    """Draw SNRi at (1:i) against i, one line a threshold, one panel a run; intervals are shaded.
-
-    Args:
-        summaries: rows of ``summary.csv`` by name of the run.
-    """
-    figure, panels = _figure(0.8 + 4.6 * len(summaries), 4.0, columns=len(summaries))
-    panels = np.atleast_1d(panels)
-    styles = _threshold_styles([row["threshold"] for rows in summaries.values() for row in rows])
-    for panel, (run, rows) in zip(panels, summaries.items(), strict=True):
-        _draw_thresholds_of(panel, rows, styles)
-        panel.set_title(Path(run).name)
-    panels[0].set_ylabel("SNRi (dB)")
-    lines = {line.get_label(): line for panel in panels for line in panel.get_lines()}  # runs may differ in thresholds
-    panels[-1].legend(
+def draw_thresholds(systems: Sequence[System]) -> Figure:
+    """Draw SNRi at (1:i) against i, one line a threshold, one panel a system; 95 % intervals are shaded."""
+    columns = min(3, len(systems))
+    rows = math.ceil(len(systems) / columns)
+    figure, panels = _figure(1.2 + 4.6 * columns, 4.0 * rows, columns=columns, rows=rows)
+    styles = _threshold_styles([t for system in systems for t in system.runs[0].grid.thresholds])
+    panels = np.atleast_1d(panels).ravel()
+    for panel, system in zip(panels, systems, strict=False):
+        _draw_thresholds_of(panel, system, styles)
+        panel.set_title(system.name)
+    for panel in panels[len(systems) :]:
+        panel.set_visible(False)
+    for panel in panels[::columns]:
+        panel.set_ylabel("SNRi (dB)")
+    lines = {line.get_label(): line for panel in panels for line in panel.get_lines()}  # systems may differ in them
+    panels[columns - 1].legend(
         lines.values(), lines.keys(), title="threshold δ", loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False
     )
     return figure
@@ -82,7 +85,7 @@ def draw_trade_off(systems: Sequence[System], partial: Condition = (1, 3)) -> Fi
     """
     figure, panel = _figure(6.4, 4.2)
     for number, system in enumerate(system for system in systems if system.has_classifier):
-        thresholds = _numbers(system)
+        thresholds = system.thresholds
         loss = [system.difference(system, (1, 0), threshold, NONE) for threshold in thresholds]
         gain = [system.difference(system, partial, threshold, NONE) for threshold in thresholds]
         x, y = (np.array([one.mean[0] for one in side]) for side in (loss, gain))
@@ -97,6 +100,7 @@ def draw_trade_off(systems: Sequence[System], partial: Condition = (1, 3)) -> Fi
         panel.axhline(bound, color=_style(number)["color"], linestyle=":", linewidth=1)
         panel.annotate("oracle", (0.0, bound), (3, 3), textcoords="offset points", fontsize=8)
     panel.axvline(0.0, color="#999999", linewidth=0.8)
+    panel.margins(x=0.12)
     panel.set(
         xlabel=f"change of SNRi at {condition_name((1, 0))}, fully matched (dB)",
         ylabel=f"change of SNRi at {condition_name(partial)}, partially matched (dB)",
@@ -124,27 +128,45 @@ def draw_per_class(system: System, threshold: str) -> Figure:
     """Draw for each class its SNRi at (1:3) without and with refinement, and the classifier's recall of it.
 
     Args:
-        system: one that refines; its first run's ``per_class.csv`` is read.
+        system: one that refines; means over its runs.
         threshold: at which queries are refined.
     """
-    table = read_table(system.runs[0].folder.test / "per_class.csv", PER_CLASS_COLUMNS)
-    rows = [row for row in table if row["threshold"] == threshold]
-    rows.sort(key=lambda row: float(row["snri_db_refined"] or "nan"))
-    names = [row["class"] for row in rows]
-    figure, (left, right) = _figure(7.6, 1.2 + 0.28 * len(rows), columns=2)
-    raw, refined, recall = (
-        [float(row[key] or "nan") for row in rows] for key in ("snri_db_none", "snri_db_refined", "recall")
-    )
+    scores = sorted(mean_scores(system, threshold), key=lambda score: np.nan_to_num(score.snri_db_refined, nan=-np.inf))
+    names = [score.name for score in scores]
+    figure, (left, right) = _figure(7.6, 1.2 + 0.28 * len(scores), columns=2)
+    raw, refined = ([getattr(s, f"snri_db_{word}") for s in scores] for word in ("none", "refined"))
     left.hlines(names, raw, refined, color="#999999", linewidth=1)
     left.plot(raw, names, "o", color=_COLOURS[1], label="raw query", markersize=5)
     left.plot(refined, names, "s", color=_COLOURS[0], label=f"refined, δ = {threshold}", markersize=5)
     left.set_xlabel(f"SNRi at {condition_name(PER_CLASS_CONDITION)} (dB)")
     left.legend(loc="lower right", frameon=False, fontsize=8)
-    right.barh(names, recall, color=_COLOURS[2], height=0.6)
+    right.barh(names, [score.recall for score in scores], color=_COLOURS[2], height=0.6)
     right.set(xlabel="recall of the classifier", xlim=(0.0, 1.0))
     for panel in (left, right):
         panel.grid(axis="x", alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def draw_example(example: WorkedExample) -> Figure:
+    """Draw the paper's Fig. 2: spectrograms of mixture, target and both extractions, on one scale of colours."""
+    figure, panels = _figure(9.0, 5.6, rows=2, columns=2)
+    signals = {
+        f"mixture: {', '.join(example.active)}": example.mixture,
+        f"target: {', '.join(example.query[: example.condition[0]])}": example.target,
+        f"asked for {', '.join(example.query)}: SNRi {example.raw_snri_db:.1f} dB": example.raw,
+        f"refined at δ = {example.threshold} to {', '.join(example.refined_query)}: "
+        f"SNRi {example.refined_snri_db:.1f} dB": example.refined,
+    }
+    loudest = spectrogram_db(example.mixture, example.sample_rate).max()
+    for panel, (title, signal) in zip(panels.flat, signals.items(), strict=True):
+        image = draw_spectrogram(panel, signal, example.sample_rate, loudest)
+        panel.set_title(textwrap.fill(title, 60), loc="left", fontsize="small", parse_math=False)
+    for panel in panels[-1]:
+        panel.set_xlabel("time (s)")
+    for panel in panels[:, 0]:
+        panel.set_ylabel("frequency (kHz)")
+    figure.colorbar(image, ax=panels, label="level (dB re full-scale sine)", extend="min")
     return figure
 
 
@@ -158,16 +180,17 @@ def _threshold_styles(thresholds: Sequence[str]) -> dict[str, dict[str, str]]:
     }
 
 
-def _draw_thresholds_of(panel: Axes, rows: Summary, styles: Mapping[str, dict[str, str]]) -> None:
-    asked = [row for row in rows if row["active"] == "1"]
-    for threshold in dict.fromkeys(row["threshold"] for row in asked):
-        line = sorted((row for row in asked if row["threshold"] == threshold), key=lambda row: int(row["inactive"]))
+def _draw_thresholds_of(panel: Axes, system: System, styles: Mapping[str, dict[str, str]]) -> None:
+    grid = system.runs[0].grid
+    conditions = sorted(condition for condition in grid.conditions if condition[0] == 1)
+    inactive = [condition[1] for condition in conditions]
+    for threshold in grid.thresholds:
+        means = [system.mean(condition, threshold) for condition in conditions]
         style = styles[threshold]
-        inactive = [int(row["inactive"]) for row in line]
-        panel.plot(inactive, [float(row["snri_db"]) for row in line], label=threshold, markersize=5, **style)
-        low, high = ([float(row[f"snri_db_{end}"]) for row in line] for end in ("low", "high"))
+        panel.plot(inactive, [one.mean[0] for one in means], label=threshold, markersize=5, **style)
+        low, high = ([getattr(one, end)[0] for one in means] for end in ("low", "high"))
         panel.fill_between(inactive, low, high, color=style["color"], alpha=0.08, linewidth=0)
-    panel.set_xticks(sorted({int(row["inactive"]) for row in asked}))
+    panel.set_xticks(inactive)
     panel.set_xlabel("inactive classes in the query, beside one active")
     panel.grid(alpha=0.3)
     panel.spines[["top", "right"]].set_visible(False)
@@ -187,18 +210,13 @@ def _methods(systems: Sequence[System], threshold: str | None) -> list[tuple[str
     return [(label, system, row) for label, system, row in found if row in system.runs[0].grid.thresholds]
 
 
-def _numbers(system: System) -> list[str]:
-    numbers = [t for t in system.runs[0].grid.thresholds if t not in (NONE, ORACLE, GATE)]
-    return sorted(numbers, key=float)
-
-
 def _style(number: int) -> dict[str, Any]:
     looks = zip(cycle(_COLOURS), cycle(_MARKERS), cycle(_LINES), strict=False)
     colour, marker, line = next(look for position, look in enumerate(looks) if position == number)
     return {"color": colour, "marker": marker, "linestyle": line, "markersize": 5}
 
 
-def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, Any]:
+def _figure(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, Any]:
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -206,7 +224,7 @@ def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, Any]
             "Figures need matplotlib, which is not installed; install it with `pip install 'tse-refine[report]'`."
         ) from None
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(1, columns, sharey=True)
+    return figure, figure.subplots(rows, columns, sharex=rows > 1, sharey=True)
 
 
 def _finished(figure: Figure, panel: Axes) -> Figure:

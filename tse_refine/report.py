@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import base64
-import html
+import sys
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tse_refine import figures
+from tse_refine import figures, page
 from tse_refine.comparison import System, group_systems, table_rows
 from tse_refine.comparison_table import csv_table, latex_table, markdown_table
+from tse_refine.decision_tables import (
+    CLASS_COLUMNS,
+    DECISION_COLUMNS,
+    QUERY_COLUMNS,
+    class_rows,
+    decision_rows,
+    markdown_decisions,
+    query_rows,
+)
 from tse_refine.errors import InputError
 from tse_refine.files import replacing, write_text
+from tse_refine.grid import condition_name
 from tse_refine.measured_run import MeasuredRun
-from tse_refine.results import SUMMARY_COLUMNS, read_table
+from tse_refine.results import SUMMARY_COLUMNS, read_table, write_table
 from tse_refine.tables import summary_table
+from tse_refine.worked_example import WorkedExample, extract_example
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,9 +34,12 @@ _CAPTIONS = {
     "snri_by_inactive": "SNRi against the number of inactive classes in the query (as the paper's Fig. 3).",
     "trade_off": "What refinement costs fully matched queries and wins partially matched ones, one point a threshold.",
     "attenuation": "How much weaker the output is when nothing that was asked for is there.",
-    "per_class": "Each class: SNRi at (1:3) without and with refinement, and how often the classifier finds it.",
-    "thresholds": "SNRi against inactive classes for every threshold, one panel a run.",
+    "per_class": "Each class: SNRi at (1:3) without and with refinement, and how often the classifier finds it (its "
+    "false-negative rate is what lacks to 1).",
+    "thresholds": "SNRi against inactive classes for every threshold, one panel a system.",
 }
+_EXAMPLE = "example"
+_SUFFIXES = ("png", "pdf")
 
 
 def write_report(runs: Sequence[Path], output: Path, threshold: float | None = None) -> list[Path]:
@@ -37,7 +49,9 @@ def write_report(runs: Sequence[Path], output: Path, threshold: float | None = N
 
     Args:
         runs: folders of runs that ``test`` has evaluated, on the same test mixtures.
-        output: folder for ``summary.txt``, ``table1.{md,tex,csv}``, a PNG and a PDF of each figure, and ``index.html``.
+        output: folder for ``summary.txt``, ``table1.{md,tex,csv}``, a PNG and a PDF of each figure, and ``index.html``,
+            which gathers them; where a run refines, also ``decisions.{md,csv}`` (what each threshold drops and keeps),
+            ``refined_queries.csv`` (the same by condition) and ``per_class.csv``.
         threshold: at which figures refine; by default the one recommended on validation in the first run that can.
 
     Returns:
@@ -57,32 +71,49 @@ def write_report(runs: Sequence[Path], output: Path, threshold: float | None = N
             raise InputError(f"{run}/test/summary.csv holds no row; run `tse-refine test` again.")
     systems = group_systems(measured)
     chosen = _threshold(systems, threshold)
-    rows = table_rows(systems)
+    rows, decisions, queries, classes = (make(systems) for make in (table_rows, decision_rows, query_rows, class_rows))
+    drawn = _figures(systems, chosen)
+    example = _example(systems, chosen)
+    if example is not None:
+        drawn[_EXAMPLE] = figures.draw_example(example)
     texts = {
         "summary.txt": "\n\n".join(f"{run}\n{summary_table(rows)}" for run, rows in summaries.items()) + "\n",
         "table1.md": markdown_table(rows),
         "table1.tex": latex_table(rows),
         "table1.csv": csv_table(rows),
     }
-    drawn = _figures(systems, summaries, chosen)
-    paths = []
+    tables = {}
+    if decisions:
+        texts["decisions.md"] = markdown_decisions(decisions, queries)
+        tables["decisions.csv"] = (DECISION_COLUMNS, decisions)
+        tables["refined_queries.csv"] = (QUERY_COLUMNS, queries)
+        tables["per_class.csv"] = (CLASS_COLUMNS, classes)
+    texts["index.html"] = _page(rows, texts.get("decisions.md"), drawn, chosen, example)
     for name, text in texts.items():
         write_text(output / name, text)
-        paths.append(output / name)
+    for name, (columns, lines) in tables.items():
+        write_table(output / name, columns, lines)
     for name, figure in drawn.items():
-        for suffix in ("png", "pdf"):
-            path = output / f"{name}.{suffix}"
-            with replacing(path) as temporary:
+        for suffix in _SUFFIXES:
+            with replacing(output / f"{name}.{suffix}") as temporary:
                 figure.savefig(temporary, format=suffix, dpi=150)
-            paths.append(path)
-    page = output / "index.html"
-    write_text(page, _page(rows, drawn, chosen))
-    return [*paths, page]
+    written = [*texts, *tables, *(f"{name}.{suffix}" for name in drawn for suffix in _SUFFIXES)]
+    return [output / name for name in sorted(written)]
 
 
-def _figures(
-    systems: Sequence[System], summaries: Mapping[str, Sequence[Mapping[str, str]]], threshold: str | None
-) -> dict[str, Figure]:
+def _example(systems: Sequence[System], threshold: str | None) -> WorkedExample | None:
+    """Return the worked example of the first run that can refine; None where it cannot be made, which is said."""
+    refining = [system for system in systems if system.has_classifier]
+    if not refining or threshold is None:
+        return None
+    try:
+        return extract_example(refining[0].runs[0], threshold)
+    except InputError as error:
+        print(f"tse-refine: the report has no worked example. {error}", file=sys.stderr)
+        return None
+
+
+def _figures(systems: Sequence[System], threshold: str | None) -> dict[str, Figure]:
     drawn = {"snri_by_inactive": figures.draw_snri_by_inactive(systems, threshold)}
     refining = [system for system in systems if system.has_classifier]
     if refining:
@@ -90,7 +121,7 @@ def _figures(
     drawn["attenuation"] = figures.draw_attenuation(systems, threshold)
     if refining and threshold is not None:
         drawn["per_class"] = figures.draw_per_class(refining[0], threshold)
-    drawn["thresholds"] = figures.draw_thresholds(summaries)
+    drawn["thresholds"] = figures.draw_thresholds(refining or systems)
     return drawn
 
 
@@ -110,39 +141,36 @@ def _threshold(systems: Sequence[System], given: float | None) -> str | None:
     return wanted
 
 
-def _page(rows: Sequence[Mapping], drawn: Mapping[str, Figure], threshold: str | None) -> str:
-    """Return one page that needs no other file."""
-    refined = "" if threshold is None else f"<p>Figures refine at δ = {html.escape(threshold)}.</p>"
-    parts = [_html_table(markdown_table(rows)), refined]
-    for name, figure in drawn.items():
-        image = BytesIO()
-        figure.savefig(image, format="png", dpi=120)
-        data = base64.b64encode(image.getvalue()).decode()
-        caption = html.escape(_CAPTIONS[name])
-        picture = f'<img alt="{caption}" src="data:image/png;base64,{data}">'
-        parts.append(f"<figure>{picture}<figcaption>{caption}</figcaption></figure>")
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>tse_refine: report</title><style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
-table {{ border-collapse: collapse; font-size: 0.85rem; display: block; overflow-x: auto }}
-th, td {{ padding: 0.25rem 0.6rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap }}
-th:nth-child(-n+2), td:nth-child(-n+2) {{ text-align: left }}
-figure {{ margin: 2rem 0 }} img {{ max-width: 100%; height: auto }} figcaption {{ color: #555 }}
-</style></head><body>
-<h1>Query refinement: what was measured</h1>
-{chr(10).join(parts)}
-</body></html>
-"""
+def _page(
+    rows: Sequence[Mapping], decisions: str | None, drawn: Mapping[str, Figure], chosen: str | None,
+    example: WorkedExample | None,
+) -> str:  # fmt: skip
+    parts = [page.table(markdown_table(rows))]
+    if chosen is not None:
+        parts.append(page.paragraph(f"Figures refine at δ = {chosen}."))
+    parts += [page.picture(drawn[name], caption) for name, caption in _CAPTIONS.items() if name in drawn]
+    if decisions is not None:
+        parts += [page.heading("What each threshold decides"), page.table(decisions)]
+    if example is not None:
+        parts += [page.heading("A worked example"), page.paragraph(_story(example))]
+        parts.append(page.picture(drawn[_EXAMPLE], "The same on one scale of colours (as the paper's Fig. 2)."))
+        sounds = {
+            "mixture": example.mixture,
+            "target": example.target,
+            "extraction, raw query": example.raw,
+            "extraction, refined query": example.refined,
+        }
+        parts.append(page.players(sounds, example.sample_rate))
+    return page.page("Query refinement: what was measured", parts)
 
 
-def _html_table(markdown: str) -> str:
-    lines = markdown.strip().splitlines()
-    table = [
-        [html.escape(cell.strip()) for cell in line.strip("| ").split("|")] for line in lines if line.startswith("|")
-    ]
-    head, body = table[0], table[2:]
-    rows = ["<tr>" + "".join(f"<th>{cell}</th>" for cell in head) + "</tr>"]
-    rows += ["<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in body]
-    notes = "".join(f"<p>{html.escape(line)}</p>" for line in lines if line and not line.startswith("|"))
-    return f"<table>{''.join(rows)}</table>{notes}"
+def _story(example: WorkedExample) -> str:
+    believed = ", ".join(f"{name} {value:.2f}" for name, value in example.probability.items())
+    return (
+        f"Test mixture {example.index} of {example.run} holds {', '.join(example.active)}; asked for are "
+        f"{', '.join(example.query)}. The classifier believes: {believed}; at δ = {example.threshold}, "
+        f"{', '.join(example.refined_query)} is left of the query. SNRi: {example.raw_snri_db:.1f} dB with the raw "
+        f"query, {example.refined_snri_db:.1f} dB with the refined one. The mixture was chosen by rule: of the queries "
+        f"at {condition_name(example.condition)} that refinement changed without emptying them, the one with the "
+        "median gain. The players share one gain."
+    )

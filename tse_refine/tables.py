@@ -29,6 +29,19 @@ def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
     ]
 
 
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], note: str, left: int = 2) -> str:
+    """Return a Markdown table and, below it, a line that says what its numbers are.
+
+    Args:
+        head: names of the columns.
+        rows: as many words each.
+        note: the line.
+        left: how many columns, from the first, are flush left; numbers are flush right.
+    """
+    lines = [head, ["---"] * left + ["---:"] * (len(head) - left), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{note}\n"
+
+
 def summary_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Lay out summary rows: thresholds down, conditions across.
 

@@ -14,6 +14,7 @@ import soundfile
 import torch
 import yaml
 
+from tse_refine.cli import main
 from tse_refine.data import download
 from tse_refine.data.archives import Archive, RemoteFile
 from tse_refine.data.corpora import EmbeddedBackgrounds, EmbeddedSounds
@@ -25,6 +26,7 @@ from tse_refine.model.classifier import ClassifierConfig
 from tse_refine.model.cost import Cost
 from tse_refine.model.network import NetworkConfig
 from tse_refine.results import write_test_results
+from tse_refine.sweep import run_sweep
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +66,33 @@ def tiny_network_config() -> NetworkConfig:
 @pytest.fixture
 def tiny_config_file(tmp_path: Path, cache_dir: Path) -> Path:
     """A config that goes through fit, validate, test and predict in seconds on a CPU."""
+    return write_tiny_config(tmp_path, cache_dir)
+
+
+@pytest.fixture(scope="session")
+def tiny_runs(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
+    """The folder of a real sweep, trained and tested: loss weights 1 and 100, seeds 0 and 1, and ``sweep.csv``.
+
+    Tests share it and change nothing in it: ``runs/sweep/loss_weight=1.0,seed_everything=0`` and so on.
+    """
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("tiny")
+    config = write_tiny_config(root, cache_dir)
+    folder = root / "runs" / "sweep"
+    sweep = {
+        "command": ["tse-refine", "fit", "-c", str(config), f"--trainer.default_root_dir={folder}", "${args}"],
+        "method": "grid",
+        "metric": {"name": "val/snri_db/1a3i/refined", "goal": "maximize"},
+        "parameters": {"model.loss_weight": {"values": [1.0, 100.0]}, "seed_everything": {"values": [0, 1]}},
+    }
+    path = root / "sweep.yaml"
+    path.write_text(yaml.safe_dump(sweep))
+    run_sweep(path, run=lambda words: main(list(words[1:])))  # in this process, which has imported everything
+    return folder
+
+
+def write_tiny_config(folder: Path, cache_dir: Path) -> Path:
+    """Write ``tiny.yaml``, whose run is ``run`` in the same folder."""
     network = {"num_filters": 16, "window_ms": 10.0, "bottleneck_channels": 8, "hidden_channels": 8}
     network |= {"skip_channels": 8, "blocks_per_stack": 2, "shared_stacks": 1, "mask_stacks": 1}
     network |= {"classifier_pooling": 4, "classifier": {"num_layers": 1}}
@@ -71,7 +100,7 @@ def tiny_config_file(tmp_path: Path, cache_dir: Path) -> Path:
     instances = {"train_instances": 2, "val_instances": 2, "test_instances": 2}
     config = {
         "trainer": {
-            "default_root_dir": str(tmp_path / "run"),
+            "default_root_dir": str(folder / "run"),
             "accelerator": "cpu",
             "max_epochs": 1,
             "log_every_n_steps": 1,
@@ -96,7 +125,7 @@ def tiny_config_file(tmp_path: Path, cache_dir: Path) -> Path:
             "predict_indices": [0, 3],
         },
     }
-    path = tmp_path / "tiny.yaml"
+    path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(config))
     return path
 

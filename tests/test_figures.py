@@ -3,12 +3,15 @@ import pytest
 from tse_refine.comparison import group_systems
 from tse_refine.figures import (
     draw_attenuation,
+    draw_expected_snri,
     draw_per_class,
     draw_snri_by_inactive,
+    draw_swept,
     draw_thresholds,
     draw_trade_off,
 )
 from tse_refine.measured_run import MeasuredRun
+from tse_refine.sweep_results import SweptRun
 
 
 @pytest.fixture
@@ -81,3 +84,44 @@ def test_classes_are_named(systems):
     names = {label.get_text() for label in left.get_yticklabels()}
     assert names == {"bell", "dog", "glass", "rain", "siren", "tram"}
     assert right.get_xlabel() == "recall of the classifier"
+
+
+def test_the_expected_snri_is_a_straight_line_a_threshold_below_the_oracle(systems):
+    (panel,) = draw_expected_snri(systems[2]).axes
+    lines = {line.get_label(): line for line in panel.get_lines()}
+    assert {"none", "0.3"} <= set(lines)
+    assert "gate" not in lines  # nothing to choose
+    for threshold, ends in (("none", (0.0, -6.0)), ("0.3", (-0.25, -1.75))):
+        assert lines[threshold].get_xdata()[[0, -1]].tolist() == [0.0, 1.0]
+        assert lines[threshold].get_ydata()[[0, -1]].tolist() == pytest.approx(ends, abs=1e-4)
+    assert "dB" in panel.get_ylabel()
+    assert "(1:3)" in panel.get_xlabel()
+
+
+def swept(option: object, seed: int, value: float) -> SweptRun:
+    return SweptRun(f"{option} {seed}", {"option": option, "seed_everything": seed}, {"val/map": value})
+
+
+def test_swept_runs_are_dots_and_their_means_a_line():
+    runs = [swept(100.0, 0, 0.5), swept(100.0, 1, 0.7), swept(1.0, 0, 0.1), swept(1.0, 1, 0.3)]
+    panel = draw_swept(runs, "option", {"mAP": {"mean": "val/map"}, "again": {"mean": "val/map"}}).axes[0]
+    line, *dots = panel.get_lines()
+    assert line.get_label() == "mean"
+    assert line.get_xdata().tolist() == [1.0, 100.0]
+    assert line.get_ydata().tolist() == pytest.approx([0.2, 0.6])
+    points = [tuple(point) for one in dots for point in one.get_xydata()]
+    assert sorted(points) == [(1.0, 0.1), (1.0, 0.3), (100.0, 0.5), (100.0, 0.7)]
+    assert (panel.get_xlabel(), panel.get_ylabel()) == ("option", "mAP")
+
+
+@pytest.mark.parametrize(
+    ("options", "scale"),
+    [([1.0, 100.0], "log"), ([0.0, 1.0, 100.0], "symlog"), ([0.1, 0.3], "linear"), (["adam", "sgd"], "linear")],
+)
+def test_the_scale_suits_the_values_of_the_option(options, scale):
+    runs = [swept(option, 0, 0.5) for option in options]
+    figure = draw_swept(
+        runs, "option", {"mAP": {"mean": "val/map"}, "again": {"mean": "val/map"}, "mean": {"m": "val/map"}}
+    )
+    assert figure.axes[0].get_xscale() == scale
+    assert [panel.get_visible() for panel in figure.axes] == [True, True, True, False]

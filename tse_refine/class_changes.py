@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from tse_refine.comparison import System
+from tse_refine.decision_tables import mean_scores
 from tse_refine.errors import InputError
 from tse_refine.grid import NONE
+from tse_refine.measured_run import ClassScore, MeasuredRun
 from tse_refine.results import PER_CLASS_CONDITION, RESULT_COLUMNS, read_table
 from tse_refine.statistics import Interval, pooled_mean
 
@@ -18,31 +20,24 @@ class ClassChange:
     """One class at one threshold, over all runs of a system.
 
     Attributes:
-        name: of the class.
-        support: mixtures that hold it.
-        asked: mixtures that ask for it at (1:3), beside three inactive classes.
-        raw: their SNRi without refinement, in dB; NaN where there are none.
-        refined: with it.
-        change: refined - raw, in dB, paired over mixtures and runs; one cell.
-        recall: of the classifier, in [0, 1], mean over runs; NaN where no mixture holds the class.
+        score: means over the runs.
+        asked: mixtures that ask for the class at (1:3), beside three inactive classes.
+        change: their SNRi with refinement minus without, in dB, paired over mixtures and runs, one cell; NaN where
+            there are none.
     """
 
-    name: str
-    support: int
+    score: ClassScore
     asked: int
-    raw: float
-    refined: float
     change: Interval
-    recall: float
 
     @property
     def false_negative_rate(self) -> float:
-        """How often the class is taken out of a query although it is there, in [0, 1]."""
-        return 1.0 - self.recall
+        """How often the class is taken out of a query although it is there, in [0, 1]; NaN where it never is."""
+        return 1.0 - self.score.recall if self.score.support else float("nan")
 
 
 def class_changes(system: System, threshold: str) -> list[ClassChange]:
-    """Return every class of a system that refines, by name.
+    """Return what refinement does to every class of a system that refines.
 
     Args:
         system: its runs share the test mixtures.
@@ -53,27 +48,25 @@ def class_changes(system: System, threshold: str) -> list[ClassChange]:
     """
     run = system.runs[0]
     try:
+        scores = mean_scores(system, threshold)
         raw, refined = (system.cell("snri_db", PER_CLASS_CONDITION, t) for t in (NONE, threshold))  # [runs, mixtures]
-        scores = [{score.name: score for score in one.per_class[threshold]} for one in system.runs]
     except KeyError:
         raise InputError(
             f"{run.folder.path} was not tested at (1:3) with the thresholds none and {threshold}; test it with "
             "--evaluation.conditions and --evaluation.thresholds that hold them."
         ) from None
-    asked_class = _asked_class(system)
+    asked_class = _asked_class(run)
     changes = []
-    for name, score in sorted(scores[0].items()):
-        members = asked_class == name
-        means = [float(values[:, members].mean()) if members.any() else float("nan") for values in (raw, refined)]
-        change = pooled_mean((refined - raw)[:, members, None]) if members.any() else Interval(*np.full((3, 1), np.nan))
-        recall = float(np.mean([one[name].recall for one in scores])) if score.support else float("nan")
-        changes.append(ClassChange(name, score.support, int(members.sum()), *means, change, recall))
+    for score in scores:
+        members = asked_class == score.name
+        nothing = Interval(*np.full((3, 1), np.nan))
+        change = pooled_mean((refined - raw)[:, members, None]) if members.any() else nothing
+        changes.append(ClassChange(score, int(members.sum()), change))
     return changes
 
 
-def _asked_class(system: System) -> np.ndarray:
+def _asked_class(run: MeasuredRun) -> np.ndarray:
     """Return the one active class that each mixture asks for at (1:3), ``[mixtures]``; the same in all runs."""
-    run = system.runs[0]
     active, inactive = (str(number) for number in PER_CLASS_CONDITION)
     rows = read_table(run.folder.test / "results.csv", RESULT_COLUMNS)
     asked = {

@@ -16,6 +16,8 @@ from tse_refine.errors import InputError
 from tse_refine.grid import GATE, NONE, ORACLE, Condition, condition_name
 from tse_refine.results import PER_CLASS_CONDITION
 from tse_refine.spectrogram import draw_spectrogram, spectrogram_db
+from tse_refine.sweep_results import SweptRun, by_value
+from tse_refine.threshold_choice import MATCHED, PARTIAL, candidates
 from tse_refine.worked_example import WorkedExample
 
 if TYPE_CHECKING:
@@ -170,6 +172,63 @@ def draw_example(example: WorkedExample) -> Figure:
     return figure
 
 
+def draw_expected_snri(system: System, partial: Condition = PARTIAL) -> Figure:
+    """Draw the SNRi to expect, relative to the oracle, against the share of partially matched queries.
+
+    One line a threshold: the higher, the better.
+
+    Args:
+        system: one that refines.
+        partial: the partially matched condition; the others are fully matched.
+    """
+    figure, panel = _figure(6.4, 4.2)
+    thresholds = candidates(system)
+    behind = np.array(
+        [[system.difference(system, c, t, ORACLE).mean[0] for c in (MATCHED, partial)] for t in thresholds]
+    )
+    styles = _threshold_styles(thresholds)
+    shares = np.linspace(0.0, 1.0, 5)  # the lines are straight; the points carry the markers
+    for threshold, (start, end) in zip(thresholds, behind, strict=True):
+        panel.plot(shares, start + shares * (end - start), label=threshold, markersize=5, **styles[threshold])
+    panel.axhline(0.0, color="#000000", linestyle="--", linewidth=1)
+    panel.annotate("oracle", (0.0, 0.0), (0, 3), textcoords="offset points", fontsize=8)
+    panel.set(
+        xlabel=f"share of queries that are partially matched, {condition_name(partial)}",
+        ylabel="expected SNRi, relative to the oracle (dB)",
+        title=system.name,
+    )
+    _finished(figure, panel)
+    panel.legend(title="threshold δ", frameon=False, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    return figure
+
+
+def draw_swept(runs: Sequence[SweptRun], parameter: str, panels: Mapping[str, Mapping[str, str]]) -> Figure:
+    """Draw metrics against a swept parameter: a dot a run, a line through the means.
+
+    Args:
+        runs: of one sweep.
+        parameter: dotted name of a swept option.
+        panels: by the y axis's label with its unit, what to draw: the logged metric's name by the line's label.
+    """
+    rows = math.ceil(len(panels) / 2)
+    figure, axes = _figure(8.8, 3.0 * rows, columns=2, rows=rows, sharey=False)
+    for panel, (label, metrics) in zip(axes.flat, panels.items(), strict=False):
+        for number, (line, metric) in enumerate(metrics.items()):
+            values = by_value(runs, parameter, metric)
+            places = _places(panel, list(values))
+            look = _style(number) | {"marker": ""}
+            panel.plot(places, [members.mean() for members in values.values()], label=line, **look)
+            for place, members in zip(places, values.values(), strict=True):
+                dots = {"marker": _MARKERS[number], "linestyle": "", "markersize": 4, "alpha": 0.7}
+                panel.plot([place] * len(members), members, **look | dots)
+        panel.set(xlabel=parameter, ylabel=label)
+        panel.tick_params(labelbottom=True)  # below each, since the last row may have a gap
+        _finished(figure, panel)
+    for panel in axes.flat[len(panels) :]:
+        panel.set_visible(False)
+    return figure
+
+
 def _threshold_styles(thresholds: Sequence[str]) -> dict[str, dict[str, str]]:
     """Return how each threshold is drawn, the same in every panel."""
     numbers = [threshold for threshold in dict.fromkeys(thresholds) if threshold not in _WORD_STYLE]
@@ -196,6 +255,16 @@ def _draw_thresholds_of(panel: Axes, system: System, styles: Mapping[str, dict[s
     panel.spines[["top", "right"]].set_visible(False)
 
 
+def _places(panel: Axes, values: list[Any]) -> list[Any]:
+    """Return where the values of an option stand on the x axis, whose scale suits them."""
+    if not all(isinstance(value, int | float) for value in values):
+        return [str(value) for value in values]  # words stand side by side
+    positive = [value for value in values if value > 0]
+    if positive and max(positive) / min(positive) >= 10 and min(values) >= 0:
+        panel.set_xscale("symlog", linthresh=min(positive)) if 0 in values else panel.set_xscale("log")
+    return values
+
+
 def _methods(systems: Sequence[System], threshold: str | None) -> list[tuple[str, System, str]]:
     """Return the lines of a figure: label, system, and the row of the grid."""
     found = []
@@ -216,7 +285,7 @@ def _style(number: int) -> dict[str, Any]:
     return {"color": colour, "marker": marker, "linestyle": line, "markersize": 5}
 
 
-def _figure(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, Any]:
+def _figure(width: float, height: float, columns: int = 1, rows: int = 1, sharey: bool = True) -> tuple[Figure, Any]:
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -224,7 +293,7 @@ def _figure(width: float, height: float, columns: int = 1, rows: int = 1) -> tup
             "Figures need matplotlib, which is not installed; install it with `pip install 'tse-refine[report]'`."
         ) from None
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(rows, columns, sharex=rows > 1, sharey=True)
+    return figure, figure.subplots(rows, columns, sharex=rows > 1, sharey=sharey)
 
 
 def _finished(figure: Figure, panel: Axes) -> Figure:

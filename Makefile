@@ -1,10 +1,10 @@
-# make setup | demo | test | format: each installs into .venv first, once, and again only when pyproject.toml changes.
+# make setup | demo | compare | test | format: each installs into .venv first, once, and again when pyproject.toml changes.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEMO := -c configs/proposed.yaml -c configs/model/small.yaml -c configs/data/embedded.yaml -c configs/demo.yaml
 
-.PHONY: setup demo test format
+.PHONY: setup demo compare test format
 
 setup: $(INSTALLED)
 
@@ -17,6 +17,9 @@ demo: $(INSTALLED)
 	$(BIN)/tse-refine fit $(DEMO) --overwrite
 	$(BIN)/tse-refine test $(DEMO)
 	$(BIN)/tse-refine report runs/demo --output runs/demo/report
+
+compare: $(INSTALLED)
+	$(BIN)/python benchmarks/compare.py --output runs/compare --seeds 0 1
 
 test: $(INSTALLED)
 	$(BIN)/ruff check .

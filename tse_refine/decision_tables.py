@@ -126,7 +126,10 @@ def markdown_decisions(rows: Sequence[Row], queries: Sequence[Row]) -> str:
     columns: list[tuple[str, Callable[[Row], str]]] = [
         ("system", lambda row: row["system"] + (f", {row['seeds']} seeds" if row["seeds"] > 1 else "")),
         ("δ", lambda row: row["threshold"]),
-        *((name.replace("_", " ").replace("f1", "F1"), _decimals(name)) for name in DECISION_COLUMNS[3:7]),
+        ("macro precision", _decimals("macro_precision")),
+        ("macro recall", _decimals("macro_recall")),
+        ("macro FNR", _decimals("macro_false_negative_rate")),
+        ("macro F1", _decimals("macro_f1")),
         ("mAP", _decimals("map")),
         ("active classes dropped", share("active_dropped", "active_classes")),
         ("inactive classes kept", share("inactive_kept", "inactive_classes")),
@@ -137,8 +140,8 @@ def markdown_decisions(rows: Sequence[Row], queries: Sequence[Row]) -> str:
         if condition[1]:
             columns.append((f"{name}: inactive kept", query(condition, "inactive_kept", lambda value: f"{value:.2f}")))
     note = (
-        "False negatives are the method's risk: an active class that is dropped cannot be extracted. Counts are over "
-        "all classes of all mixtures, a mean over seeds; emptied: queries of which nothing is left."
+        "FNR, the false-negative rate, is the method's risk: an active class that is dropped cannot be extracted. "
+        "Counts are over all classes of all mixtures, a mean over seeds; emptied: queries of which nothing is left."
     )
     return markdown([name for name, _ in columns], [[text(row) for _, text in columns] for row in rows], note)
 

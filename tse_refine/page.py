@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 _PEAK = 10 ** (-1 / 20)  # -1 dB of full scale: room for what a player's filters add
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-h1, h2 { line-height: 1.25 } h2 { margin-top: 3rem }
-table { border-collapse: collapse; font-size: 0.85rem; display: block; overflow-x: auto }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+p, figure { max-width: 56rem } h1, h2 { line-height: 1.25 } h2 { margin-top: 3rem }
+table { border-collapse: collapse; font-size: 0.8rem; display: block; overflow-x: auto }
 th, td { padding: 0.25rem 0.6rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap }
 th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left }
 figure { margin: 2rem 0 } img { max-width: 100%; height: auto } figcaption, .note { color: #555 }
-.players { display: grid; grid-template-columns: repeat(auto-fill, minmax(19rem, 1fr)); gap: 1rem }
+.players { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1rem }
 .players audio { width: 100% }
 """
 

@@ -12,6 +12,7 @@ import yaml
 
 from tse_refine import __version__
 from tse_refine.cli import main
+from tse_refine.evaluation import QueryRefinementEvaluation
 
 
 @pytest.fixture
@@ -95,6 +96,30 @@ def test_a_runs_own_config_repeats_its_test(command, run, capsys):
     assert (run / "test" / "results.csv").read_text() == before
     main(["test", "-c", str(run / "test" / "config.yaml")])
     assert (run / "test" / "results.csv").read_text() == before
+
+
+def test_a_failed_test_leaves_the_results_before_it_with_their_configuration(command, run, capsys, monkeypatch):
+    command("fit")
+    command("test")
+    assert "replacing" not in capsys.readouterr().err
+    before = {path: path.read_bytes() for path in (run / "test").iterdir()}
+
+    def fail(*_):
+        raise RuntimeError("interrupted")
+
+    with monkeypatch.context() as context:
+        context.setattr(QueryRefinementEvaluation, "on_test_batch_end", fail)
+        with pytest.raises(RuntimeError, match="interrupted"):
+            command("test", "--evaluation.threshold", "0.25")
+    assert {path: path.read_bytes() for path in (run / "test").iterdir()} == before
+    said = capsys.readouterr().err.splitlines()
+    (line,) = [line for line in said if "replacing" in line]  # said before the work begins
+    assert line.startswith(f"{run / 'test'}: replacing the results of 6 mixtures measured on 20")
+
+    command("test", "--evaluation.threshold", "0.25")
+    assert yaml.safe_load((run / "test" / "config.yaml").read_text())["evaluation"]["threshold"] == 0.25
+    summary = (run / "test" / "summary.csv").read_text()
+    assert "0.25" in {row["threshold"] for row in csv.DictReader(summary.splitlines())}
 
 
 def test_a_runs_config_used_for_another_run_leaves_the_first_alone(command, run, tmp_path):

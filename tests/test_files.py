@@ -1,6 +1,10 @@
+import os
+import subprocess
+import sys
+
 import pytest
 
-from tse_refine.files import replacing, write_text
+from tse_refine.files import remove_leftovers, replacing, write_text
 
 
 def test_a_file_is_replaced_only_when_it_is_whole(tmp_path):
@@ -33,3 +37,14 @@ def test_the_old_file_is_there_until_the_new_one_is(tmp_path):
         assert path.read_text() == "old"
         assert temporary.parent == path.parent  # one file system, so that the move happens at once
     assert path.read_text() == "new"
+
+
+def test_leftovers_of_a_process_that_is_gone_are_removed_and_nothing_else(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    live = [f".results.csv.{process}.part" for process in (os.getpid(), os.getppid())]
+    foreign = [f"results.csv.{gone.pid}.part", f".results.csv.{gone.pid}", ".part", ".notes.part", ".a.99x.part"]
+    for name in [*live, *foreign, f".results.csv.{gone.pid}.part"]:
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*live, *foreign])

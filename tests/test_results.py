@@ -1,6 +1,13 @@
 """Every number in the result files of a fake network whose answers are known, against values worked out by hand."""
 
 import csv
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +15,11 @@ import pytest
 import torch
 from torch import nn
 
-from tse_refine.engine import evaluate_batch
+from tse_refine.engine import GridResults, evaluate_batch
 from tse_refine.errors import InputError
 from tse_refine.model.cost import Cost
 from tse_refine.model.network import Features
-from tse_refine.results import SUMMARY_COLUMNS, read_table, write_table, write_test_results
+from tse_refine.results import SUMMARY_COLUMNS, earlier_results, read_table, write_table, write_test_results
 
 # Three unit pulses: source k is 1 at sample k, so that energies and errors can be counted.
 CLASSES = ["a", "b", "c", "d"]
@@ -193,10 +200,127 @@ def test_a_failing_row_leaves_the_older_table_whole(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def arguments(mixtures: int, seed: int, refines: bool = True) -> tuple:
+    """Return what ``write_test_results`` takes after the folder; other numbers for another seed."""
+    rng = np.random.default_rng(seed)
+    thresholds = THRESHOLDS if refines else ["none", "oracle"]
+    shape = (mixtures, len(CONDITIONS), len(thresholds))
+    asks = np.array([active > 0 for active, _ in CONDITIONS])
+    orders = np.stack([rng.permutation(4) for _ in range(mixtures)])
+    activity = np.zeros((mixtures, 4))
+    np.put_along_axis(activity, orders[:, :2], 1.0, axis=1)
+    probability = rng.uniform(size=(mixtures, 4)) if refines else np.full((mixtures, 4), np.nan)
+    values = rng.normal(size=shape)
+    results = GridResults(
+        np.arange(mixtures), np.full(mixtures, 2), orders, activity, probability,
+        np.where(asks, rng.normal(size=shape[:2]), np.nan), np.where(asks[:, None], values, np.nan),
+        np.where(asks[:, None], np.nan, values), np.ones(shape, int), np.zeros(shape, int),
+    )  # fmt: skip
+    return results, CONDITIONS, thresholds, CLASSES, Cost(10, 2 if refines else 0, 1.5, 0.0), f"seed: {seed}\n"
+
+
+# writes results, but kills itself at the 700th row of a table
+KILLED_WRITER = """
+import os, pickle, signal, sys
+from pathlib import Path
+from tse_refine import results
+
+folder, rows_of = Path(sys.argv[1]), sys.argv[2]
+rows = getattr(results, rows_of)
+
+def killing(*given):
+    for number, row in enumerate(rows(*given)):
+        if number == 700:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield row
+
+setattr(results, rows_of, killing)
+results.write_test_results(folder, *pickle.load(sys.stdin.buffer))
+"""
+
+
+def test_a_killed_test_leaves_the_results_before_it_and_the_next_one_cleans_up(tmp_path):
+    # the first dies in results.csv; the second when results.csv is complete, and must not have replaced it either
+    dies_in = {"result_rows": ".results.csv", "_probability_rows": ".probabilities.csv"}
+    killed = {}
+    for rows_of in dies_in:
+        folder = tmp_path / rows_of
+        write_test_results(folder, *arguments(mixtures=100, seed=0))
+        words = [sys.executable, "-c", KILLED_WRITER, str(folder), rows_of]
+        killed[rows_of] = subprocess.Popen(words, stdin=subprocess.PIPE)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "result_rows").iterdir()}
+    assert sorted(before) == [
+        "classification.csv",
+        "config.yaml",
+        "cost.csv",
+        "per_class.csv",
+        "probabilities.csv",
+        "results.csv",
+        "summary.csv",
+    ]
+    for rows_of, process in killed.items():
+        process.communicate(pickle.dumps(arguments(mixtures=200, seed=1)), timeout=120)
+        assert process.returncode == -signal.SIGKILL
+        folder = tmp_path / rows_of
+        assert (folder / f"{dies_in[rows_of]}.{process.pid}.part").stat().st_size > 0  # it died in the middle
+        found = {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
+        assert found == before
+
+        live = folder / f".results.csv.{os.getppid()}.part"
+        live.touch()
+        write_test_results(folder, *arguments(mixtures=200, seed=1))
+        assert {path.name for path in folder.iterdir()} == {*before, live.name}
+        assert len(read(folder / "results.csv")) == 200 * len(CONDITIONS) * len(THRESHOLDS)
+        assert (folder / "config.yaml").read_text() == "seed: 1\n"
+
+
+def test_what_only_an_earlier_test_has_goes(tmp_path):
+    write_test_results(tmp_path, *arguments(mixtures=3, seed=0))
+    (tmp_path / "notes.txt").write_text("mine")
+    *rest, _ = arguments(mixtures=3, seed=1, refines=False)
+    write_test_results(tmp_path, *rest)  # a network without a classifier, a test without a configuration
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["cost.csv", "notes.txt", "results.csv", "summary.csv"]
+
+
+def test_earlier_results_are_told_in_a_few_words(tmp_path):
+    assert earlier_results(tmp_path) is None
+    assert earlier_results(tmp_path / "missing") is None
+    write_test_results(tmp_path, *arguments(mixtures=7, seed=0))
+    moment = datetime(2026, 11, 24, 10, 12).timestamp()
+    os.utime(tmp_path / "summary.csv", (moment, moment))
+    assert earlier_results(tmp_path) == "the results of 7 mixtures measured on 2026-11-24 10:12"
+    for damaged in (b"", b"n\n", b"\xff\x00"):
+        (tmp_path / "summary.csv").write_bytes(damaged)
+        assert re.fullmatch(r"results that cannot be read, measured on [-\d: ]{16}", earlier_results(tmp_path))
+    (tmp_path / "summary.csv").unlink()
+    assert re.match("results that cannot be read", earlier_results(tmp_path))
+
+
 def test_reading_a_foreign_table_names_the_file_and_the_columns(tmp_path):
     path = tmp_path / "summary.csv"
     with pytest.raises(InputError, match="does not exist"):
         read_table(path, ("n",))
     path.write_text("x,y\n1,2\n")
     with pytest.raises(InputError, match=r"summary\.csv: the columns n are missing"):
+        read_table(path, ("x", "n"))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "the columns x, n are missing; it is empty"),
+        (b"x,n\r\n1,2\r\n3,4", "its last line does not end"),  # the 4 may have been a 42
+        (b"x,n\r\n1,2\r\n3\r\n", "line 3 has not as many cells as the first, 2"),
+        (b"x,n\r\n1,2,3\r\n", "line 2 has not as many cells as the first, 2"),
+        (b"x,n\r\n1,\x002\r\n", "it holds a NUL byte"),
+        (b'x,n\r\n1,"2\r\n', "unexpected end of data"),
+        (b"x,n\r\n\xff,2\r\n", "bytes that are no UTF-8 text"),
+        (bytes(range(256)), "bytes that are no UTF-8 text"),
+    ],
+)
+def test_a_table_that_is_not_whole_is_refused(tmp_path, content, said):
+    path = tmp_path / "summary.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"summary\.csv: .*{said}.* run .*again"):
         read_table(path, ("x", "n"))

@@ -28,7 +28,17 @@ from tse_refine.grid import (
     unique,
 )
 from tse_refine.model.cost import measure_cost
-from tse_refine.results import SUMMARY_COLUMNS, Row, numeric, read_table, summary_rows, write_table, write_test_results
+from tse_refine.results import (
+    SUMMARY_COLUMNS,
+    Row,
+    earlier_results,
+    numeric,
+    read_table,
+    summary_rows,
+    write_table,
+    write_test_results,
+)
+from tse_refine.run_folder import RunFolder
 from tse_refine.tables import summary_table
 
 # the published grid as far as its text says it, and ours beside it
@@ -80,6 +90,7 @@ class QueryRefinementEvaluation(Callback):
             raise InputError(f"evaluation.queries_per_pass is {queries_per_pass}; at least 1 is expected.")
         self.queries_per_pass = queries_per_pass
         self.recommended_threshold: float | None = None
+        self.test_config: str | None = None  # what RUN/test/config.yaml will say; the command line knows it
         self._parts: list[GridResults] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -116,6 +127,13 @@ class QueryRefinementEvaluation(Callback):
         """Start anew."""
         self._parts = []
 
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say which results this test will replace, while it can still be stopped."""
+        folder = RunFolder(trainer.default_root_dir).test
+        earlier = earlier_results(folder) if trainer.is_global_zero else None
+        if earlier is not None:
+            print(f"{folder}: replacing {earlier}, when this test ends", file=sys.stderr, flush=True)
+
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, *_: int
     ) -> None:
@@ -149,9 +167,11 @@ class QueryRefinementEvaluation(Callback):
         conditions, thresholds = self.conditions_of["test"], self.thresholds_of["test"]
         rows: list[Row]
         if trainer.is_global_zero:
-            folder = Path(trainer.default_root_dir) / "test"
+            folder = RunFolder(trainer.default_root_dir).test
             cost = measure_cost(pl_module.network)
-            rows = write_test_results(folder, results, conditions, thresholds, pl_module.class_names, cost)
+            rows = write_test_results(
+                folder, results, conditions, thresholds, pl_module.class_names, cost, self.test_config
+            )
             recommended = (
                 ""
                 if self.recommended_threshold is None

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
 from tse_refine.classification import classification_scores, mean_average_precision
 from tse_refine.engine import GridResults
 from tse_refine.errors import InputError
-from tse_refine.files import replacing
+from tse_refine.files import remove_leftovers, replacing
 from tse_refine.grid import NONE, Condition, Threshold, threshold_name
 from tse_refine.model.cost import Cost
 from tse_refine.statistics import bootstrap_mean
@@ -59,6 +61,7 @@ PER_CLASS_COLUMNS = (
     "snri_db_refined",
 )
 PER_CLASS_CONDITION: Condition = (1, 3)
+CLASSIFIER_FILES = ("probabilities.csv", "classification.csv", "per_class.csv")
 
 Row = dict[str, Any]
 
@@ -158,10 +161,13 @@ def write_test_results(
     thresholds: Sequence[Threshold],
     class_names: Sequence[str],
     cost: Cost,
+    config: str | None = None,
 ) -> list[Row]:
-    """Write every result file of a test; return the summary's rows.
+    """Write every file of a test; return the summary's rows.
 
-    The files of the classifier are left out for a network without one.
+    All files are written before the first takes its place, so that a killed test leaves those of the one before it.
+    What only an earlier test has goes: the files of the classifier for a network without one, a configuration that
+    these results were not made with.
 
     Args:
         folder: ``RUN/test``.
@@ -170,65 +176,118 @@ def write_test_results(
         thresholds: as measured.
         class_names: by index.
         cost: of the network.
+        config: text of ``config.yaml``, the configuration of the test; None where there is none.
     """
     summary = summary_rows(results, conditions, thresholds)
-    write_table(folder / "results.csv", RESULT_COLUMNS, result_rows(results, conditions, thresholds, class_names))
-    write_table(folder / "summary.csv", SUMMARY_COLUMNS, summary)
-    write_table(folder / "cost.csv", tuple(asdict(cost)), [asdict(cost)])
+    tables: dict[str, tuple[Sequence[str], Iterable[Row]]] = {
+        "results.csv": (RESULT_COLUMNS, result_rows(results, conditions, thresholds, class_names)),
+        "summary.csv": (SUMMARY_COLUMNS, summary),
+        "cost.csv": (tuple(asdict(cost)), [asdict(cost)]),
+    }
     if not np.isnan(results.probability).any():
-        rows = (
-            dict(
-                zip(
-                    PROBABILITY_COLUMNS,
-                    (mixture, name, results.probability[m, k], int(results.activity[m, k])),
-                    strict=True,
-                )
-            )
-            for m, mixture in enumerate(results.index)
-            for k, name in enumerate(class_names)
-        )
-        write_table(folder / "probabilities.csv", PROBABILITY_COLUMNS, rows)
-        write_table(folder / "classification.csv", CLASSIFICATION_COLUMNS, classification_rows(results, thresholds))
-        write_table(
-            folder / "per_class.csv",
-            PER_CLASS_COLUMNS,
-            per_class_rows(results, conditions, thresholds, class_names),
-        )
+        per_class = per_class_rows(results, conditions, thresholds, class_names)
+        tables |= {
+            "probabilities.csv": (PROBABILITY_COLUMNS, _probability_rows(results, class_names)),
+            "classification.csv": (CLASSIFICATION_COLUMNS, classification_rows(results, thresholds)),
+            "per_class.csv": (PER_CLASS_COLUMNS, per_class),
+        }
+    with ExitStack() as all_files:
+        if config is not None:  # the first to enter is the last to take its place
+            all_files.enter_context(replacing(folder / "config.yaml")).write_text(config, encoding="utf-8")
+        for name, (columns, rows) in tables.items():
+            _write_rows(all_files.enter_context(replacing(folder / name)), columns, rows)
+    written = {*tables, *([] if config is None else ["config.yaml"])}
+    for name in {"config.yaml", *CLASSIFIER_FILES} - written:
+        (folder / name).unlink(missing_ok=True)
+    remove_leftovers(folder)
     return summary
+
+
+def earlier_results(folder: Path) -> str | None:
+    """Say what results a folder holds, in a few words for a message; None where it holds none.
+
+    Args:
+        folder: ``RUN/test``.
+    """
+    path = next((folder / name for name in ("summary.csv", "results.csv") if (folder / name).is_file()), None)
+    if path is None:
+        return None
+    try:
+        # every mixture is in the condition that asks for the fewest active classes
+        mixtures = max(int(row["n"]) for row in read_table(folder / "summary.csv", SUMMARY_COLUMNS))
+        results = f"the results of {mixtures} mixtures"
+    except ValueError:  # InputError is one
+        results = "results that cannot be read,"
+    return f"{results} measured on {datetime.fromtimestamp(path.stat().st_mtime):%Y-%m-%d %H:%M}"
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
     """Write a CSV file whole or not at all; numbers get five decimals, NaN an empty cell."""
-    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows([_cell(row[column]) for column in columns] for row in rows)
+    with replacing(path) as temporary:
+        _write_rows(temporary, columns, rows)
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """Read a CSV file that holds some columns.
 
     Raises:
-        InputError: the file is missing, empty or lacks a column.
+        InputError: the file is missing, empty, not text or cut off in the middle of a row, or lacks a column.
     """
+    remedy = "The file is cut off or changed; run the command that wrote it again (`tse-refine test` for RUN/test)."
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(_whole_lines(file), strict=True)
             found = reader.fieldnames or ()
-            rows = list(reader)
+            missing = [column for column in columns if column not in found]
+            if missing:
+                raise InputError(
+                    f"{path}: the columns {', '.join(missing)} are missing{'' if found else '; it is empty'}; is it a "
+                    "file that `tse-refine test` wrote? If it is, run `tse-refine test` again."
+                )
+            rows = []
+            for row in reader:
+                if None in row or None in row.values():
+                    raise InputError(
+                        f"{path}: line {reader.line_num} has not as many cells as the first, {len(found)}. {remedy}"
+                    )
+                rows.append(row)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; `tse-refine test` writes it into a run's folder.") from None
-    missing = [column for column in columns if column not in found]
-    if missing:
-        raise InputError(
-            f"{path}: the columns {', '.join(missing)} are missing; is it a file that `tse-refine test` wrote?"
-        )
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not a table: it holds bytes that are no UTF-8 text. {remedy}") from error
+    except csv.Error as error:
+        raise InputError(f"{path}: {error}. {remedy}") from error
     return rows
 
 
 def numeric(thresholds: Sequence[Threshold]) -> list[float]:
     """Return the thresholds that are numbers."""
     return [threshold for threshold in thresholds if not isinstance(threshold, str)]
+
+
+def _probability_rows(results: GridResults, class_names: Sequence[str]) -> Iterator[Row]:
+    for m, mixture in enumerate(results.index):
+        for k, name in enumerate(class_names):
+            values = (mixture, name, results.probability[m, k], int(results.activity[m, k]))
+            yield dict(zip(PROBABILITY_COLUMNS, values, strict=True))
+
+
+def _write_rows(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows([_cell(row[column]) for column in columns] for row in rows)
+
+
+def _whole_lines(file: TextIO) -> Iterator[str]:
+    """Yield the lines of a CSV file; a number that is cut off would still be a number, so that the last must end."""
+    line = "\n"
+    for line in file:
+        if "\0" in line:
+            raise csv.Error("it holds a NUL byte, which no table has")
+        yield line
+    if not line.endswith(("\n", "\r")):
+        raise csv.Error("its last line does not end")
 
 
 def _cell(value: Any) -> Any:

@@ -60,12 +60,14 @@ class RefinementParser(LightningArgumentParser):
 class SaveRunConfig(SaveConfigCallback):
     """Saves the resolved configuration with the data digest: ``RUN/config.yaml``, for a test ``RUN/test/config.yaml``.
 
+    That of a test is written by the evaluation, together with the results that it describes.
+
     With ``--overwrite`` it first clears the folder of the training it had: here, since now all input is known to be
     good.
     """
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write the file that belongs to a stage."""
+        """Write the file of a training; leave that of a test to the evaluation."""
         run = RunFolder(trainer.default_root_dir)
         config = self.config.clone()
         if stage == "fit" and config.pop("overwrite"):
@@ -80,9 +82,12 @@ class SaveRunConfig(SaveConfigCallback):
         for logger in _configured_loggers(config):
             if logger.init_args.get("save_dir") == str(run.path):
                 logger.init_args.save_dir = None
-        path = {"fit": run.config, "test": run.test / "config.yaml"}.get(stage)
-        if path is not None:
-            write_text(path, self.parser.dump(config, skip_none=False))
+        text = self.parser.dump(config, skip_none=False)
+        if stage == "fit":
+            write_text(run.config, text)
+        for callback in trainer.callbacks:
+            if stage == "test" and isinstance(callback, QueryRefinementEvaluation):
+                callback.test_config = text
 
 
 class RefinementCLI(LightningCLI):

@@ -158,6 +158,23 @@ def test_two_ranks_serve_the_mixtures_of_one(make_data, loader):
     assert_same({name: value[order] for name, value in both.items()}, whole)
 
 
+@pytest.mark.parametrize("num_ranks", [2, 3])
+def test_ranks_repeat_the_first_test_mixtures_until_all_have_as_many(make_data, num_ranks):
+    whole = make_data("test", num_test=13)
+    expected = served(whole.test_dataloader())
+    seen = []
+    for rank in range(num_ranks):
+        data = make_data("test", num_test=13)
+        data.trainer = trainer(rank, num_ranks)
+        part = served(data.test_dataloader())
+        assert_same(part, {name: value[part["index"]] for name, value in expected.items()})
+        for index in part["index"].tolist():
+            assert data.datasets["test"].recipe((0, index)) == whole.datasets["test"].recipe((0, index))
+        seen += part["index"].tolist()
+    too_many = -13 % num_ranks
+    assert sorted(seen) == sorted([*range(13), *range(too_many)])
+
+
 def test_a_resumed_training_goes_on_where_it_stopped_and_validates_on_everything(make_data):
     whole = make_data(num_train=24)
     whole.trainer = trainer(1, 2)

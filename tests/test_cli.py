@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +172,12 @@ def test_a_training_resumed_in_the_middle_of_an_epoch_ends_as_if_never_interrupt
         torch.testing.assert_close(weights(cut)[name], value, rtol=0, atol=0, msg=name)
     validated = [row["epoch"] for row in csv.DictReader((cut / "validation.csv").read_text().splitlines())]
     assert validated == [row["epoch"] for row in csv.DictReader((whole / "validation.csv").read_text().splitlines())]
+
+
+def test_a_diverged_training_says_so_and_what_to_do(command, run, capsys):
+    text = refusal(capsys, command, "fit", "--model.learning_rate", "1e30")
+    assert re.search(r"tse-refine: mixture \d: .* is not finite.*a lower model\.learning_rate", text)
+    assert not (run / "validation.csv").exists()
 
 
 def test_wandb_logs_offline_beside_the_csv_file(command, run, monkeypatch):

@@ -4,6 +4,7 @@ import torch
 
 from tse_refine.data.queries import condition_queries
 from tse_refine.engine import GridResults, evaluate_batch, refined_queries
+from tse_refine.errors import InputError
 from tse_refine.model.network import Features, Network
 
 CONDITIONS = [(1, 0), (1, 1), (1, 3), (2, 0), (2, 2), (3, 0), (3, 1), (5, 0), (0, 1), (0, 3)]
@@ -191,3 +192,52 @@ def test_network_without_classifier_needs_no_probability(evaluate):
     results = evaluate([(1, 1)], ["none", "oracle"], use=None)
     assert np.isnan(results.probability).all()
     assert not np.isnan(results.snri_db).any()
+
+
+@pytest.fixture
+def evaluate_features(network, batch, probability):
+    """Evaluate mixtures 2 to 5 on the features that ``change`` makes of theirs."""
+
+    def run(change, use=probability[2:], **options):
+        part = {name: value[2:] for name, value in batch.items()}
+        with torch.no_grad():
+            features = network.features(part["mixture"])
+            encoded = change(features.encoded)
+            few = features._replace(encoded=encoded)
+            return evaluate_batch(network, few, use, part, CONDITIONS, THRESHOLDS, 0.3, 5, **options)
+
+    return run
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_an_extraction_that_is_not_finite_is_refused_by_its_mixture(evaluate_features, value):
+    def change(encoded):
+        encoded[2, 0, 10] = value
+        return encoded
+
+    with pytest.raises(
+        InputError, match=r"^mixture 4: the extraction is not finite.*trainer\.precision.*learning_rate"
+    ):
+        evaluate_features(change)
+
+
+@pytest.mark.parametrize(("dtype", "fits"), [(torch.float32, True), (torch.bfloat16, True), (torch.float16, False)])
+def test_an_overflow_in_half_precision_is_refused(evaluate_features, dtype, fits):
+    def precision():
+        return torch.autocast("cpu", dtype, enabled=dtype != torch.float32)
+
+    def change(encoded):
+        return encoded / encoded.max() * 1e6  # the largest number in half precision is 65,504
+
+    if fits:
+        assert np.isfinite(evaluate_features(change, precision=precision).snri_db[:, 0]).all()
+    else:
+        with pytest.raises(InputError, match="the extraction is not finite"):
+            evaluate_features(change, precision=precision)
+
+
+def test_a_probability_that_is_not_finite_is_refused_by_its_mixture(evaluate_features, probability):
+    broken = probability[2:].clone()
+    broken[1, 0] = torch.nan  # it would drop class 0 from every refined query
+    with pytest.raises(InputError, match=r"^mixture 3: the classifier's probability is not finite"):
+        evaluate_features(lambda encoded: encoded, use=broken)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tse_refine.data.dataset import Batch
 from tse_refine.data.queries import condition_queries
+from tse_refine.errors import InputError
 from tse_refine.grid import GATE, NONE, ORACLE, Condition, Threshold
 from tse_refine.metrics import attenuation_db, snr_db
 from tse_refine.model.network import Features, Network
@@ -119,7 +120,12 @@ def evaluate_batch(
         gate_threshold: of ``gate``'s decision.
         queries_per_pass: how many queries go through the mask estimator together.
         precision: makes the context of a pass, such as the trainer's autocast.
+
+    Raises:
+        InputError: a probability or an extraction is NaN or infinite; names the mixture.
     """
+    if probability is not None:
+        _check_finite(probability.isfinite().all(1), batch["index"], "the classifier's probability")
     activity, num_active = batch["activity"], batch["activity"].sum(1).long()
     queries = condition_queries(batch["query_order"], num_active, conditions)
     refined = refined_queries(queries, activity, probability, thresholds, gate_threshold)
@@ -142,6 +148,8 @@ def evaluate_batch(
     energy, products = _estimate_products(
         network, features, batch["sources"], pairs[:, 0].long(), pairs[:, 1:], queries_per_pass, precision
     )
+    # float64 holds the square of every finite float32, so that an energy is finite where its extraction is
+    _check_finite(energy[:-1].isfinite(), batch["index"][pairs[:, 0].long()], "the extraction")
     snr_cells, attenuation_cells, input_snr = _measure(
         energy[pair_of_cell], products[pair_of_cell], batch, cell_mixture, asked_active[cell_condition], asked_active
     )
@@ -219,6 +227,22 @@ def _measure(
     own_error = (own_target - 2.0 * own_product + mixture_energy[:, None]).clamp(min=0.0)
     input_snr = snr_db(own_target, own_error, mixture_energy[:, None])
     return torch.where(asks_active, snr, torch.nan), torch.where(asks_active, torch.nan, attenuation), input_snr
+
+
+def _check_finite(finite: Tensor, index: Tensor, what: str) -> None:
+    """Refuse NaN and infinity: a NaN in the grid means that a cell does not exist, and no mean would show it.
+
+    Args:
+        finite: whether each value is, ``[values]``.
+        index: number of each value's mixture, ``[values]``.
+        what: the values' name.
+    """
+    if not finite.all():
+        raise InputError(
+            f"mixture {int(index[~finite].min())}: {what} is not finite, so that nothing of it can be measured. "
+            "Either the training has diverged, or the network's numbers overflow in trainer.precision. Use "
+            "--trainer.precision 32-true; if that changes nothing, train again with a lower model.learning_rate."
+        )
 
 
 def _from_none(cumulative: Tensor) -> Tensor:

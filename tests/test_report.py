@@ -10,7 +10,14 @@ def test_runs_of_all_systems_make_tables_figures_and_a_page(make_run, tmp_path):
     paths = write_report(runs, tmp_path / "report")
     figures = ("snri_by_inactive", "trade_off", "attenuation", "per_class", "thresholds")
     expected = {"summary.txt", "table1.md", "table1.tex", "table1.csv", "index.html"}
-    expected |= {"decisions.md", "decisions.csv", "refined_queries.csv", "per_class.csv"}
+    expected |= {
+        "differences.md",
+        "differences.csv",
+        "decisions.md",
+        "decisions.csv",
+        "refined_queries.csv",
+        "per_class.csv",
+    }
     assert {path.name for path in paths} == expected | {f"{name}.{kind}" for name in figures for kind in ("png", "pdf")}
     assert {path.name for path in (tmp_path / "report").iterdir()} == {path.name for path in paths}
     assert all(path.stat().st_size for path in paths)

@@ -114,6 +114,25 @@ def table_rows(systems: Sequence[System]) -> list[dict[str, Any]]:
     return rows
 
 
+def methods(systems: Sequence[System], threshold: str | None) -> list[tuple[str, System, str]]:
+    """Return what there is to compare: label, system, and the row of its grid.
+
+    Args:
+        systems: those that refine appear without, with and with ideal refinement, and gated.
+        threshold: at which queries are refined; None where no system refines.
+    """
+    found = []
+    for system in systems:
+        if not system.has_classifier:
+            found.append((system.name, system, NONE))
+            continue
+        found.append((f"{system.name}, raw query", system, NONE))
+        if threshold is not None:
+            found.append((f"{system.name}, refined at {threshold}", system, threshold))
+        found += [(f"{system.name}, {word}", system, word) for word in (ORACLE, GATE)]
+    return [(label, system, row) for label, system, row in found if row in system.runs[0].grid.thresholds]
+
+
 def _recipe(config: dict[str, Any]) -> str:
     """Return what the systems of two runs must have in common: the module, the data, the training."""
     trainer = {key: config.get("trainer", {}).get(key) for key in ("max_epochs", "max_steps", "gradient_clip_val")}

@@ -25,7 +25,7 @@ _NOTE = (
 
 def markdown_table(rows: Sequence[Row]) -> str:
     """Return Table 1 as Markdown, with a line that says what its numbers are."""
-    columns = _columns(_interval)
+    columns = _columns(interval_text)
     return markdown([name for name, _ in columns], [[text(row) for _, text in columns] for row in rows], _NOTE)
 
 
@@ -60,6 +60,13 @@ def csv_table(rows: Sequence[Row]) -> str:
     return out.getvalue()
 
 
+def interval_text(value: Interval | None) -> str:
+    """Return a mean and its interval as tables write them, with two decimals; a dash where there is none."""
+    if value is None or math.isnan(value.mean[0]):
+        return "–"
+    return f"{value.mean[0]:.2f} [{value.low[0]:.2f}, {value.high[0]:.2f}]"
+
+
 def _columns(interval: Callable[[Interval | None], str]) -> list[tuple[str, Callable[[Row], str]]]:
     """Return the columns' names, and what turns a row into each one's text."""
 
@@ -78,14 +85,8 @@ def _columns(interval: Callable[[Interval | None], str]) -> list[tuple[str, Call
     ]
 
 
-def _interval(value: Interval | None) -> str:
-    if value is None or math.isnan(value.mean[0]):
-        return "–"
-    return f"{value.mean[0]:.2f} [{value.low[0]:.2f}, {value.high[0]:.2f}]"
-
-
 def _interval_latex(value: Interval | None) -> str:
-    return _interval(value).replace(" [", r" {\scriptsize[").replace("]", "]}")
+    return interval_text(value).replace(" [", r" {\scriptsize[").replace("]", "]}")
 
 
 def _escaped(text: str) -> str:

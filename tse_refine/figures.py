@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tse_refine.comparison import SILENT_CONDITION, System
+from tse_refine.comparison import SILENT_CONDITION, System, methods
 from tse_refine.decision_tables import mean_scores
 from tse_refine.errors import InputError
 from tse_refine.grid import GATE, NONE, ORACLE, Condition, condition_name
@@ -43,7 +43,7 @@ def draw_snri_by_inactive(systems: Sequence[System], threshold: str | None) -> F
     """
     figure, panel = _figure(6.4, 4.2)
     conditions = sorted(c for c in systems[0].runs[0].grid.conditions if c[0] == 1)
-    for number, (label, system, row) in enumerate(_methods(systems, threshold)):
+    for number, (label, system, row) in enumerate(methods(systems, threshold)):
         points = [(c[1], interval) for c in conditions if (interval := system.mean(c, row)) is not None]
         inactive = [x for x, _ in points]
         style = _style(number)
@@ -112,9 +112,9 @@ def draw_trade_off(systems: Sequence[System], partial: Condition = (1, 3)) -> Fi
 
 def draw_attenuation(systems: Sequence[System], threshold: str | None) -> Figure:
     """Draw the attenuation for queries that match nothing, one bar a method, with 95 % intervals."""
-    figure, panel = _figure(6.4, 0.9 + 0.45 * len(_methods(systems, threshold)))
-    methods = [(label, system.mean(SILENT_CONDITION, row)) for label, system, row in _methods(systems, threshold)]
-    shown = [(label, interval) for label, interval in methods if interval is not None]
+    measured = [(label, system.mean(SILENT_CONDITION, row)) for label, system, row in methods(systems, threshold)]
+    shown = [(label, interval) for label, interval in measured if interval is not None]
+    figure, panel = _figure(6.4, 0.9 + 0.45 * len(shown))
     for number, (label, interval) in enumerate(shown):
         mean = interval.mean[0]
         spread = [[mean - interval.low[0]], [interval.high[0] - mean]]
@@ -263,20 +263,6 @@ def _places(panel: Axes, values: list[Any]) -> list[Any]:
     if positive and max(positive) / min(positive) >= 10 and min(values) >= 0:
         panel.set_xscale("symlog", linthresh=min(positive)) if 0 in values else panel.set_xscale("log")
     return values
-
-
-def _methods(systems: Sequence[System], threshold: str | None) -> list[tuple[str, System, str]]:
-    """Return the lines of a figure: label, system, and the row of the grid."""
-    found = []
-    for system in systems:
-        if not system.has_classifier:
-            found.append((system.name, system, NONE))
-            continue
-        found.append((f"{system.name}, raw query", system, NONE))
-        if threshold is not None:
-            found.append((f"{system.name}, refined at {threshold}", system, threshold))
-        found += [(f"{system.name}, {word}", system, word) for word in (ORACLE, GATE)]
-    return [(label, system, row) for label, system, row in found if row in system.runs[0].grid.thresholds]
 
 
 def _style(number: int) -> dict[str, Any]:

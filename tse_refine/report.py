@@ -19,6 +19,14 @@ from tse_refine.decision_tables import (
     markdown_decisions,
     query_rows,
 )
+from tse_refine.difference_tables import (
+    DIFFERENCE_COLUMNS,
+    condition_rows,
+    difference_rows,
+    markdown_conditions,
+    markdown_differences,
+    tidy_differences,
+)
 from tse_refine.errors import InputError
 from tse_refine.files import replacing, write_text
 from tse_refine.grid import condition_name
@@ -49,8 +57,9 @@ def write_report(runs: Sequence[Path], output: Path, threshold: float | None = N
 
     Args:
         runs: folders of runs that ``test`` has evaluated, on the same test mixtures.
-        output: folder for ``summary.txt``, ``table1.{md,tex,csv}``, a PNG and a PDF of each figure, and ``index.html``,
-            which gathers them; where a run refines, also ``decisions.{md,csv}`` (what each threshold drops and keeps),
+        output: folder for ``index.html``, which gathers all; ``summary.txt``; ``table1.{md,tex,csv}``;
+            ``differences.{md,csv}``, paired, between methods and between conditions; a PNG and a PDF of each figure;
+            and where a run refines, ``decisions.{md,csv}`` (what each threshold drops and keeps),
             ``refined_queries.csv`` (the same by condition) and ``per_class.csv``.
         threshold: at which figures refine; by default the one recommended on validation in the first run that can.
 
@@ -72,6 +81,7 @@ def write_report(runs: Sequence[Path], output: Path, threshold: float | None = N
     systems = group_systems(measured)
     chosen = _threshold(systems, threshold)
     rows, decisions, queries, classes = (make(systems) for make in (table_rows, decision_rows, query_rows, class_rows))
+    differences, costs = difference_rows(systems, chosen), condition_rows(systems, chosen)
     drawn = _figures(systems, chosen)
     example = _example(systems, chosen)
     if example is not None:
@@ -82,13 +92,18 @@ def write_report(runs: Sequence[Path], output: Path, threshold: float | None = N
         "table1.tex": latex_table(rows),
         "table1.csv": csv_table(rows),
     }
-    tables = {}
+    tables = {"differences.csv": (DIFFERENCE_COLUMNS, tidy_differences(differences, costs))}
+    texts["differences.md"] = "\n".join([markdown_differences(differences), markdown_conditions(costs)])
     if decisions:
         texts["decisions.md"] = markdown_decisions(decisions, queries)
         tables["decisions.csv"] = (DECISION_COLUMNS, decisions)
         tables["refined_queries.csv"] = (QUERY_COLUMNS, queries)
         tables["per_class.csv"] = (CLASS_COLUMNS, classes)
-    texts["index.html"] = _page(rows, texts.get("decisions.md"), drawn, chosen, example)
+    sections = {
+        "What is more than what": [markdown_differences(differences), markdown_conditions(costs)],
+        "What each threshold decides": [texts["decisions.md"]] if decisions else [],
+    }
+    texts["index.html"] = _page(markdown_table(rows), sections, drawn, chosen, example)
     for name, text in texts.items():
         write_text(output / name, text)
     for name, (columns, lines) in tables.items():
@@ -142,15 +157,19 @@ def _threshold(systems: Sequence[System], given: float | None) -> str | None:
 
 
 def _page(
-    rows: Sequence[Mapping], decisions: str | None, drawn: Mapping[str, Figure], chosen: str | None,
+    table: str,
+    sections: Mapping[str, Sequence[str]],
+    drawn: Mapping[str, Figure],
+    chosen: str | None,
     example: WorkedExample | None,
-) -> str:  # fmt: skip
-    parts = [page.table(markdown_table(rows))]
+) -> str:
+    parts = [page.table(table)]
     if chosen is not None:
         parts.append(page.paragraph(f"Figures refine at δ = {chosen}."))
     parts += [page.picture(drawn[name], caption) for name, caption in _CAPTIONS.items() if name in drawn]
-    if decisions is not None:
-        parts += [page.heading("What each threshold decides"), page.table(decisions)]
+    for title, tables in sections.items():
+        if tables:
+            parts += [page.heading(title), *(page.table(one) for one in tables)]
     if example is not None:
         parts += [page.heading("A worked example"), page.paragraph(_story(example))]
         parts.append(page.picture(drawn[_EXAMPLE], "The same on one scale of colours (as the paper's Fig. 2)."))

@@ -1,10 +1,11 @@
-# make setup | demo | compare | test | format: each installs into .venv first, once, and again when pyproject.toml changes.
+# make setup | demo | compare | notebooks | test | format: each installs into .venv first, once, and again when
+# pyproject.toml changes.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEMO := -c configs/proposed.yaml -c configs/model/small.yaml -c configs/data/embedded.yaml -c configs/demo.yaml
 
-.PHONY: setup demo compare test format
+.PHONY: setup demo compare notebooks test format
 
 setup: $(INSTALLED)
 
@@ -20,6 +21,10 @@ demo: $(INSTALLED)
 
 compare: $(INSTALLED)
 	$(BIN)/python benchmarks/compare.py --output runs/compare --seeds 0 1
+
+# in place, on the runs that their first cells name: make compare, tse-refine sweep configs/sweeps/loss_weight.yaml
+notebooks: $(INSTALLED)
+	$(BIN)/jupyter execute --inplace --kernel_name=python3 notebooks/*.ipynb
 
 test: $(INSTALLED)
 	$(BIN)/ruff check .

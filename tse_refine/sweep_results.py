@@ -162,8 +162,7 @@ def by_value(runs: Sequence[SweptRun], parameter: str, metric: str) -> dict[Any,
         if metric not in run.metrics:
             hint = did_you_mean(metric, sorted(run.metrics))
             raise InputError(f"{run.folder or run.name}: has not measured {metric}; {hint}")
-        value = run.settings[parameter]
-        values.setdefault(str(value) if isinstance(value, list) else value, []).append(run.metrics[metric])
+        values.setdefault(run.settings[parameter], []).append(run.metrics[metric])
     return {value: np.array(members) for value, members in values.items()}
 
 
@@ -268,17 +267,17 @@ def _settings(configs: Sequence[Mapping[str, Any]], swept: Sequence[str]) -> lis
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested options by their dotted names.
+    """Return nested options by their dotted names; lists as text, so that runs can be grouped by them.
 
-    >>> _flat({"model": {"loss_weight": 10.0}, "seed_everything": 1})
-    {'model.loss_weight': 10.0, 'seed_everything': 1}
+    >>> _flat({"model": {"loss_weight": 10.0}, "data": {"queries": {"target_counts": [1, 2]}}})
+    {'model.loss_weight': 10.0, 'data.queries.target_counts': '[1, 2]'}
     """
     found: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, Mapping) and value:
             found |= _flat(value, f"{prefix}{name}.")
         else:
-            found[f"{prefix}{name}"] = value
+            found[f"{prefix}{name}"] = str(value) if isinstance(value, list) else value
     return found
 
 

@@ -6,13 +6,9 @@ import base64
 import html
 from collections.abc import Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _PEAK = 10 ** (-1 / 20)  # -1 dB of full scale: room for what a player's filters add
 
@@ -67,12 +63,10 @@ def table(markdown: str) -> str:
     return f"<table>{''.join(rows)}</table>{notes}"
 
 
-def picture(figure: Figure, caption: str) -> str:
-    """Return a figure with its caption."""
-    image = BytesIO()
-    figure.savefig(image, format="png", dpi=120)
+def picture(png: bytes, caption: str) -> str:
+    """Return a figure, given as the content of a PNG file, with its caption."""
     text = html.escape(caption)
-    source = f"data:image/png;base64,{base64.b64encode(image.getvalue()).decode()}"
+    source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
     return f'<figure><img alt="{text}" src="{source}"><figcaption>{text}</figcaption></figure>'
 
 

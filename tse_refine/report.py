@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,6 @@ _CAPTIONS = {
     "thresholds": "SNRi against inactive classes for every threshold, one panel a system.",
 }
 _EXAMPLE = "example"
-_SUFFIXES = ("png", "pdf")
 
 
 def write_report(runs: Sequence[Path], output: Path, threshold: float | None = None) -> list[Path]:
@@ -103,17 +103,24 @@ def write_report(runs: Sequence[Path], output: Path, threshold: float | None = N
         "What is more than what": [markdown_differences(differences), markdown_conditions(costs)],
         "What each threshold decides": [texts["decisions.md"]] if decisions else [],
     }
-    texts["index.html"] = _page(markdown_table(rows), sections, drawn, chosen, example)
+    pictures = {
+        f"{name}.{suffix}": _rendered(figure, suffix) for name, figure in drawn.items() for suffix in ("png", "pdf")
+    }
+    texts["index.html"] = _page(markdown_table(rows), sections, pictures, chosen, example)
     for name, text in texts.items():
         write_text(output / name, text)
     for name, (columns, lines) in tables.items():
         write_table(output / name, columns, lines)
-    for name, figure in drawn.items():
-        for suffix in _SUFFIXES:
-            with replacing(output / f"{name}.{suffix}") as temporary:
-                figure.savefig(temporary, format=suffix, dpi=150)
-    written = [*texts, *tables, *(f"{name}.{suffix}" for name in drawn for suffix in _SUFFIXES)]
-    return [output / name for name in sorted(written)]
+    for name, content in pictures.items():
+        with replacing(output / name) as temporary:
+            temporary.write_bytes(content)
+    return [output / name for name in sorted([*texts, *tables, *pictures])]
+
+
+def _rendered(figure: Figure, suffix: str) -> bytes:
+    content = BytesIO()
+    figure.savefig(content, format=suffix, dpi=150)
+    return content.getvalue()
 
 
 def _example(systems: Sequence[System], threshold: str | None) -> WorkedExample | None:
@@ -159,20 +166,26 @@ def _threshold(systems: Sequence[System], given: float | None) -> str | None:
 def _page(
     table: str,
     sections: Mapping[str, Sequence[str]],
-    drawn: Mapping[str, Figure],
+    pictures: Mapping[str, bytes],
     chosen: str | None,
     example: WorkedExample | None,
 ) -> str:
     parts = [page.table(table)]
     if chosen is not None:
         parts.append(page.paragraph(f"Figures refine at δ = {chosen}."))
-    parts += [page.picture(drawn[name], caption) for name, caption in _CAPTIONS.items() if name in drawn]
+    parts += [
+        page.picture(pictures[f"{name}.png"], caption)
+        for name, caption in _CAPTIONS.items()
+        if f"{name}.png" in pictures
+    ]
     for title, tables in sections.items():
         if tables:
             parts += [page.heading(title), *(page.table(one) for one in tables)]
     if example is not None:
         parts += [page.heading("A worked example"), page.paragraph(_story(example))]
-        parts.append(page.picture(drawn[_EXAMPLE], "The same on one scale of colours (as the paper's Fig. 2)."))
+        parts.append(
+            page.picture(pictures[f"{_EXAMPLE}.png"], "The same on one scale of colours (as the paper's Fig. 2).")
+        )
         sounds = {
             "mixture": example.mixture,
             "target": example.target,

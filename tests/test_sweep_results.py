@@ -59,6 +59,7 @@ def wandb_runs(folder):
         else:
             config["model.loss_weight"] = run.settings["model.loss_weight"]
         config["seed_everything"] = run.settings["seed_everything"]
+        config["loss_weight"] = run.settings["model.loss_weight"]  # the module's hyper-parameter
         summary = {**run.metrics, "epoch": 1, "_step": 2, "train/loss": 1.0, "_wandb": {"runtime": 9}}
         online.append(SimpleNamespace(name=f"ruby-sweep-{number}", config=config, summary=Summary(summary)))
     return online

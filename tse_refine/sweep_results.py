@@ -135,7 +135,10 @@ def read_wandb_sweep(path: str, api: Any = None) -> list[SweptRun]:
     if len(measured) < len(fetched):
         left_out = [name for name, *_ in fetched if name not in {one[0] for one in measured}]
         warnings.warn(f"{path}: left out, without a validation or test: {', '.join(left_out)}", stacklevel=2)
-    settings = _settings([config for _, config, _ in measured], list(sweep_config.get("parameters", {})))
+    swept = list(sweep_config.get("parameters", {}))
+    # a module's hyper-parameters are logged beside the options that set them, under names of their own
+    configs = [{name: config[name] for name in swept or config if name in config} for _, config, _ in measured]
+    settings = _settings(configs, swept)
     runs = [SweptRun(name, own, metrics) for (name, _, metrics), own in zip(measured, settings, strict=True)]
     return sorted(runs, key=_by_settings)
 

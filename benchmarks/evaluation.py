@@ -7,8 +7,8 @@ query. Both ways answer the same 14 conditions at the same 8 thresholds for the 
 
 Printed for each network: how many distinct queries there were; the engine's time; the part of it that masks take; the
 engine's time over the sum of its parts, measured alone in the same batches; the plain way's time over the engine's.
-Probabilities are drawn (active classes high, inactive ones low), since how many queries are distinct depends on how well
-a classifier knows the classes.
+Probabilities are drawn (active classes high, inactive ones low), since how many queries are distinct depends on how
+well a classifier knows the classes.
 """
 
 from __future__ import annotations

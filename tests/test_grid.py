@@ -6,6 +6,7 @@ from tse_refine.errors import InputError
 from tse_refine.grid import (
     condition_key,
     condition_name,
+    key_threshold,
     parse_conditions,
     parse_thresholds,
     threshold_key,
@@ -109,6 +110,7 @@ def test_thresholds_that_are_written_alike_are_one():
 def test_names_and_keys_of_thresholds(threshold, name, key):
     assert threshold_name(threshold) == name
     assert threshold_key(threshold) == key
+    assert key_threshold(key) == name
 
 
 def test_keys_are_letters_digits_and_underscores_and_tell_thresholds_apart():

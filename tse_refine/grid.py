@@ -89,6 +89,17 @@ def threshold_key(threshold: Threshold) -> str:
     return "delta_" + f"{threshold:g}".replace(".", "p").replace("-", "m")
 
 
+def key_threshold(key: str) -> str:
+    """Return a threshold as result files write it from its name in logged metrics; undoes ``threshold_key``.
+
+    >>> key_threshold("delta_0p3"), key_threshold("delta_1em05"), key_threshold("none")
+    ('0.3', '1e-05', 'none')
+    """
+    if not key.startswith("delta_"):
+        return key
+    return key.removeprefix("delta_").replace("p", ".").replace("m", "-")
+
+
 def condition_key(condition: Condition) -> str:
     """Return a condition as logged metric names write it.
 

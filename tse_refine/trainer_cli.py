@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 from lightning import LightningModule, Trainer
+from lightning import __version__ as lightning_version
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
@@ -23,6 +24,7 @@ from tse_refine.files import write_text
 from tse_refine.module import ExtractionModule
 from tse_refine.prediction import PredictionWriter
 from tse_refine.run_folder import RunFolder
+from tse_refine.version import PACKAGE, __version__
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "default_root_dir": "runs/default",
@@ -192,6 +194,10 @@ def _start(cli: type[RefinementCLI], args: list[str] | None) -> RefinementCLI:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # torch 2.11 deprecates what Lightning 2.6 uses
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # mixing is fast; two cores are few
     warnings.filterwarnings("ignore", message=".*LightningCLI's args parameter.*")  # main() may be called from Python
+    header = [
+        f"{PACKAGE}=={__version__}",
+        f"lightning.pytorch=={lightning_version}",
+    ]  # comments in saved configurations
     return cli(
         ExtractionModule,
         MixtureDataModule,
@@ -201,7 +207,7 @@ def _start(cli: type[RefinementCLI], args: list[str] | None) -> RefinementCLI:
         seed_everything_default=0,
         auto_configure_optimizers=False,
         parser_class=RefinementParser,
-        parser_kwargs={"prog": "tse-refine"},
+        parser_kwargs={"prog": PACKAGE} | {name: {"dump_header": header} for name in cli.subcommands()},
         args=args,
     )
 

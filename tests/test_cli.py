@@ -14,6 +14,7 @@ import yaml
 from tse_refine import __version__
 from tse_refine.cli import main
 from tse_refine.evaluation import QueryRefinementEvaluation
+from tse_refine.measured_run import MeasuredRun
 
 
 @pytest.fixture
@@ -71,6 +72,8 @@ def test_fit_validate_test_predict_report(command, run, tmp_path, capsys):
         "summary.csv",
     ]
     assert (run / "metrics.csv").read_text() == logged  # a test leaves the training's files alone
+    assert MeasuredRun(run).version == __version__
+    assert MeasuredRun(run).test_config["data"]["digest"] == config["data"]["digest"]
 
     command("predict", "--prediction.condition", "[2, 1]")
     folder = run / "predict" / "00003"

@@ -88,16 +88,17 @@ def test_runs_on_other_mixtures_are_not_put_side_by_side(make_run, changes):
 
 def test_runs_in_other_conditions_are_not_put_side_by_side(make_run):
     runs = [make_run("a"), make_run("b")]
-    path = runs[1] / "test" / "results.csv"
-    path.write_text("\n".join(line for line in path.read_text().splitlines() if ",1,3," not in line) + "\n")
-    with pytest.raises(InputError, match="in different conditions"):
+    for name, cell in (("results.csv", ",1,3,"), ("summary.csv", "\n1,3,")):
+        path = runs[1] / "test" / name
+        path.write_text("".join(line for line in path.read_text().splitlines(True) if cell not in f"\n{line}"))
+    with pytest.raises(InputError, match=r"in different conditions.*\(1:1\), \(1:3\), \(0:1\) and .*\(1:1\), \(0:1\)"):
         group_systems([MeasuredRun(run) for run in runs])
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda text: "", r"results\.csv: the columns mixture"),
+        (lambda text: "", r"results\.csv: the columns mixture.* it is empty"),
         (lambda text: text.splitlines()[0] + "\n", r"results\.csv holds no row"),
         (lambda text: text[:-20], r"results\.csv: .*cut off or changed"),
         (lambda text: text.replace("snri_db", "sdri_db"), r"results\.csv: the columns snri_db are missing"),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tse_refine.errors import InputError
+from tse_refine.comparability import check_comparable, recipe
 from tse_refine.grid import GATE, NONE, ORACLE, Condition
 from tse_refine.measured_run import MeasuredRun
 from tse_refine.statistics import Interval, paired_difference, pooled_mean
@@ -67,12 +66,13 @@ def group_systems(runs: Sequence[MeasuredRun]) -> list[System]:
     """Group runs by everything but their seed, in the order given.
 
     Raises:
-        InputError: runs were not asked the same about the same mixtures, so that they cannot stand side by side.
+        InputError: runs were not asked the same about the same mixtures, were tested by different versions or on other
+            recordings, or are of one system but cannot be pooled.
     """
-    _check_same_questions(runs)
+    check_comparable(runs)
     groups: dict[str, list[MeasuredRun]] = {}
     for run in runs:
-        groups.setdefault(_recipe(run.config), []).append(run)
+        groups.setdefault(recipe(run.config), []).append(run)
     names = [_base_name(members[0].config) for members in groups.values()]
     weights = [members[0].config["model"]["loss_weight"] for members in groups.values()]
     systems = []
@@ -133,35 +133,8 @@ def methods(systems: Sequence[System], threshold: str | None) -> list[tuple[str,
     return [(label, system, row) for label, system, row in found if row in system.runs[0].grid.thresholds]
 
 
-def _recipe(config: dict[str, Any]) -> str:
-    """Return what the systems of two runs must have in common: the module, the data, the training."""
-    trainer = {key: config.get("trainer", {}).get(key) for key in ("max_epochs", "max_steps", "gradient_clip_val")}
-    data = {key: value for key, value in config["data"].items() if key not in ("cache_dir", "num_workers", "digest")}
-    return json.dumps([config["model"], data, trainer], sort_keys=True, default=str)
-
-
 def _base_name(config: dict[str, Any]) -> str:
     inactive = config["data"]["queries"]["inactive_sample_rate"] > 0
     if config["model"]["network"]["classifier"] is None:
         return "Baseline 2" if inactive else "Baseline 1"
     return "Proposed, with inactive samples" if inactive else "Proposed"
-
-
-def _check_same_questions(runs: Sequence[MeasuredRun]) -> None:
-    first = runs[0]
-    for run in runs[1:]:
-        ours, theirs = first.grid, run.grid
-        where = f"{first.folder.path} and {run.folder.path}"
-        if ours.conditions != theirs.conditions:
-            raise InputError(f"{where} were tested in different conditions; test them with the same ones.")
-        same_mixtures = len(ours.mixtures) == len(theirs.mixtures) and (ours.mixtures == theirs.mixtures).all()
-        if not same_mixtures or ours.questions != theirs.questions:
-            raise InputError(
-                f"{where} were tested on different mixtures, classes or queries, so that their figures cannot stand "
-                "side by side. Test both on the same data (data.seed, corpora, data.mixture, data.num_test)."
-            )
-        if not np.allclose(ours.input_snr_db, theirs.input_snr_db, atol=0.05, equal_nan=True):
-            raise InputError(
-                f"{where} heard different mixtures: their own SNRs differ. Test both on the same recordings and "
-                "data.mixture."
-            )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,55 +14,18 @@ import yaml
 
 from tse_refine.checkpoint import CHECKPOINT_KEY, read_checkpoint
 from tse_refine.errors import InputError
-from tse_refine.grid import Condition, threshold_name
+from tse_refine.grid import WORDS, threshold_name
+from tse_refine.measured_grid import Grid, read_grid
 from tse_refine.results import (
     CLASSIFICATION_COLUMNS,
     PER_CLASS_COLUMNS,
     PROBABILITY_COLUMNS,
-    RESULT_COLUMNS,
     read_table,
 )
 from tse_refine.run_folder import RunFolder
+from tse_refine.version import PACKAGE
 
 COST_COLUMNS = ("parameters", "parameters_classifier", "gmac_per_second", "gmac_per_second_classifier")
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The measures of every mixture, condition and threshold; NaN where there is none.
-
-    Attributes:
-        mixtures: their numbers, ``[mixtures]``, ascending.
-        conditions: pairs (active, inactive), in the file's order.
-        thresholds: as written, in the file's order.
-        snri_db: ``[mixtures, conditions, thresholds]``.
-        attenuation_db: ``[mixtures, conditions, thresholds]``.
-        input_snr_db: ``[mixtures, conditions]``.
-        kept_active: active classes in the refined query, ``[mixtures, conditions, thresholds]``.
-        kept_inactive: inactive ones.
-        questions: what each mixture was asked, one text a mixture: two runs with the same were asked the same.
-    """
-
-    mixtures: np.ndarray
-    conditions: list[Condition]
-    thresholds: list[str]
-    snri_db: np.ndarray
-    attenuation_db: np.ndarray
-    input_snr_db: np.ndarray
-    kept_active: np.ndarray
-    kept_inactive: np.ndarray
-    questions: list[str]
-
-    def cell(self, measure: str, condition: Condition, threshold: str) -> np.ndarray:
-        """Return one measure in one cell, ``[mixtures]``.
-
-        Raises:
-            KeyError: the grid has no such cell.
-        """
-        if condition not in self.conditions or threshold not in self.thresholds:
-            raise KeyError((condition, threshold))
-        place = self.conditions.index(condition), self.thresholds.index(threshold)
-        return getattr(self, measure)[:, place[0], place[1]]
 
 
 @dataclass(frozen=True)
@@ -119,14 +84,29 @@ class MeasuredRun:
     def config(self) -> dict[str, Any]:
         """The configuration of the training."""
         path = self.folder.config
+        config = _read_config(path)[0]
+        if config is None:
+            raise InputError(f"{path} does not exist; give the folder of a run that `tse-refine fit` made.")
         try:
-            config = yaml.safe_load(path.read_text(encoding="utf-8"))
-            _ = config["model"]["network"]["classifier"], config["data"]["queries"]["inactive_sample_rate"]
-        except FileNotFoundError:
-            raise InputError(f"{path} does not exist; give the folder of a run that `tse-refine fit` made.") from None
-        except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: is not the configuration of a run ({type(error).__name__}: {error}).") from error
+            model, data, trainer = config["model"], config["data"], config.get("trainer", {})
+            numbers = model["loss_weight"], data["queries"]["inactive_sample_rate"], config["evaluation"]["threshold"]
+            if not isinstance(model["network"]["classifier"], dict | None) or not isinstance(trainer, dict):
+                raise TypeError("model.network.classifier or trainer is a single value")
+            if not all(isinstance(number, int | float) for number in numbers):
+                raise TypeError(f"numbers are expected as loss weight, inactive sample rate and threshold: {numbers}")
+        except (KeyError, TypeError) as error:
+            raise _no_config(path, error) from error
         return config
+
+    @cached_property
+    def test_config(self) -> dict[str, Any]:
+        """The configuration of the test; empty where none was saved, as by a test from Python."""
+        return _read_config(self.folder.test / "config.yaml")[0] or {}
+
+    @cached_property
+    def version(self) -> str | None:
+        """The version of the package that tested the run; None where it was not recorded."""
+        return _read_config(self.folder.test / "config.yaml")[1]
 
     @cached_property
     def recommended_threshold(self) -> str:
@@ -137,17 +117,8 @@ class MeasuredRun:
 
     @cached_property
     def grid(self) -> Grid:
-        """The rows of ``results.csv``."""
-        path = self.folder.test / "results.csv"
-        rows = read_table(path, RESULT_COLUMNS)
-        if not rows:
-            raise InputError(f"{path} holds no row; run `tse-refine test` again.")
-        try:
-            return _grid(rows)
-        except (ValueError, TypeError) as error:  # half a line, or a word where a number belongs
-            raise InputError(
-                f"{path}: {error}. The file is cut off or changed; run `tse-refine test` again."
-            ) from error
+        """The rows of ``results.csv``, which ``summary.csv`` agrees with."""
+        return read_grid(self.folder.test)
 
     @cached_property
     def cost(self) -> dict[str, float]:
@@ -155,21 +126,42 @@ class MeasuredRun:
         path = self.folder.test / "cost.csv"
         rows = read_table(path, COST_COLUMNS)
         try:
-            return {name: float(rows[0][name]) for name in COST_COLUMNS}
-        except (IndexError, TypeError, ValueError) as error:
-            raise InputError(f"{path}: holds no costs ({error}); run `tse-refine test` again.") from error
+            (cost,) = ({name: float(row[name]) for name in COST_COLUMNS} for row in rows)
+            if not all(0.0 <= value < math.inf for value in cost.values()):
+                raise ValueError(f"a number is negative or not finite: {', '.join(rows[0].values())}")
+        except ValueError as error:
+            raise InputError(
+                f"{path}: does not hold one row of costs ({error}); run `tse-refine test` again."
+            ) from error
+        return cost
 
     @cached_property
     def macro_f1(self) -> dict[str, float]:
         """Macro F1 of the classifier by threshold; empty without one."""
         path = self.folder.test / "classification.csv"
+        thresholds = [threshold for threshold in self.grid.thresholds if threshold not in WORDS]
         if self.config["model"]["network"]["classifier"] is None:
+            if thresholds:
+                raise InputError(
+                    f"{self.folder.test / 'results.csv'} has refined queries ({', '.join(thresholds)}), but "
+                    f"{self.folder.config} describes a network without a classifier; run `tse-refine test` again."
+                )
             return {}
         rows = read_table(path, CLASSIFICATION_COLUMNS)
         try:
-            return {row["threshold"]: float(row["macro_f1"]) for row in rows}
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{path}: {error}; run `tse-refine test` again.") from error
+            scores = [[float(row[name]) for name in CLASSIFICATION_COLUMNS[1:]] for row in rows]
+            if [row["threshold"] for row in rows] != thresholds:
+                raise ValueError(
+                    f"its thresholds are {', '.join(row['threshold'] for row in rows) or 'none'}, those of results.csv "
+                    f"{', '.join(thresholds)}"
+                )
+            if not all(0.0 <= score <= 1.0 for row in scores for score in row):
+                raise ValueError("a score is not from 0 to 1")
+        except ValueError as error:
+            raise InputError(
+                f"{path}: {error}. It is changed or of another test; run `tse-refine test` again."
+            ) from error
+        return {threshold: row[0] for threshold, row in zip(thresholds, scores, strict=True)}
 
     @cached_property
     def per_class(self) -> dict[str, list[ClassScore]]:
@@ -218,35 +210,23 @@ class MeasuredRun:
         return Decisions(names, probability, active > 0)
 
 
-def _grid(rows: list[dict[str, str]]) -> Grid:
-    conditions = list(dict.fromkeys((int(row["active"]), int(row["inactive"])) for row in rows))
-    thresholds = list(dict.fromkeys(row["threshold"] for row in rows))
-    mixtures = np.array(sorted({int(row["mixture"]) for row in rows}))
-    place = {int(mixture): number for number, mixture in enumerate(mixtures)}
-    column = {threshold: number for number, threshold in enumerate(thresholds)}
-    line = {condition: number for number, condition in enumerate(conditions)}
-    shape = (len(mixtures), len(conditions), len(thresholds))
-    numbers = {
-        name: np.full(shape, np.nan)
-        for name in ("snri_db", "attenuation_db", "n_kept_active", "n_kept_inactive", "input_snr_db")
-    }
-    asked: list[dict[int, str]] = [{} for _ in mixtures]
-    for row in rows:
-        if any(row[name] is None for name in RESULT_COLUMNS):
-            raise ValueError(f"the row of mixture {row['mixture']} breaks off")
-        c = line[int(row["active"]), int(row["inactive"])]
-        cell = (place[int(row["mixture"])], c, column[row["threshold"]])
-        for name, values in numbers.items():
-            values[cell] = float(row[name] or "nan")
-        asked[cell[0]][c] = f"{row['query_active']}/{row['query_inactive']}"
-    return Grid(
-        mixtures,
-        conditions,
-        thresholds,
-        numbers["snri_db"],
-        numbers["attenuation_db"],
-        numbers["input_snr_db"][:, :, 0],
-        numbers["n_kept_active"],
-        numbers["n_kept_inactive"],
-        [" ".join(texts[c] for c in sorted(texts)) for texts in asked],
+def _read_config(path: Path) -> tuple[dict[str, Any] | None, str | None]:
+    """Return a saved configuration and the package's version that saved it; None for what is not there."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        config = yaml.safe_load(text)
+        if not isinstance(config, dict) or not all(isinstance(config.get(k), dict) for k in ("data", "evaluation")):
+            raise TypeError("no options of data and evaluation in it")
+    except FileNotFoundError:
+        return None, None
+    except (yaml.YAMLError, TypeError, UnicodeDecodeError) as error:
+        raise _no_config(path, error) from error
+    version = re.search(rf"^# {PACKAGE}==(\S+)$", text, re.MULTILINE)
+    return config, version[1] if version else None
+
+
+def _no_config(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path}: is not the configuration of a run ({type(error).__name__}: {' '.join(str(error).split())}). Restore "
+        "it, or train and test again."
     )

@@ -59,6 +59,20 @@ def test_methods_are_lines_with_their_means(systems):
     assert panel.get_ylabel() == "SNRi (dB)"
 
 
+def test_of_several_systems_that_refine_only_raw_and_refined_queries_are_drawn(make_run):
+    systems = group_systems([MeasuredRun(make_run(f"p{weight}", loss_weight=weight)) for weight in (1.0, 10.0)])
+    (panel,) = draw_snri_by_inactive(systems, "0.3").axes
+    assert [line.get_label() for line in panel.get_lines()] == [
+        f"Proposed (λ = {weight}), {what}" for weight in (1, 10) for what in ("raw query", "refined at 0.3")
+    ]
+
+
+def test_labels_of_the_trade_off_do_not_cover_each_other(make_run):
+    systems = group_systems([MeasuredRun(make_run(f"p{weight}", loss_weight=weight)) for weight in (1.0, 10.0)])
+    (panel,) = draw_trade_off(systems).axes  # both have the same points
+    assert [text.get_text() for text in panel.texts] == ["δ = 0.3", "oracle"]
+
+
 def test_the_trade_off_is_a_point_a_threshold(systems):
     (panel,) = draw_trade_off(systems).axes
     point = next(line for line in panel.get_lines() if len(line.get_xdata()) == 1)

@@ -38,12 +38,16 @@ def draw_snri_by_inactive(systems: Sequence[System], threshold: str | None) -> F
     """Draw the paper's Fig. 3: SNRi at (1:i) against i, one line a method; 95 % intervals are shaded.
 
     Args:
-        systems: to compare; those that refine have a line without, with and with ideal refinement.
+        systems: to compare; those that refine have a line without and one with refinement, a single one also has its
+            bound and its gate.
         threshold: at which queries are refined; None where no system refines.
     """
     figure, panel = _figure(6.4, 4.2)
     conditions = sorted(c for c in systems[0].runs[0].grid.conditions if c[0] == 1)
-    for number, (label, system, row) in enumerate(methods(systems, threshold)):
+    shown = methods(systems, threshold)
+    if sum(system.has_classifier for system in systems) > 1:  # bounds and gates of several would hide what they do
+        shown = [one for one in shown if one[2] not in (ORACLE, GATE)]
+    for number, (label, system, row) in enumerate(shown):
         points = [(c[1], interval) for c in conditions if (interval := system.mean(c, row)) is not None]
         inactive = [x for x, _ in points]
         style = _style(number)
@@ -86,6 +90,7 @@ def draw_trade_off(systems: Sequence[System], partial: Condition = (1, 3)) -> Fi
         partial: the partially matched condition.
     """
     figure, panel = _figure(6.4, 4.2)
+    points: list[tuple[str, float, float]] = []
     for number, system in enumerate(system for system in systems if system.has_classifier):
         thresholds = system.thresholds
         loss = [system.difference(system, (1, 0), threshold, NONE) for threshold in thresholds]
@@ -96,13 +101,13 @@ def draw_trade_off(systems: Sequence[System], partial: Condition = (1, 3)) -> Fi
             for c, s in ((x, loss), (y, gain))
         ]
         panel.errorbar(x, y, xerr=spread[0], yerr=spread[1], label=system.name, elinewidth=1, **_style(number))
-        for threshold, place in zip(thresholds, zip(x, y, strict=True), strict=True):
-            panel.annotate(f"δ = {threshold}", place, (6, 5), textcoords="offset points", fontsize=8)
+        points += zip((f"δ = {threshold}" for threshold in thresholds), x, y, strict=True)
         bound = system.difference(system, partial, ORACLE, NONE).mean[0]
         panel.axhline(bound, color=_style(number)["color"], linestyle=":", linewidth=1)
-        panel.annotate("oracle", (0.0, bound), (3, 3), textcoords="offset points", fontsize=8)
+        points.append(("oracle", 0.0, bound))
     panel.axvline(0.0, color="#999999", linewidth=0.8)
     panel.margins(x=0.12)
+    _annotate(panel, points)
     panel.set(
         xlabel=f"change of SNRi at {condition_name((1, 0))}, fully matched (dB)",
         ylabel=f"change of SNRi at {condition_name(partial)}, partially matched (dB)",
@@ -271,6 +276,16 @@ def _style(number: int) -> dict[str, Any]:
     return {"color": colour, "marker": marker, "linestyle": line, "markersize": 5}
 
 
+def _annotate(panel: Axes, points: Sequence[tuple[str, float, float]]) -> None:
+    """Write words beside points, the first come first, and none where another one stands already."""
+    taken: list[np.ndarray] = []
+    for word, x, y in points:
+        place = panel.transData.transform((x, y)) / panel.figure.dpi  # inches
+        if all(np.any(np.abs(place - other) > (0.6, 0.14)) for other in taken):
+            taken.append(place)
+            panel.annotate(word, (x, y), (6, 5), textcoords="offset points", fontsize=8)
+
+
 def _figure(width: float, height: float, columns: int = 1, rows: int = 1, sharey: bool = True) -> tuple[Figure, Any]:
     try:
         from matplotlib.figure import Figure
@@ -285,5 +300,9 @@ def _figure(width: float, height: float, columns: int = 1, rows: int = 1, sharey
 def _finished(figure: Figure, panel: Axes) -> Figure:
     panel.grid(alpha=0.3)
     panel.spines[["top", "right"]].set_visible(False)
-    panel.legend(frameon=False, fontsize=8)
+    if len(panel.get_legend_handles_labels()[0]) > 6:
+        figure.set_figwidth(1.35 * figure.get_figwidth())
+        panel.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    else:
+        panel.legend(frameon=False, fontsize=8)
     return figure

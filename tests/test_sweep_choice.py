@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from tse_refine.errors import InputError
-from tse_refine.sweep_choice import best_value, difference_on_test
+from tse_refine.sweep_choice import best_pair, best_value, difference_on_test
 from tse_refine.sweep_results import SweptRun
 
 METRIC = "val/snri_db/1a3i/refined"
@@ -45,6 +45,42 @@ def test_a_single_value_leads_nobody():
     assert (best.best, best.runner_up, best.lead) == (1.0, None, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("share", "thresholds", "expected"),
+    [
+        (0.0, (), (1.0, "none", 9.0)),
+        (0.5, (), (1.0, "0.3", 7.5)),
+        (1.0, (), (1.0, "0.3", 7.0)),
+        (1.0, ("refined",), (10.0, "refined", 6.0)),
+        (0.9, ("delta_0p1", "none"), (10.0, "0.1", 6.2)),
+    ],
+)
+def test_value_and_threshold_are_chosen_together(share, thresholds, expected):
+    """At the operating threshold 0.1 the larger weight is better at (1:3); at 0.3 the smaller one is, everywhere."""
+    measured = {1.0: {"none": (9.0, 2.0), "delta_0p1": (8.8, 4.0), "delta_0p3": (8.0, 7.0)}}
+    measured[10.0] = {"none": (8.5, 3.0), "delta_0p1": (8.0, 6.0), "delta_0p3": (7.5, 6.5)}
+    runs = []
+    for weight, cells in measured.items():
+        cells = cells | {"refined": cells["delta_0p1"], "oracle": (99.0, 99.0)}  # nobody can choose the oracle
+        for seed in (-0.5, 0.5):
+            conditions = enumerate(("1a0i", "1a3i"))
+            metrics = {f"val/snri_db/{c}/{key}": pair[n] + seed for n, c in conditions for key, pair in cells.items()}
+            runs.append(SweptRun("run", {"model.loss_weight": weight}, metrics))
+    pair = best_pair(runs, "model.loss_weight", "val", share, thresholds)
+    assert pair[:2] == expected[:2]
+    assert pair.expected_snri_db == pytest.approx(expected[2])
+
+
+def test_pairs_need_a_threshold_that_all_runs_share():
+    with pytest.raises(InputError, match="No threshold was measured in val/snri_db/1a0i and val/snri_db/1a3i of every"):
+        best_pair(RUNS, "model.loss_weight", "val", 0.5)
+
+
+def write_test_config(folder, threshold):
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    (folder / "test" / "config.yaml").write_text(yaml.safe_dump(config | {"evaluation": {"threshold": threshold}}))
+
+
 @pytest.fixture
 def pair(make_run):
     """Two loss weights, 2 dB apart in every mixture."""
@@ -52,7 +88,7 @@ def pair(make_run):
     for weight, offset in ((1.0, 0.0), (10.0, 2.0)):
         folders = [make_run(f"{weight}-{seed}", loss_weight=weight, seed=seed, offset=offset) for seed in (0, 1)]
         for folder in folders:
-            (folder / "test" / "config.yaml").write_text(yaml.safe_dump({"evaluation": {"threshold": 0.3}}))
+            write_test_config(folder, 0.3)
         groups.append([swept(weight, seed, 0.0, folder) for seed, folder in enumerate(folders)])
     return groups
 
@@ -68,7 +104,7 @@ def test_tested_runs_are_compared_pair_by_pair(pair, metric):
 def test_refined_is_the_threshold_of_each_runs_own_test(pair):
     first, second = pair
     for run in second:
-        (run.folder / "test" / "config.yaml").write_text(yaml.safe_dump({"evaluation": {"threshold": 0.4}}))
+        write_test_config(run.folder, 0.4)
     with pytest.raises(InputError, match=r"10\.0-0: its test has no 1a3i/refined"):
         difference_on_test(second, first, METRIC)
 
@@ -82,6 +118,6 @@ def test_what_was_not_tested_here_is_not_compared(pair):
 
 def test_runs_on_other_mixtures_are_not_compared(pair, make_run):
     other = swept(5.0, 0, 0.0, make_run("other", data_seed=1))
-    (other.folder / "test" / "config.yaml").write_text(yaml.safe_dump({"evaluation": {"threshold": 0.3}}))
+    write_test_config(other.folder, 0.3)
     with pytest.raises(InputError, match="different mixtures, classes or queries"):
         difference_on_test(pair[0], [other], METRIC)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tse_refine.comparison import group_systems
 from tse_refine.errors import InputError
-from tse_refine.grid import WORDS, condition_key, threshold_key
+from tse_refine.grid import NONE, WORDS, condition_key, key_threshold, threshold_key
 from tse_refine.measured_run import MeasuredRun
 from tse_refine.statistics import Interval, paired_difference
 from tse_refine.sweep_results import SweptRun, by_value, operating_threshold
+from tse_refine.threshold_choice import MATCHED, PARTIAL
 
 _MEASURES = ("snri_db", "attenuation_db")
 
@@ -41,6 +42,20 @@ class BestValue:
         return None if self.spread is None else self.lead > self.spread
 
 
+class BestPair(NamedTuple):
+    """A value of a parameter and a threshold with the highest expected SNRi.
+
+    Attributes:
+        value: of the parameter.
+        threshold: as result files write it.
+        expected_snri_db: mean over the runs with that value.
+    """
+
+    value: Any
+    threshold: str
+    expected_snri_db: float
+
+
 def best_value(runs: Sequence[SweptRun], parameter: str, metric: str, maximize: bool = True) -> BestValue:
     """Compare the values of a parameter by a metric.
 
@@ -60,6 +75,38 @@ def best_value(runs: Sequence[SweptRun], parameter: str, metric: str, maximize: 
     ranges = [float(np.ptp(values[value])) for value in ranked[:2] if len(values[value]) > 1]
     lead = abs(means[best] - means[runner_up]) if len(ranked) > 1 else 0.0
     return BestValue(best, runner_up, lead, max(ranges) if ranges else None)
+
+
+def best_pair(
+    runs: Sequence[SweptRun], parameter: str, split: str, share: float, thresholds: Sequence[str] = ()
+) -> BestPair:
+    """Choose a value of a parameter and a threshold together, since which threshold is best may depend on the value.
+
+    Args:
+        runs: of one sweep.
+        parameter: dotted name of an option, such as ``model.loss_weight``.
+        split: ``val``, to choose, or ``test``.
+        share: of the queries that are partially matched, (1:3), in [0, 1]; the others are fully matched, (1:0).
+        thresholds: to choose among, as logged metrics name them, such as ``refined``; by default ``none`` and every
+            number that all runs were measured at.
+
+    Raises:
+        InputError: the parameter was not swept, or the runs share no threshold in both conditions.
+    """
+    matched, partial = (f"{split}/snri_db/{condition_key(condition)}/" for condition in (MATCHED, PARTIAL))
+    common = set.intersection(*(set(run.metrics) for run in runs))
+    keys = [name.removeprefix(matched) for name in common if name.startswith(matched)]
+    keys = [key for key in keys if f"{partial}{key}" in common]
+    keys = [key for key in keys if (key in thresholds if thresholds else key == NONE or key.startswith("delta_"))]
+    pairs = []
+    for key in sorted(keys):
+        starts, ends = (by_value(runs, parameter, f"{prefix}{key}") for prefix in (matched, partial))
+        for value in starts:
+            expected = (1.0 - share) * starts[value].mean() + share * ends[value].mean()
+            pairs.append(BestPair(value, key_threshold(key), float(expected)))
+    if not pairs:
+        raise InputError(f"No threshold was measured in {matched[:-1]} and {partial[:-1]} of every run.")
+    return max(pairs, key=lambda pair: pair.expected_snri_db)
 
 
 def difference_on_test(first: Sequence[SweptRun], second: Sequence[SweptRun], metric: str) -> Interval | None:

@@ -55,7 +55,7 @@ def test_two_processes_give_the_results_of_one(tiny_config_file, tmp_path, capsy
     shutil.copytree(both, alone)
 
     two = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
-    errors = run_or_kill([sys.executable, "-m", "tse_refine", *words, *two], seconds=150)
+    errors = run_or_kill([sys.executable, "-m", "tse_refine", *words, *two], seconds=240)
     assert "Starting with 2 processes" in errors  # Lightning's words: without them nothing below means anything
     assert f"{both}: replacing the results of {MIXTURES} mixtures measured on 20" in errors
     assert errors.count("replacing") == 1  # the first process alone says it

@@ -63,12 +63,17 @@ def test_classes_have_a_false_negative_rate_averaged_over_seeds(systems):
 
 def test_a_class_that_never_occurs_has_no_rates(make_run):
     run = make_run("p")
+    path = run / "test" / "probabilities.csv"
+    rows = read_table(path, PROBABILITY_COLUMNS)
+    write_table(path, PROBABILITY_COLUMNS, [row | ({"active": "0"} if row["class"] == "glass" else {}) for row in rows])
     path = run / "test" / "per_class.csv"
     rows = read_table(path, PER_CLASS_COLUMNS)
     rows[2] |= {"support": "0", "recall": "0.00000"}
     write_table(path, PER_CLASS_COLUMNS, rows)
     systems = group_systems([MeasuredRun(run)])
-    assert np.isnan(class_rows(systems)[2]["false_negative_rate"])
+    glass = class_rows(systems)[2]
+    assert (glass["class"], glass["support"]) == ("glass", 0)
+    assert np.isnan(glass["false_negative_rate"])
     (row,) = decision_rows(systems)
     assert row["macro_recall"] == 1.0
 

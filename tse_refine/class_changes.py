@@ -10,7 +10,8 @@ from tse_refine.comparison import System
 from tse_refine.decision_tables import mean_scores
 from tse_refine.errors import InputError
 from tse_refine.grid import NONE
-from tse_refine.measured_run import ClassScore, MeasuredRun
+from tse_refine.measured_classifier import ClassScore
+from tse_refine.measured_run import MeasuredRun
 from tse_refine.results import PER_CLASS_CONDITION, RESULT_COLUMNS, read_table
 from tse_refine.statistics import Interval, pooled_mean
 

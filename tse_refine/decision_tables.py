@@ -10,7 +10,8 @@ import numpy as np
 from tse_refine.classification import mean_average_precision
 from tse_refine.comparison import System
 from tse_refine.grid import Condition, condition_name
-from tse_refine.measured_run import ClassScore, MeasuredRun
+from tse_refine.measured_classifier import ClassScore
+from tse_refine.measured_run import MeasuredRun
 from tse_refine.tables import markdown
 
 DECISION_COLUMNS = (

@@ -4,66 +4,22 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from tse_refine.checkpoint import CHECKPOINT_KEY, read_checkpoint
 from tse_refine.errors import InputError
 from tse_refine.grid import WORDS, threshold_name
+from tse_refine.measured_classifier import ClassScore, Decisions, read_class_scores, read_decisions
 from tse_refine.measured_grid import Grid, read_grid
-from tse_refine.results import (
-    CLASSIFICATION_COLUMNS,
-    PER_CLASS_COLUMNS,
-    PROBABILITY_COLUMNS,
-    read_table,
-)
+from tse_refine.results import CLASSIFICATION_COLUMNS, read_table
 from tse_refine.run_folder import RunFolder
 from tse_refine.version import PACKAGE
 
 COST_COLUMNS = ("parameters", "parameters_classifier", "gmac_per_second", "gmac_per_second_classifier")
-
-
-@dataclass(frozen=True)
-class ClassScore:
-    """How one class fares at one threshold.
-
-    Attributes:
-        name: of the class.
-        support: mixtures that hold it.
-        precision: of the classifier's decisions, in [0, 1].
-        recall: likewise; what it misses, refinement removes from a query that was right.
-        f1: likewise.
-        snri_db_none: SNRi at (1:3) with the raw query; NaN where no mixture asks for the class there.
-        snri_db_refined: likewise with the refined query.
-    """
-
-    name: str
-    support: int
-    precision: float
-    recall: float
-    f1: float
-    snri_db_none: float
-    snri_db_refined: float
-
-
-@dataclass(frozen=True)
-class Decisions:
-    """What the classifier believed and what was true.
-
-    Attributes:
-        class_names: by index.
-        probability: clip-level, ``[mixtures, classes]``, in [0, 1].
-        active: whether the class is in the mixture, ``[mixtures, classes]``.
-    """
-
-    class_names: list[str]
-    probability: np.ndarray
-    active: np.ndarray
 
 
 class MeasuredRun:
@@ -165,49 +121,18 @@ class MeasuredRun:
 
     @cached_property
     def per_class(self) -> dict[str, list[ClassScore]]:
-        """Scores of every class by threshold, in the file's order; empty without a classifier."""
-        path = self.folder.test / "per_class.csv"
-        if self.config["model"]["network"]["classifier"] is None:
+        """Scores of every class by threshold; empty without a classifier."""
+        if self.decisions is None:
             return {}
-        scores: dict[str, list[ClassScore]] = {}
-        try:
-            for row in read_table(path, PER_CLASS_COLUMNS):
-                measures = (float(row[name] or "nan") for name in PER_CLASS_COLUMNS[3:])
-                score = ClassScore(row["class"], int(row["support"]), *measures)
-                scores.setdefault(row["threshold"], []).append(score)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{path}: {error}; run `tse-refine test` again.") from error
-        listed = [[score.name for score in members] for members in scores.values()]
-        if not scores or any(names != listed[0] or len(set(names)) != len(names) for names in listed):
-            raise InputError(
-                f"{path}: not every threshold has one row a class; the file is cut off or changed; run `tse-refine "
-                "test` again."
-            )
-        return scores
+        thresholds = [threshold for threshold in self.grid.thresholds if threshold not in WORDS]
+        return read_class_scores(self.folder.test / "per_class.csv", thresholds, self.decisions)
 
     @cached_property
     def decisions(self) -> Decisions | None:
-        """The classifier's probabilities, from ``probabilities.csv``; None without a classifier."""
-        path = self.folder.test / "probabilities.csv"
+        """What the classifier believed of every mixture; None without one."""
         if self.config["model"]["network"]["classifier"] is None:
             return None
-        rows = read_table(path, PROBABILITY_COLUMNS)
-        try:
-            names = list(dict.fromkeys(row["class"] for row in rows))
-            shape = (len(rows) // max(1, len(names)), len(names))
-            tidy = [row["class"] for row in rows] == names * shape[0]
-            same = [int(row["mixture"]) for row in rows] == np.repeat(self.grid.mixtures, shape[1]).tolist()
-            probability, active = (
-                np.array([float(row[name]) for row in rows]).reshape(shape) for name in ("probability", "active")
-            )
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{path}: {error}; run `tse-refine test` again.") from error
-        if not tidy or not same:
-            raise InputError(
-                f"{path}: does not hold every class of every mixture of results.csv; it is cut off or of another "
-                "test; run `tse-refine test` again."
-            )
-        return Decisions(names, probability, active > 0)
+        return read_decisions(self.folder.test / "probabilities.csv", self.grid.mixtures.tolist())
 
 
 def _read_config(path: Path) -> tuple[dict[str, Any] | None, str | None]:

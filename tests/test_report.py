@@ -32,6 +32,14 @@ def test_without_a_classifier_there_is_nothing_to_trade(make_run, tmp_path):
     assert {path.stem for path in paths if path.suffix == ".png"} == {"snri_by_inactive", "attenuation", "thresholds"}
 
 
+def test_nothing_of_an_earlier_report_stays_beside_a_new_one(make_run, tmp_path):
+    write_report([make_run("p")], tmp_path / "report")
+    (tmp_path / "report" / "example.png").touch()
+    (tmp_path / "report" / "mine.png").touch()
+    paths = write_report([make_run("b1", refines=False)], tmp_path / "report")
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {"mine.png", *(path.name for path in paths)}
+
+
 def test_the_threshold_of_the_figures_can_be_chosen_among_those_measured(make_run, tmp_path):
     with pytest.raises(InputError, match=r"--threshold: .* was not tested at 0\.4, but at none, 0\.3, oracle, gate"):
         write_report([make_run("p")], tmp_path / "report", threshold=0.4)

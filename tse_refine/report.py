@@ -48,6 +48,8 @@ _CAPTIONS = {
     "thresholds": "SNRi against inactive classes for every threshold, one panel a system.",
 }
 _EXAMPLE = "example"
+_SOMETIMES = {"decisions.md", "decisions.csv", "refined_queries.csv", "per_class.csv"}  # where a run refines
+_SOMETIMES |= {f"{name}.{suffix}" for name in ("trade_off", "per_class", _EXAMPLE) for suffix in ("png", "pdf")}
 
 
 def write_report(runs: Sequence[Path], output: Path, threshold: float | None = None) -> list[Path]:
@@ -114,7 +116,10 @@ def write_report(runs: Sequence[Path], output: Path, threshold: float | None = N
     for name, content in pictures.items():
         with replacing(output / name) as temporary:
             temporary.write_bytes(content)
-    return [output / name for name in sorted([*texts, *tables, *pictures])]
+    written = sorted([*texts, *tables, *pictures])
+    for name in _SOMETIMES - set(written):  # an earlier report of other runs may have had them
+        (output / name).unlink(missing_ok=True)
+    return [output / name for name in written]
 
 
 def _rendered(figure: Figure, suffix: str) -> bytes:

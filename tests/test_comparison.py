@@ -132,3 +132,41 @@ def test_what_is_written_is_read_back(make_run):
     np.testing.assert_allclose(fall, 6.0, atol=1e-4)
     assert np.isnan(grid.cell("snri_db", (0, 1), "none")).all()
     assert len(set(grid.questions)) > 1
+
+
+def test_systems_that_nothing_else_tells_apart_are_named_after_their_folders(make_run):
+    paths = [make_run(f"{folder}/p") for folder in ("x", "y")]
+    for path, steps in zip(paths, (10, 20), strict=True):
+        config = yaml.safe_load((path / "config.yaml").read_text())
+        config["trainer"]["max_steps"] = steps
+        (path / "config.yaml").write_text(yaml.safe_dump(config))
+    systems = group_systems([MeasuredRun(path) for path in paths])
+    assert [system.name for system in systems] == ["Proposed (x/p)", "Proposed (y/p)"]
+
+
+@pytest.mark.parametrize(
+    ("part", "option", "value", "systems"),
+    [
+        ("trainer", "limit_train_batches", 0.5, 2),
+        ("trainer", "accumulate_grad_batches", 8, 2),
+        ("trainer", "precision", "16-mixed", 2),
+        ("trainer", "enable_progress_bar", False, 1),
+        ("data", "download", True, 1),
+        ("data", "batch_size", 16, 2),
+    ],
+)
+def test_only_what_differs_in_its_seed_is_pooled(make_run, part, option, value, systems):
+    paths = [make_run("p0"), make_run("p1", seed=1)]
+    config = yaml.safe_load((paths[1] / "config.yaml").read_text())
+    config[part][option] = value
+    (paths[1] / "config.yaml").write_text(yaml.safe_dump(config))
+    assert len(group_systems([MeasuredRun(path) for path in paths])) == systems
+
+
+def test_signs_of_latex_and_markdown_in_a_name_stay_signs(make_run):
+    rows = table_rows(group_systems([MeasuredRun(make_run("p"))]))
+    for row in rows:
+        row["system"] = r"a|b_#$^\{"
+    line = markdown_table(rows).splitlines()[2]
+    assert line.startswith(r"| a\|b_#$^\{ | – |")
+    assert r"a|b\_\#\$\textasciicircum{}\textbackslash{}\{ & -- &" in latex_table(rows)

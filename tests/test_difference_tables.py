@@ -23,7 +23,7 @@ def test_every_method_is_compared_with_what_it_changes(systems):
         ("Proposed, raw query", "Baseline 1"),
         ("Proposed, δ = 0.3", "Proposed, raw query"),
         ("Proposed, oracle", "Proposed, raw query"),
-        ("Proposed, gate", "Proposed, raw query"),
+        ("Proposed, gate at 0.3", "Proposed, raw query"),
         ("Proposed, δ = 0.3", "Baseline 1"),
     ]
     assert [row[1, 3].mean[0] for row in rows] == pytest.approx([-1.0, 4.25, 6.0, 0.0, 3.25], abs=1e-4)
@@ -39,7 +39,7 @@ def test_what_inactive_classes_cost_is_paired_too(systems):
         "Proposed, raw query",
         "Proposed, refined at 0.3",
         "Proposed, oracle",
-        "Proposed, gate",
+        "Proposed, gate at 0.3",
     ]
     assert rows["Baseline 1"][1, 3].mean[0] == pytest.approx(-6.0, abs=1e-4)
     assert rows["Proposed, refined at 0.3"][1, 1].low[0] == pytest.approx(-0.5, abs=1e-3)

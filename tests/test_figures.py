@@ -50,7 +50,7 @@ def test_methods_are_lines_with_their_means(systems):
         "Proposed, raw query",
         "Proposed, refined at 0.3",
         "Proposed, oracle",
-        "Proposed, gate",
+        "Proposed, gate at 0.3",
     ]
     raw = lines["Proposed, raw query"]
     assert (raw[0] - raw).tolist() == pytest.approx([0.0, 2.0, 6.0], abs=1e-4)

@@ -36,3 +36,9 @@ def test_names_cannot_leave_their_place():
     html = page.page(hostile, parts)
     assert "<script" not in html
     assert html.count("&lt;script&gt;") == 6
+
+
+def test_a_bar_in_a_cell_is_no_border():
+    html = page.table("| a\\|b | c |\n| --- | --- |\n| 1 | x\\|y |")
+    assert "<th>a|b</th><th>c</th>" in html
+    assert "<td>1</td><td>x|y</td>" in html

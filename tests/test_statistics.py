@@ -122,3 +122,14 @@ def test_a_paired_difference_resamples_the_runs_of_each_side(values):
     assert interval.high[0] == pytest.approx(2.0)
     turned = paired_difference(values[None], first)
     np.testing.assert_allclose(turned.mean[:3], -interval.mean[:3])
+
+
+@pytest.mark.parametrize("runs", [1, 2, 3, 5, 6, 7])
+def test_where_all_values_are_alike_the_interval_is_a_point(runs):
+    interval = pooled_mean(np.full((runs, 200, 1), 120.0))
+    assert interval.low[0] == pytest.approx(120.0, abs=1e-9)
+    assert interval.high[0] == pytest.approx(120.0, abs=1e-9)
+    assert interval.low[0] <= interval.mean[0] <= interval.high[0]
+    side = np.random.default_rng(0).normal(size=(1, 50, 1)) * np.ones((runs, 1, 1))
+    difference = paired_difference(side, side)
+    assert (difference.low[0], difference.high[0]) == pytest.approx((0.0, 0.0), abs=1e-6)

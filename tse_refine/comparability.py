@@ -18,6 +18,12 @@ from tse_refine.version import PACKAGE
 _NOT_DIGESTED = ("digest", "cache_dir", "num_workers", "batch_size", "num_train", "num_val", "num_test")
 _NOT_DIGESTED += ("download", "predict_indices")
 
+_NOT_MIXTURES = ("digest", "cache_dir", "num_workers", "num_test", "download", "predict_indices")
+# options of the trainer that say where a training ran and what was shown of it, not how it went
+_NOT_TRAINING = ("default_root_dir", "logger", "callbacks", "log_every_n_steps", "profiler", "accelerator", "barebones")
+_NOT_TRAINING += ("enable_checkpointing", "enable_progress_bar", "enable_model_summary", "enable_autolog_hparams")
+_NOT_TRAINING += ("num_sanity_val_steps", "model_registry")
+
 
 def recipe(config: dict[str, Any]) -> str:
     """Return what the systems of two runs must have in common: the module, the data, the training.
@@ -25,8 +31,8 @@ def recipe(config: dict[str, Any]) -> str:
     Args:
         config: of a training, as saved.
     """
-    trainer = {key: config.get("trainer", {}).get(key) for key in ("max_epochs", "max_steps", "gradient_clip_val")}
-    data = {key: value for key, value in config["data"].items() if key not in ("cache_dir", "num_workers", "digest")}
+    trainer = {key: value for key, value in config.get("trainer", {}).items() if key not in _NOT_TRAINING}
+    data = {key: value for key, value in config["data"].items() if key not in _NOT_MIXTURES}
     return json.dumps([config["model"], data, trainer], sort_keys=True, default=str)
 
 

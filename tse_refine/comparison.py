@@ -41,6 +41,16 @@ class System:
         """The numeric thresholds that the system was tested at, ascending."""
         return sorted({t for t in self.runs[0].grid.thresholds if t not in (NONE, ORACLE, GATE)}, key=float)
 
+    @property
+    def gate_threshold(self) -> float:
+        """The operating threshold of the test, at which ``gate`` decides."""
+        run = self.runs[0]
+        return float((run.test_config or run.config)["evaluation"]["threshold"])
+
+    def measured(self, condition: Condition, threshold: str) -> bool:
+        """Whether every run of the system was tested there."""
+        return all(condition in run.grid.conditions and threshold in run.grid.thresholds for run in self.runs)
+
     def cell(self, measure: str, condition: Condition, threshold: str) -> np.ndarray:
         """Return one measure of all runs in one cell, ``[runs, mixtures]``; KeyError where it was not measured."""
         return np.stack([run.grid.cell(measure, condition, threshold) for run in self.runs])
@@ -54,7 +64,11 @@ class System:
             return None
 
     def difference(self, other: System, condition: Condition, threshold: str, other_threshold: str) -> Interval:
-        """Return the paired difference of two systems, or of two thresholds of one, in a condition."""
+        """Return the paired difference of two systems, or of two thresholds of one, in a condition.
+
+        Raises:
+            KeyError: one of them was not measured.
+        """
         measure = "snri_db" if condition[0] else "attenuation_db"
         first, second = self.cell(measure, condition, threshold), other.cell(measure, condition, other_threshold)
         if self is other:  # run by run
@@ -75,11 +89,12 @@ def group_systems(runs: Sequence[MeasuredRun]) -> list[System]:
         groups.setdefault(recipe(run.config), []).append(run)
     names = [_base_name(members[0].config) for members in groups.values()]
     weights = [members[0].config["model"]["loss_weight"] for members in groups.values()]
+    folders = _distinct_folders([members[0] for members in groups.values()])
     systems = []
     for name, weight, members in zip(names, weights, groups.values(), strict=True):
         alike = [other for other, base in zip(weights, names, strict=True) if base == name]
         if len(alike) > 1:
-            name += f" (λ = {weight:g})" if len(set(alike)) == len(alike) else f" ({members[0].name})"
+            name += f" (λ = {weight:g})" if len(set(alike)) == len(alike) else f" ({folders[members[0]]})"
         rate = members[0].config["data"]["queries"]["inactive_sample_rate"]
         systems.append(System(name, rate, tuple(members)))
     return systems
@@ -102,6 +117,7 @@ def table_rows(systems: Sequence[System]) -> list[dict[str, Any]]:
                 {
                     "system": system.name,
                     "refinement": threshold,
+                    "gate_threshold": system.gate_threshold,
                     "seeds": len(system.runs),
                     "inactive_samples": system.inactive_sample_rate,
                     **{condition: system.mean(condition, threshold) for condition in SNRI_CONDITIONS},
@@ -129,8 +145,19 @@ def methods(systems: Sequence[System], threshold: str | None) -> list[tuple[str,
         found.append((f"{system.name}, raw query", system, NONE))
         if threshold is not None:
             found.append((f"{system.name}, refined at {threshold}", system, threshold))
-        found += [(f"{system.name}, {word}", system, word) for word in (ORACLE, GATE)]
+        found.append((f"{system.name}, oracle", system, ORACLE))
+        found.append((f"{system.name}, gate at {system.gate_threshold:g}", system, GATE))
     return [(label, system, row) for label, system, row in found if row in system.runs[0].grid.thresholds]
+
+
+def _distinct_folders(runs: Sequence[MeasuredRun]) -> dict[MeasuredRun, str]:
+    """Return the ends of the runs' paths, as long as it takes to tell them apart."""
+    paths = [run.folder.path.resolve().parts for run in runs]
+    for length in range(1, max(map(len, paths)) + 1):
+        ends = [parts[-length:] for parts in paths]
+        if len(set(ends)) == len(ends):
+            break
+    return {run: "/".join(end) for run, end in zip(runs, ends, strict=True)}
 
 
 def _base_name(config: dict[str, Any]) -> str:

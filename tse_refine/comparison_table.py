@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,11 +16,23 @@ from tse_refine.tables import markdown
 
 Row = Mapping[Any, Any]
 
-_REFINEMENT = {NONE: "–", ORACLE: "oracle", GATE: "gate"}
+_REFINEMENT = {NONE: "–", ORACLE: "oracle"}
 _KIND = {(1, 0): "FMQ", (1, 1): "PMQ", (1, 3): "PMQ", SILENT_CONDITION: "FUQ"}
+_LATEX_ESCAPES = str.maketrans(
+    {
+        **{sign: f"\\{sign}" for sign in "%_&#${}"},
+        "\\": r"\textbackslash{}",
+        "^": r"\textasciicircum{}",
+        "~": r"\textasciitilde{}",
+        "–": "--",
+        "δ": r"$\delta$",
+        "λ": r"$\lambda$",
+    }
+)
 _NOTE = (
     "SNRi in dB (higher is better) and, for FUQ, attenuation in dB; brackets: bootstrap 95 % intervals over mixtures "
-    "and seeds. δ: refinement threshold."
+    "and seeds. δ: refinement threshold; gate: silence where no queried class reaches its threshold, else the raw "
+    "query."
 )
 
 
@@ -31,13 +44,13 @@ def markdown_table(rows: Sequence[Row]) -> str:
 
 def latex_table(rows: Sequence[Row]) -> str:
     r"""Return Table 1 as a LaTeX ``tabular`` (``\usepackage{booktabs}``); a rule stands between systems."""
-    columns = _columns(_interval_latex)
-    head = " & ".join(_escaped(name) for name, _ in columns)
+    columns = _columns(interval_text)
+    head = " & ".join(_latex(name) for name, _ in columns)
     lines = [rf"\begin{{tabular}}{{ll{'r' * (len(columns) - 2)}}}", r"\toprule", head + r" \\", r"\midrule"]
     for number, row in enumerate(rows):
         if number and row["system"] != rows[number - 1]["system"]:
             lines.append(r"\midrule")
-        lines.append(" & ".join(_escaped(text(row)) for _, text in columns) + r" \\")
+        lines.append(" & ".join(_latex(text(row)) for _, text in columns) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", f"% {_NOTE}"]) + "\n"
 
 
@@ -76,7 +89,7 @@ def _columns(interval: Callable[[Interval | None], str]) -> list[tuple[str, Call
 
     return [
         ("system", lambda row: row["system"] + (f", {row['seeds']} seeds" if row["seeds"] > 1 else "")),
-        ("δ", lambda row: _REFINEMENT.get(row["refinement"], row["refinement"])),
+        ("δ", _delta),
         ("inactive samples", lambda row: f"{100 * row['inactive_samples']:g} %"),
         *(measure(condition) for condition in (*SNRI_CONDITIONS, SILENT_CONDITION)),
         ("macro F1", lambda row: "–" if row["macro_f1"] is None else f"{row['macro_f1']:.2f}"),
@@ -85,18 +98,12 @@ def _columns(interval: Callable[[Interval | None], str]) -> list[tuple[str, Call
     ]
 
 
-def _interval_latex(value: Interval | None) -> str:
-    return interval_text(value).replace(" [", r" {\scriptsize[").replace("]", "]}")
+def _delta(row: Row) -> str:
+    if row["refinement"] == GATE:
+        return f"gate at {row['gate_threshold']:g}"
+    return _REFINEMENT.get(row["refinement"], row["refinement"])
 
 
-def _escaped(text: str) -> str:
-    for plain, escaped in (
-        ("%", r"\%"),
-        ("_", r"\_"),
-        ("&", r"\&"),
-        ("–", "--"),
-        ("δ", r"$\delta$"),
-        ("λ", r"$\lambda$"),
-    ):
-        text = text.replace(plain, escaped)
-    return text
+def _latex(text: str) -> str:
+    """Return a cell for LaTeX; an interval is set small."""
+    return re.sub(r"^(\S+) (\[.+\])$", r"\1 {\\scriptsize\2}", text.translate(_LATEX_ESCAPES))

@@ -32,17 +32,17 @@ def difference_rows(systems: Sequence[System], threshold: str | None) -> list[Ro
     """
     pairs = [(system, NONE, systems[0], NONE) for system in systems[1:]]
     for system in (system for system in systems if system.has_classifier):
-        measured = [t for t in (*system.thresholds, ORACLE, GATE) if t in system.runs[0].grid.thresholds]
-        pairs += [(system, refinement, system, NONE) for refinement in measured]
+        pairs += [(system, refinement, system, NONE) for refinement in (*system.thresholds, ORACLE, GATE)]
         if threshold is not None:
             pairs += [(system, threshold, other, NONE) for other in systems if other is not system]
     rows = []
     for first, refinement, second, other in pairs:
         row: Row = {"first": _name(first, refinement), "second": _name(second, other)}
         for condition in (*SNRI_CONDITIONS, SILENT_CONDITION):
-            known = all(condition in system.runs[0].grid.conditions for system in (first, second))
+            known = first.measured(condition, refinement) and second.measured(condition, other)
             row[condition] = first.difference(second, condition, refinement, other) if known else None
-        rows.append(row)
+        if any(row[condition] is not None for condition in (*SNRI_CONDITIONS, SILENT_CONDITION)):
+            rows.append(row)
     return rows
 
 
@@ -59,7 +59,7 @@ def condition_rows(systems: Sequence[System], threshold: str | None) -> list[Row
     rows = []
     for label, system, row in methods(systems, threshold):
         conditions = sorted(c for c in system.runs[0].grid.conditions if c[0] == 1 and c[1])
-        if MATCHED in system.runs[0].grid.conditions:
+        if conditions and system.measured(MATCHED, row):
             matched = system.cell("snri_db", MATCHED, row)
             costs = {c: pooled_mean((system.cell("snri_db", c, row) - matched)[:, :, None]) for c in conditions}
             rows.append({"method": label, **costs})
@@ -110,5 +110,5 @@ def _tidy(first: str, second: str, where: str, interval: Interval, condition: Co
 def _name(system: System, threshold: str) -> str:
     if not system.has_classifier:
         return system.name
-    words = {NONE: "raw query", ORACLE: "oracle", GATE: "gate"}
+    words = {NONE: "raw query", ORACLE: "oracle", GATE: f"gate at {system.gate_threshold:g}"}
     return f"{system.name}, {words.get(threshold, f'δ = {threshold}')}"

@@ -69,6 +69,7 @@ def draw_thresholds(systems: Sequence[System]) -> Figure:
     for panel, system in zip(panels, systems, strict=False):
         _draw_thresholds_of(panel, system, styles)
         panel.set_title(system.name)
+        panel.tick_params(labelbottom=True)  # also where no panel stands below
     for panel in panels[len(systems) :]:
         panel.set_visible(False)
     for panel in panels[::columns]:
@@ -86,7 +87,7 @@ def draw_trade_off(systems: Sequence[System], partial: Condition = (1, 3)) -> Fi
     One point a threshold; differences to the raw query are paired, bars are their 95 % intervals.
 
     Args:
-        systems: those that refine are drawn.
+        systems: those that refine are drawn; tested with the raw query, at (1:0) and at ``partial``.
         partial: the partially matched condition.
     """
     figure, panel = _figure(6.4, 4.2)
@@ -102,9 +103,10 @@ def draw_trade_off(systems: Sequence[System], partial: Condition = (1, 3)) -> Fi
         ]
         panel.errorbar(x, y, xerr=spread[0], yerr=spread[1], label=system.name, elinewidth=1, **_style(number))
         points += zip((f"δ = {threshold}" for threshold in thresholds), x, y, strict=True)
-        bound = system.difference(system, partial, ORACLE, NONE).mean[0]
-        panel.axhline(bound, color=_style(number)["color"], linestyle=":", linewidth=1)
-        points.append(("oracle", 0.0, bound))
+        if system.measured(partial, ORACLE):
+            bound = system.difference(system, partial, ORACLE, NONE).mean[0]
+            panel.axhline(bound, color=_style(number)["color"], linestyle=":", linewidth=1)
+            points.append(("oracle", 0.0, bound))
     panel.axvline(0.0, color="#999999", linewidth=0.8)
     panel.margins(x=0.12)
     _annotate(panel, points)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Sequence
 from io import BytesIO
 
@@ -54,7 +55,9 @@ def table(markdown: str) -> str:
     """Return a Markdown table and the lines below it."""
     lines = markdown.strip().splitlines()
     cells = [
-        [html.escape(cell.strip()) for cell in line.strip("| ").split("|")] for line in lines if line.startswith("|")
+        [html.escape(cell.strip().replace(r"\|", "|")) for cell in re.split(r"(?<!\\)\|", line.strip()[1:-1])]
+        for line in lines
+        if line.startswith("|")
     ]
     head, body = cells[0], cells[2:]
     rows = ["<tr>" + "".join(f"<th>{cell}</th>" for cell in head) + "</tr>"]

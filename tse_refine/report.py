@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tse_refine import figures, page
-from tse_refine.comparison import System, group_systems, table_rows
+from tse_refine.comparison import SILENT_CONDITION, System, group_systems, table_rows
 from tse_refine.comparison_table import csv_table, latex_table, markdown_table
 from tse_refine.decision_tables import (
     CLASS_COLUMNS,
@@ -30,7 +30,7 @@ from tse_refine.difference_tables import (
 )
 from tse_refine.errors import InputError
 from tse_refine.files import replacing, write_text
-from tse_refine.grid import condition_name
+from tse_refine.grid import NONE, condition_name
 from tse_refine.measured_run import MeasuredRun
 from tse_refine.results import SUMMARY_COLUMNS, read_table, write_table
 from tse_refine.tables import summary_table
@@ -48,8 +48,14 @@ _CAPTIONS = {
     "thresholds": "SNRi against inactive classes for every threshold, one panel a system.",
 }
 _EXAMPLE = "example"
-_SOMETIMES = {"decisions.md", "decisions.csv", "refined_queries.csv", "per_class.csv"}  # where a run refines
-_SOMETIMES |= {f"{name}.{suffix}" for name in ("trade_off", "per_class", _EXAMPLE) for suffix in ("png", "pdf")}
+_SOMETIMES = {
+    "differences.md",
+    "decisions.md",
+    "decisions.csv",
+    "refined_queries.csv",
+    "per_class.csv",
+}  # where a run refines
+_SOMETIMES |= {f"{name}.{suffix}" for name in (*_CAPTIONS, _EXAMPLE) for suffix in ("png", "pdf")}
 
 
 def write_report(runs: Sequence[Path], output: Path, threshold: float | None = None) -> list[Path]:
@@ -81,13 +87,11 @@ def write_report(runs: Sequence[Path], output: Path, threshold: float | None = N
         if not rows:
             raise InputError(f"{run}/test/summary.csv holds no row; run `tse-refine test` again.")
     systems = group_systems(measured)
+    _check_output(output, measured)
     chosen = _threshold(systems, threshold)
     rows, decisions, queries, classes = (make(systems) for make in (table_rows, decision_rows, query_rows, class_rows))
     differences, costs = difference_rows(systems, chosen), condition_rows(systems, chosen)
-    drawn = _figures(systems, chosen)
     example = _example(systems, chosen)
-    if example is not None:
-        drawn[_EXAMPLE] = figures.draw_example(example)
     texts = {
         "summary.txt": "\n\n".join(f"{run}\n{summary_table(rows)}" for run, rows in summaries.items()) + "\n",
         "table1.md": markdown_table(rows),
@@ -95,19 +99,20 @@ def write_report(runs: Sequence[Path], output: Path, threshold: float | None = N
         "table1.csv": csv_table(rows),
     }
     tables = {"differences.csv": (DIFFERENCE_COLUMNS, tidy_differences(differences, costs))}
-    texts["differences.md"] = "\n".join([markdown_differences(differences), markdown_conditions(costs)])
+    compared = [markdown_differences(differences)] if differences else []
+    compared += [markdown_conditions(costs)] if costs else []
+    if compared:
+        texts["differences.md"] = "\n".join(compared)
     if decisions:
         texts["decisions.md"] = markdown_decisions(decisions, queries)
         tables["decisions.csv"] = (DECISION_COLUMNS, decisions)
         tables["refined_queries.csv"] = (QUERY_COLUMNS, queries)
         tables["per_class.csv"] = (CLASS_COLUMNS, classes)
     sections = {
-        "What is more than what": [markdown_differences(differences), markdown_conditions(costs)],
+        "What is more than what": compared,
         "What each threshold decides": [texts["decisions.md"]] if decisions else [],
     }
-    pictures = {
-        f"{name}.{suffix}": _rendered(figure, suffix) for name, figure in drawn.items() for suffix in ("png", "pdf")
-    }
+    pictures = _pictures(systems, chosen, example)
     texts["index.html"] = _page(markdown_table(rows), sections, pictures, chosen, example)
     for name, text in texts.items():
         write_text(output / name, text)
@@ -122,10 +127,32 @@ def write_report(runs: Sequence[Path], output: Path, threshold: float | None = N
     return [output / name for name in written]
 
 
-def _rendered(figure: Figure, suffix: str) -> bytes:
-    content = BytesIO()
-    figure.savefig(content, format=suffix, dpi=150)
-    return content.getvalue()
+def _check_output(output: Path, runs: Sequence[MeasuredRun]) -> None:
+    if output.exists() and not output.is_dir():
+        raise InputError(f"--output: {output} is a file; name a folder for the report.")
+    if output.resolve() in [run.folder.test.resolve() for run in runs]:
+        raise InputError(f"--output: {output} holds the results that are read; name another folder for the report.")
+
+
+def _pictures(systems: Sequence[System], threshold: str | None, example: WorkedExample | None) -> dict[str, bytes]:
+    """Return every figure as PNG and as PDF, by file name."""
+    try:
+        from matplotlib import rc_context
+    except ImportError:
+        raise InputError(
+            "Figures need matplotlib, which is not installed; install it with `pip install 'tse-refine[report]'`."
+        ) from None
+    pictures = {}
+    with rc_context({"text.parse_math": False}):  # a class may have a $ in its name
+        drawn = _figures(systems, threshold)
+        if example is not None:
+            drawn[_EXAMPLE] = figures.draw_example(example)
+        for name, figure in drawn.items():
+            for suffix in ("png", "pdf"):
+                content = BytesIO()
+                figure.savefig(content, format=suffix, dpi=150)
+                pictures[f"{name}.{suffix}"] = content.getvalue()
+    return pictures
 
 
 def _example(systems: Sequence[System], threshold: str | None) -> WorkedExample | None:
@@ -141,14 +168,19 @@ def _example(systems: Sequence[System], threshold: str | None) -> WorkedExample 
 
 
 def _figures(systems: Sequence[System], threshold: str | None) -> dict[str, Figure]:
-    drawn = {"snri_by_inactive": figures.draw_snri_by_inactive(systems, threshold)}
+    conditions = systems[0].runs[0].grid.conditions
     refining = [system for system in systems if system.has_classifier]
-    if refining:
-        drawn["trade_off"] = figures.draw_trade_off(systems)
-    drawn["attenuation"] = figures.draw_attenuation(systems, threshold)
+    drawn = {}
+    if any(active == 1 for active, _ in conditions):
+        drawn["snri_by_inactive"] = figures.draw_snri_by_inactive(systems, threshold)
+        drawn["thresholds"] = figures.draw_thresholds(refining or systems)
+    trading = [s for s in refining if s.thresholds and all(s.measured(c, NONE) for c in ((1, 0), (1, 3)))]
+    if trading:
+        drawn["trade_off"] = figures.draw_trade_off(trading)
+    if SILENT_CONDITION in conditions:
+        drawn["attenuation"] = figures.draw_attenuation(systems, threshold)
     if refining and threshold is not None:
         drawn["per_class"] = figures.draw_per_class(refining[0], threshold)
-    drawn["thresholds"] = figures.draw_thresholds(refining or systems)
     return drawn
 
 
@@ -160,10 +192,11 @@ def _threshold(systems: Sequence[System], given: float | None) -> str | None:
     run = refining[0].runs[0]
     wanted = f"{given:g}" if given is not None else run.recommended_threshold
     for system in refining:
-        if wanted not in system.runs[0].grid.thresholds:
+        if wanted not in system.thresholds:
+            whose = "--threshold" if given is not None else "The threshold that validation recommended"
             raise InputError(
-                f"--threshold: {system.runs[0].folder.path} was not tested at {wanted}, but at "
-                f"{', '.join(system.runs[0].grid.thresholds)}; choose among those."
+                f"{whose}: {system.runs[0].folder.path} was not tested at {wanted}. Give --threshold, one of "
+                f"{', '.join(system.thresholds)}, or test with {wanted} in evaluation.thresholds."
             )
     return wanted
 

@@ -84,7 +84,7 @@ def _bootstrap(sides: list[np.ndarray], seed: int) -> Interval:
         count = mixtures @ present.astype(np.float32)  # [resamples, cells]
         mean, means = np.zeros(num_cells), np.zeros((RESAMPLES, num_cells))
         for number, side in enumerate(sides, start=1):
-            runs = _draws(len(side), seed, number) / len(side)
+            runs = _draws(len(side), seed, number).astype(float) / len(side)  # weights that add up to one
             for run, values in enumerate(side):
                 centre = np.where(present, values, 0.0).sum(0) / present.sum(0)
                 around = np.where(present, values - centre, 0.0).astype(np.float32)  # centred: single precision will do
@@ -92,7 +92,7 @@ def _bootstrap(sides: list[np.ndarray], seed: int) -> Interval:
                 means += runs[:, run, None] * (centre + (mixtures @ around) / count)
         tail = (1.0 - CONFIDENCE) / 2.0
         low, high = np.nanquantile(means, [tail, 1.0 - tail], axis=0)
-    return Interval(mean, low, high)
+    return Interval(mean, np.minimum(low, mean), np.maximum(high, mean))  # where all are alike, up to rounding
 
 
 @lru_cache(maxsize=8)

@@ -24,6 +24,7 @@ import yaml
 
 from tse_refine.errors import InputError
 from tse_refine.files import replacing
+from tse_refine.grid import key_threshold
 from tse_refine.results import SUMMARY_COLUMNS, read_table
 
 ARGS, FOLDER = "${args}", "--trainer.default_root_dir"
@@ -219,9 +220,8 @@ def _metric(folder: Path, sweep: Sweep) -> float | str:
 
 def _test_metric(folder: Path, measure: str, condition: str = "", threshold: str = "") -> float | str:
     config = yaml.safe_load((folder / "test" / "config.yaml").read_text(encoding="utf-8"))
-    wanted = f"{config['evaluation']['threshold']:g}"
-    if threshold != "refined":
-        wanted = threshold.removeprefix("delta_").replace("p", ".")
+    operating = f"{config['evaluation']['threshold']:g}"
+    wanted = operating if threshold == "refined" else key_threshold(threshold)
     for row in read_table(folder / "test" / "summary.csv", SUMMARY_COLUMNS):
         if f"{row['active']}a{row['inactive']}i" == condition and row["threshold"] == wanted:
             return float(row[measure])

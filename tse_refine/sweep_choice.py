@@ -124,7 +124,8 @@ def difference_on_test(first: Sequence[SweptRun], second: Sequence[SweptRun], me
     Raises:
         InputError: the runs were tested on different mixtures, or not in this condition and threshold.
     """
-    _, measure, *place = metric.split("/")
+    _, _, named = metric.partition("/")
+    measure, *place = named.split("/")
     tested = all(run.folder and (run.folder / "test" / "results.csv").exists() for run in (*first, *second))
     if measure not in _MEASURES or not tested:
         return None

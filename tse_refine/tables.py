@@ -38,7 +38,8 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], note: str, left
         note: the line.
         left: how many columns, from the first, are flush left; numbers are flush right.
     """
-    lines = [head, ["---"] * left + ["---:"] * (len(head) - left), *rows]
+    escaped = [[word.replace("|", r"\|") for word in row] for row in (head, *rows)]
+    lines = [escaped[0], ["---"] * left + ["---:"] * (len(head) - left), *escaped[1:]]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{note}\n"
 
 

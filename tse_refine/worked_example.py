@@ -76,11 +76,11 @@ def choose_mixture(grid: Grid, threshold: str) -> tuple[int, Condition]:
         The number of the mixture, and the condition.
 
     Raises:
-        InputError: refinement changed no partially matched query.
+        InputError: refinement changed no partially matched query, or none was tested.
     """
     partial = [condition for condition in grid.conditions if condition[0] == 1 and 1 <= condition[1] <= 3]
-    if not partial:
-        raise InputError("No query for one active and up to three inactive classes was tested.")
+    if not partial or NONE not in grid.thresholds:
+        raise InputError("No raw query for one active and up to three inactive classes was tested.")
     condition = max(partial)
     kept = grid.cell("kept_active", condition, threshold) + grid.cell("kept_inactive", condition, threshold)
     gain = grid.cell("snri_db", condition, threshold) - grid.cell("snri_db", condition, NONE)

@@ -13,7 +13,7 @@ from tse_refine.model.network import Features
 
 Keep = Callable[[Tensor | None], Tensor]
 
-_HOP = 0.5  # of a window
+_HOP = 0.75  # of a window; half would gain 0.1 dB of SNRi for half as much work again (benchmarks/extraction.py)
 _SECONDS_AT_ONCE = 24.0  # of sound that goes through the network together
 
 
@@ -21,9 +21,9 @@ class WindowedNetwork:
     """Estimates classes and extracts from a recording that arrives block by block, at the network's sample rate.
 
     Windows are as long as the mixtures of the training: the global layer norm, the recurrence and the pooling see a
-    whole window, and know no other length. They overlap by half and are crossfaded. Whether a class sounds is decided
-    for all channels together, by its largest probability among them: a mean of the channels could cancel a sound, and
-    decisions of their own would let it jump from side to side.
+    whole window, and know no other length. They overlap by a quarter and are crossfaded. Whether a class sounds is
+    decided for all channels together, by its largest probability among them: a mean of the channels could cancel a
+    sound, and decisions of their own would let it jump from side to side.
 
     Args:
         trained: the network.

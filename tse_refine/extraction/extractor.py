@@ -23,6 +23,7 @@ Waveform = TypeVar("Waveform", np.ndarray, Tensor)
 SAMPLE_RATES = range(4_000, 384_001)  # Hz
 MOST_CHANNELS = 64
 DEFAULT_THRESHOLD = 0.1  # where no validation has recommended one; the paper wants few active classes to be lost
+_LARGEST_SAMPLE = 1e9
 _BLOCK_SECONDS = 2
 
 
@@ -233,6 +234,23 @@ def check_sample_rate(sample_rate: int) -> int:
     return int(sample_rate)
 
 
+def check_samples(samples: Tensor, owner: str) -> None:
+    """Refuse samples that are no sound.
+
+    Args:
+        samples: of any shape.
+        owner: what has them, for the message.
+
+    Raises:
+        InputError: one is not finite, or so large that its square overflows in the network's norms.
+    """
+    if not samples.isfinite().all():
+        raise InputError(f"{owner} has samples that are not finite numbers; replace or cut them.")
+    largest = float(samples.abs().max())
+    if largest > _LARGEST_SAMPLE:
+        raise InputError(f"{owner} has samples as large as {largest:.2g}; scale it, full scale is 1.")
+
+
 def _channels(waveform: np.ndarray | Tensor) -> Tensor:
     """Return a waveform as float32, ``[channels, samples]``, or say why it is none."""
     if not isinstance(waveform, np.ndarray | Tensor):
@@ -249,13 +267,13 @@ def _channels(waveform: np.ndarray | Tensor) -> Tensor:
         is_floating, signal = waveform.is_floating_point(), waveform.detach().to("cpu", torch.float32)
     else:
         is_floating = np.issubdtype(waveform.dtype, np.floating)
-        signal = torch.from_numpy(np.array(waveform, np.float32)) if is_floating else torch.zeros(1)
+        with np.errstate(over="ignore"):  # becomes infinite, and is refused below
+            signal = torch.from_numpy(np.array(waveform, np.float32)) if is_floating else torch.zeros(1)
     if not is_floating:
         raise InputError(
             f"waveform holds {waveform.dtype}; floating-point samples are expected, for 16-bit ones waveform / 32768."
         )
-    if not signal.isfinite().all():
-        raise InputError("waveform has samples that are not finite numbers (or too large for 32 bits).")
+    check_samples(signal, "waveform")
     return signal.reshape(-1, shape[-1])
 
 

@@ -67,7 +67,7 @@ def plan_outputs(
     if form is not None and form not in FORMATS:
         raise InputError(f"--format is {form!r}; {did_you_mean(form, list(FORMATS))}")
     found = find_recordings(inputs, besides=output)
-    if len(inputs) == 1 and not inputs[0].is_dir() and output.suffix and not output.is_dir():
+    if len(inputs) == 1 and not inputs[0].is_dir() and not output.is_dir() and (output.suffix or output.exists()):
         bases = [_chosen_file(output, form)]
     else:
         _check_folder(output, inputs)

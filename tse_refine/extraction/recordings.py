@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tse_refine.errors import InputError
-from tse_refine.extraction.extractor import MOST_CHANNELS, check_sample_rate
+from tse_refine.extraction.extractor import MOST_CHANNELS, check_sample_rate, check_samples
 from tse_refine.extraction.sound_formats import SUFFIXES
 from tse_refine.files import printable
 
@@ -76,12 +76,10 @@ class Recording:
                     raise _unreadable(self.path, error) from error
                 if not len(block):
                     break
-                if not np.isfinite(block).all():
-                    raise InputError(
-                        f"{printable(self.path)} has samples that are not finite numbers; replace or cut them."
-                    )
+                samples = torch.from_numpy(np.ascontiguousarray(block.T))
+                check_samples(samples, printable(self.path))
                 count += len(block)
-                yield torch.from_numpy(np.ascontiguousarray(block.T))
+                yield samples
         if not count:
             raise _no_samples(self.path)
 

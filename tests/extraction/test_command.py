@@ -46,10 +46,10 @@ def test_a_table_says_what_was_asked_believed_and_kept(extract, record, tmp_path
     said = capsys.readouterr()
     assert said.out == (
         f"{path}: threshold 0.5, decided for each window\n"
-        "class     asked  probability  decision\n"
-        "siren     yes          0.600      kept\n"
-        "car_horn  yes          0.200   removed\n"
-        "dog       no           0.900         -\n"
+        "class     asked  probability  windows  decision\n"
+        "siren     yes          0.600    100 %      kept\n"
+        "car_horn  yes          0.200      0 %   removed\n"
+        "dog       no           0.900    100 %         -\n"
         f"Written to {tmp_path}/out.flac\n"
         f"Written to {tmp_path}/out.residual.flac\n"
     )
@@ -74,6 +74,7 @@ def test_json_says_the_same_to_programs(extract, record, tmp_path, capsys):
         ("dog", False, None),
     ]
     assert found[0]["classes"][2]["probability"] == pytest.approx(0.9)
+    assert found[0]["classes"][2]["window_share"] == 1.0
     assert found[1]["outputs"] == {"siren": str(tmp_path / "out" / "other.siren.wav")}
     assert Path(found[1]["outputs"]["siren"]).exists()
 
@@ -105,7 +106,7 @@ def test_a_network_without_a_classifier_says_so(extract, record, checkpoint, tmp
     assert "no classifier" in said.err
     assert said.err.count("\n") == 1
     assert "not refined" in said.out
-    assert "dog       yes              -      kept" in said.out
+    assert "dog       yes              -        -      kept" in said.out
     assert soundfile.read(tmp_path / "out.wav")[0].any()
 
 

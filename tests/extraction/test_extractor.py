@@ -65,6 +65,7 @@ def test_classes_under_the_threshold_are_removed_from_the_query(extractor, noise
     assert found.refined_query == ("siren", "dog")
     assert found.threshold == 0.5
     assert found.probability == pytest.approx({"dog": 0.9, "car_horn": 0.2, "siren": 0.6}, abs=1e-5)
+    assert found.window_share == {"dog": 1.0, "car_horn": 0.0, "siren": 1.0}
     np.testing.assert_array_equal(found.waveform, extractor.extract(waveform, 4000, ["siren", "dog"], 0.0).waveform)
     assert extractor.extract(waveform, 4000, "all", threshold=0.0).refined_query == ("dog", "car_horn", "siren")
     assert extractor.extract(waveform, 4000, "all", threshold=0.7).refined_query == ("dog",)
@@ -81,16 +82,17 @@ def test_an_empty_refined_query_gives_exact_silence(extractor, noise, refinement
 
 def test_for_each_window_a_class_is_kept_where_it_is_probable_and_for_the_file_throughout(unchanged):
     waveform = np.full(1000, 0.01, np.float32)
-    waveform[450] = 0.8
+    waveform[440] = 0.8  # in one window of thirteen
     extractor = Extractor(unchanged)
     window = extractor.extract(waveform, 4000, "dog", threshold=0.5)
     whole = extractor.extract(waveform, 4000, "dog", threshold=0.5, refinement="file")
     np.testing.assert_allclose(whole.waveform, waveform, atol=1e-6)
     assert not window.waveform[:300].any()
     assert not window.waveform[600:].any()
-    assert window.waveform[450] == pytest.approx(0.8, abs=1e-6)
+    assert window.waveform[440] == pytest.approx(0.8, abs=1e-6)
     assert window.refined_query == whole.refined_query == ("dog",)
     assert window.probability == pytest.approx(dict(whole.probability))
+    assert window.window_share["dog"] == whole.window_share["dog"] == pytest.approx(1 / 13)
 
 
 def test_several_queries_are_answered_as_one_by_one(extractor, noise):
@@ -114,7 +116,7 @@ def test_a_network_without_a_classifier_uses_the_query_as_it_is(baseline, noise)
     assert baseline.recommended_threshold is None
     found = baseline.extract(noise(3000), 4000, ["dog", "siren"], threshold=0.9, refinement="file")
     assert found.refined_query == ("dog", "siren")
-    assert found.probability == {}
+    assert found.probability == found.window_share == {}
     assert found.threshold is None
     assert found.waveform.any()
     with pytest.raises(InputError, match="no classifier"):

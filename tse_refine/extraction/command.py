@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from tqdm import tqdm
@@ -13,6 +14,7 @@ from tse_refine.errors import InputError
 from tse_refine.extraction.extractor import Extractor, Refinement
 from tse_refine.extraction.file_extraction import FileExtraction, extract_file
 from tse_refine.extraction.outputs import Outputs
+from tse_refine.extraction.recordings import Recording
 from tse_refine.files import printable
 from tse_refine.tables import aligned
 
@@ -84,6 +86,7 @@ def describe(done: FileExtraction, class_names: Sequence[str], refinement: Refin
                 "class": name,
                 "asked": name in done.query,
                 "probability": done.probability.get(name),
+                "window_share": done.window_share.get(name),
                 "kept": name in done.refined_query if name in done.query else None,
             }
             for name in (*done.query, *others)
@@ -93,16 +96,17 @@ def describe(done: FileExtraction, class_names: Sequence[str], refinement: Refin
 
 
 def table(described: dict[str, Any]) -> str:
-    """Lay out a description for people.
+    """Lay out a description for people; ``windows`` is the share of them in which the threshold is reached.
 
     Args:
         described: of :func:`describe`.
     """
     word = {True: "kept", False: "removed", None: "-"}
-    rows = [("class", "asked", "probability", "decision")]
+    rows = [("class", "asked", "probability", "windows", "decision")]
     for one in described["classes"]:
         probability = "-" if one["probability"] is None else f"{one['probability']:.3f}"
-        rows.append((one["class"], "yes" if one["asked"] else "no", probability, word[one["kept"]]))
+        share = "-" if one["window_share"] is None else f"{100 * one['window_share']:.0f} %"
+        rows.append((one["class"], "yes" if one["asked"] else "no", probability, share, word[one["kept"]]))
     decision = "not refined"
     if described["threshold"] is not None:
         decision = f"threshold {described['threshold']:g}, decided for each {described['refinement']}"
@@ -122,6 +126,16 @@ def _remarks(done: FileExtraction, each: bool) -> list[str]:
             f"{recording}: no probability of {', '.join(done.query)} reaches {done.threshold:g}, so that {so}."
         )
     return remarks
+
+
+def _seconds(plans: Sequence[Outputs]) -> float:
+    """Return how long all recordings are; those that cannot be read are refused later, one by one."""
+    seconds = 0.0
+    for plan in plans:
+        with suppress(InputError):
+            recording = Recording.open(plan.recording)
+            seconds += recording.samples / recording.sample_rate
+    return seconds
 
 
 def _say(text: str) -> None:

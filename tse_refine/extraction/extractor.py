@@ -38,6 +38,7 @@ class Extraction(Generic[Waveform]):
         query: the classes asked for.
         refined_query: those that were extracted, in one window at least.
         threshold: a class stays in the query where its probability reaches this; None without a classifier.
+        window_share: of every class, the share of windows in which it does, in [0, 1]; empty without a classifier.
     """
 
     waveform: Waveform
@@ -46,6 +47,7 @@ class Extraction(Generic[Waveform]):
     query: tuple[str, ...]
     refined_query: tuple[str, ...]
     threshold: float | None
+    window_share: Mapping[str, float]
 
 
 class Extractor:
@@ -162,6 +164,7 @@ class Extractor:
                 query,
                 stream.refined(query),
                 stream.threshold,
+                stream.window_share,
             )
             for query, estimate in zip(asked, estimates, strict=True)
         ]

@@ -31,6 +31,7 @@ class FileExtraction:
         refined_query: those that were extracted, in one window at least.
         probability: of every class, its largest over windows and channels; empty without a classifier.
         threshold: of the decision; None without a classifier.
+        window_share: of every class, the share of windows in which its probability reaches the threshold.
         outputs: files by what they hold: ``extraction`` or names of classes, and ``residual``.
         gains_db: of those that had to be scaled, since they would have been clipped.
     """
@@ -40,6 +41,7 @@ class FileExtraction:
     refined_query: tuple[str, ...]
     probability: Mapping[str, float]
     threshold: float | None
+    window_share: Mapping[str, float]
     outputs: Mapping[str, Path]
     gains_db: Mapping[Path, float]
 
@@ -117,6 +119,7 @@ def extract_file(
         stream.refined(query),
         stream.probability,
         stream.threshold,
+        stream.window_share,
         {name: writer.path for name, writer in writers.items()},
         {writer.path: writer.gain_db for writer in writers.values() if writer.gain_db},
     )

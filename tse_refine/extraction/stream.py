@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +12,26 @@ from tse_refine.checkpoint import TrainedNetwork
 from tse_refine.extraction.resampling import rate_ratio, resampled
 from tse_refine.extraction.windowed_network import Keep, WindowedNetwork
 from tse_refine.refinement import refine
+
+
+class Heard(NamedTuple):
+    """What is known of the windows that have been heard.
+
+    Attributes:
+        largest: probability of each class, ``[classes]``.
+        reached: number of windows in which it reaches the threshold, ``[classes]``.
+        windows: number of all.
+    """
+
+    largest: Tensor
+    reached: Tensor
+    windows: int
+
+    def joined(self, other: Heard) -> Heard:
+        """Return what is known of both."""
+        return Heard(
+            torch.maximum(self.largest, other.largest), self.reached + other.reached, self.windows + other.windows
+        )
 
 
 class ExtractionStream:
@@ -50,35 +71,36 @@ class ExtractionStream:
         self._blocks = blocks
         self._ratio = rate_ratio(sample_rate, trained.sample_rate)
         self._queries = torch.tensor([[float(name in query) for name in self._class_names] for query in queries])
-        self._largest: Tensor | None = None  # probability over all that has been heard, [classes]
+        self._heard: Heard | None = None
 
     @property
     def probability(self) -> dict[str, float]:
         """Each class's largest probability over the windows and channels heard so far; empty without a classifier."""
-        if self._largest is None:
-            return {}
-        return dict(zip(self._class_names, self._largest.tolist(), strict=True))
+        return {} if self._heard is None else self._named(self._heard.largest)
+
+    @property
+    def window_share(self) -> dict[str, float]:
+        """The share of windows in which a class's probability reaches the threshold; empty without a classifier."""
+        return {} if self._heard is None else self._named(self._heard.reached / self._heard.windows)
 
     def refined(self, query: Sequence[str]) -> tuple[str, ...]:
         """Return the classes of a query that were kept, in one window at least."""
-        if self._largest is None or self.threshold is None:
-            return tuple(query)
-        kept = dict(zip(self._class_names, (self._largest >= self.threshold).tolist(), strict=True))
-        return tuple(name for name in query if kept[name])
+        share = self.window_share
+        return tuple(name for name in query if share.get(name, 1.0))
 
     def listen(self) -> None:
         """Read the recording once for the probabilities alone."""
-        self._largest = self._network.largest_probability(resampled(self._blocks(), self._ratio))
+        self._heard = None
+        for probability in self._network.probabilities(resampled(self._blocks(), self._ratio)):
+            self._note(probability)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        keep = self._keep_and_note
-        if self.passes == 2:
-            self.listen()
-            kept = self._keep(self._largest)
-            if not (self._queries * kept).any():
-                return self._silence()
-            keep = lambda _: kept  # noqa: E731  the decision has been made
-        return self._extracted(keep)
+        if self.passes == 1:
+            self._heard = None
+            return self._extracted(self._kept_and_noted)
+        self.listen()
+        kept = self._kept(None if self._heard is None else self._heard.largest)
+        return self._extracted(lambda _: kept) if (self._queries * kept).any() else self._silence()
 
     def _extracted(self, keep: Keep) -> Iterator[tuple[Tensor, Tensor]]:
         waiting: list[Tensor] = []  # of the recording, until its estimate is there
@@ -100,16 +122,22 @@ class ExtractionStream:
         for block in self._blocks():
             yield block, torch.zeros(len(self._queries), *block.shape)
 
-    def _keep(self, probability: Tensor | None) -> Tensor:
+    def _kept(self, probability: Tensor | None) -> Tensor:
         """Return one for each class that stays and zero for others, ``[..., classes]``."""
         everything = torch.ones(1, len(self._class_names))
         if probability is None or self.threshold is None:
             return everything
         return refine(everything, probability, self.threshold)
 
-    def _keep_and_note(self, probability: Tensor | None) -> Tensor:
+    def _kept_and_noted(self, probability: Tensor | None) -> Tensor:
         """Decide for some windows, ``[windows, classes]``."""
         if probability is not None:
-            here = probability.amax(0)
-            self._largest = here if self._largest is None else torch.maximum(self._largest, here)
-        return self._keep(probability)
+            self._note(probability)
+        return self._kept(probability)
+
+    def _note(self, probability: Tensor) -> None:
+        here = Heard(probability.amax(0), self._kept(probability).sum(0), len(probability))
+        self._heard = here if self._heard is None else self._heard.joined(here)
+
+    def _named(self, values: Tensor) -> dict[str, float]:
+        return dict(zip(self._class_names, values.tolist(), strict=True))

@@ -39,23 +39,20 @@ class WindowedNetwork:
         self.length = max(self.hop, round(trained.duration_seconds * trained.sample_rate))
         self.rows_at_once = max(1, round(_SECONDS_AT_ONCE / trained.duration_seconds))
 
-    @torch.no_grad()
-    def largest_probability(self, blocks: Iterable[Tensor]) -> Tensor | None:
-        """Return each class's largest probability over windows and channels, ``[classes]``.
+    def probabilities(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Estimate which classes sound.
 
         Args:
             blocks: consecutive parts of the recording, ``[channels, samples]``.
 
-        Returns:
-            None where the network has no classifier, or there are no samples.
+        Yields:
+            For some windows each, the largest probability among the channels, ``[windows, classes]``; nothing where the
+            network has no classifier.
         """
-        largest: Tensor | None = None
         for _, windows in self._cut(blocks):
             _, probability = self._features(windows)
             if probability is not None:
-                here = probability.amax(0)
-                largest = here if largest is None else torch.maximum(largest, here)
-        return largest
+                yield probability
 
     def extract(self, blocks: Iterable[Tensor], queries: Tensor, keep: Keep) -> Iterator[Tensor]:
         """Extract what several queries ask for.
@@ -81,6 +78,7 @@ class WindowedNetwork:
         at_once = max(1, self.rows_at_once // len(first))
         yield from cut_windows(_chained(first, blocks), self.length, self.hop, at_once)
 
+    @torch.no_grad()
     def _features(self, windows: Tensor) -> tuple[list[Features], Tensor | None]:
         """Return features of all rows, some rows each, and the probabilities ``[windows, classes]``."""
         num_windows, channels, _ = windows.shape

@@ -133,6 +133,26 @@ def run_classes(args: list[str]) -> None:
     print("\n".join(load_network(parser.parse_args(args).checkpoint).class_names))
 
 
+def run_export(args: list[str]) -> None:
+    """Write a trained network as one file for other programs, ONNX or torch.export."""
+    from tse_refine.export import SUFFIXES, export_checkpoint
+
+    parser = _Parser("tse-refine export", description=run_export.__doc__, allow_abbrev=False)
+    parser.add_argument("--checkpoint", required=True, type=Path, metavar="FILE", help="of a run")
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="model.onnx, or model.pt2 for torch")
+    parser.add_argument("--format", choices=SUFFIXES, default="onnx", help="onnx (default), or torch for torch.export")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier file")
+    options = parser.parse_args(args)
+    inputs = export_checkpoint(options.checkpoint, options.output, options.format, options.overwrite)
+    if "threshold" not in inputs:
+        print(
+            "tse-refine: this network has no classifier, so that the model takes no threshold and gives no "
+            "probability: it extracts what the query says.",
+            file=sys.stderr,
+        )
+    print(options.output)
+
+
 def _data_parser(command: str, description: str | None) -> argparse.ArgumentParser:
     """Return a parser of a command that takes the same stacked configs as ``fit``."""
     return _Parser(
@@ -146,6 +166,7 @@ def _data_parser(command: str, description: str | None) -> argparse.ArgumentPars
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "classes": run_classes,
+    "export": run_export,
     "extract": run_extract,
     "prepare": run_prepare,
     "preview": run_preview,

@@ -75,8 +75,9 @@ def test_json_says_the_same_to_programs(extract, record, tmp_path, capsys):
     ]
     assert found[0]["classes"][2]["probability"] == pytest.approx(0.9)
     assert found[0]["classes"][2]["window_share"] == 1.0
-    assert found[1]["outputs"] == {"siren": str(tmp_path / "out" / "other.siren.wav")}
-    assert Path(found[1]["outputs"]["siren"]).exists()
+    assert found[1]["each"] == {"siren": str(tmp_path / "out" / "other.siren.wav")}
+    assert found[1]["extraction"] is found[1]["residual"] is None
+    assert Path(found[1]["each"]["siren"]).exists()
 
 
 def test_all_but_some_are_extracted(extract, record, tmp_path, capsys):

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import soundfile
@@ -41,12 +43,11 @@ def test_each_class_that_is_kept_has_a_file_and_all_files_add_up(extractor, reco
         "out.residual.wav",
         "out.siren.wav",
     ]
-    assert {name: one.name for name, one in done.outputs.items()} == {
+    assert {name: one.name for name, one in done.outputs.each.items()} == {
         "dog": "out.dog.wav",
         "siren": "out.siren.wav",
-        "residual": "out.residual.wav",
     }
-    parts = sum(soundfile.read(one)[0] for one in done.outputs.values())
+    parts = sum(soundfile.read(one)[0] for one in done.outputs.paths())
     np.testing.assert_allclose(parts, soundfile.read(path)[0], atol=1e-6)
 
 
@@ -55,7 +56,7 @@ def test_a_class_that_is_kept_late_has_a_file_of_full_length(unchanged, tmp_path
     sound[20_000:] = 0.8
     soundfile.write(tmp_path / "in.wav", sound, 4000, "FLOAT")
     done = extract(Extractor(unchanged), tmp_path / "in.wav", each=True, threshold=0.5)
-    found, _ = soundfile.read(done.outputs["dog"], dtype="float32")
+    found, _ = soundfile.read(done.outputs.each["dog"], dtype="float32")
     assert len(found) == len(sound)
     assert not found[:19_900].any()
     np.testing.assert_allclose(found[20_100:], 0.8, atol=1e-6)
@@ -64,7 +65,7 @@ def test_a_class_that_is_kept_late_has_a_file_of_full_length(unchanged, tmp_path
 def test_a_class_that_is_kept_and_silent_has_a_file(extractor, tmp_path):
     soundfile.write(tmp_path / "in.wav", np.zeros(3000), 4000)
     done = extract(extractor, tmp_path / "in.wav", each=True, threshold=0.0)
-    assert soundfile.info(done.outputs["dog"]).frames == 3000
+    assert soundfile.info(done.outputs.each["dog"]).frames == 3000
 
 
 @pytest.mark.parametrize("refinement", ["window", "file"])
@@ -76,7 +77,16 @@ def test_an_empty_refined_query_writes_exact_silence(extractor, record, tmp_path
     assert len(found) == 5000
     assert not found.any()
     np.testing.assert_array_equal(soundfile.read(tmp_path / "out.residual.wav")[0], soundfile.read(path)[0])
-    assert extract(extractor, path, ("car_horn",), "none.wav", each=True, refinement=refinement).outputs == {}
+    assert extract(extractor, path, ("car_horn",), "none.wav", each=True, refinement=refinement).outputs.paths() == []
+
+
+def test_a_class_called_residual_and_the_residual_are_two_files(trained, record, tmp_path):
+    named = Extractor(dataclasses.replace(trained, class_names=("residual", "car_horn", "siren")))
+    path = record(samples=3000)
+    done = extract(named, path, ("residual",), each=True, residual=True)
+    assert [one.name for one in done.outputs.paths()] == ["out.residual_.wav", "out.residual.wav"]
+    parts = sum(soundfile.read(one)[0] for one in done.outputs.paths())
+    np.testing.assert_allclose(parts, soundfile.read(path)[0], atol=1e-6)
 
 
 def test_what_would_be_clipped_is_scaled(unchanged, tmp_path):

@@ -91,7 +91,9 @@ def describe(done: FileExtraction, class_names: Sequence[str], refinement: Refin
             }
             for name in (*done.query, *others)
         ],
-        "outputs": {name: printable(path) for name, path in done.outputs.items()},
+        "extraction": printable(done.outputs.extraction) if done.outputs.extraction else None,
+        "each": {name: printable(path) for name, path in done.outputs.each.items()},
+        "residual": printable(done.outputs.residual) if done.outputs.residual else None,
     }
 
 
@@ -110,7 +112,8 @@ def table(described: dict[str, Any]) -> str:
     decision = "not refined"
     if described["threshold"] is not None:
         decision = f"threshold {described['threshold']:g}, decided for each {described['refinement']}"
-    written = [f"Written to {path}" for path in described["outputs"].values()]
+    paths = (described["extraction"], *described["each"].values(), described["residual"])
+    written = [f"Written to {path}" for path in paths if path]
     return "\n".join([f"{described['input']}: {decision}", *aligned(rows, left=2), *written])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -32,7 +32,7 @@ class FileExtraction:
         probability: of every class, its largest over windows and channels; empty without a classifier.
         threshold: of the decision; None without a classifier.
         window_share: of every class, the share of windows in which its probability reaches the threshold.
-        outputs: files by what they hold: ``extraction`` or names of classes, and ``residual``.
+        outputs: what was written; of the files with a class each, those of classes that were kept.
         gains_db: of those that had to be scaled, since they would have been clipped.
     """
 
@@ -42,7 +42,7 @@ class FileExtraction:
     probability: Mapping[str, float]
     threshold: float | None
     window_share: Mapping[str, float]
-    outputs: Mapping[str, Path]
+    outputs: Outputs
     gains_db: Mapping[Path, float]
 
 
@@ -84,35 +84,13 @@ def extract_file(
             yield block
             on_progress(block.shape[-1] / rate)
 
-    names = list(plan.each) or ["extraction"]
-    queries = [(name,) for name in plan.each] or [query]
+    queries: list[tuple[str, ...]] = [(name,) for name in plan.each] or [query]
     stream = extractor.stream(blocks, rate, queries, threshold, refinement)
     with ExitStack() as stack:
-
-        def opened(path: Path) -> SoundWriter:
-            return stack.enter_context(writing(path, form, rate, channels, overwrite))
-
-        writers = {"extraction": opened(plan.extraction)} if plan.extraction else {}
-        residual = opened(plan.residual) if plan.residual else None
-        position = 0
+        files = _Files(plan, channels, lambda path: stack.enter_context(writing(path, form, rate, channels, overwrite)))
         for mixture, estimates in stream:
-            for name, estimate in zip(names, estimates, strict=True):
-                if name not in writers and estimate.any():
-                    writers[name] = opened(plan.each[name])
-                    _write_silence(writers[name], channels, position)
-                if name in writers:
-                    writers[name].write(estimate)
-            if residual:
-                residual.write(mixture - estimates.sum(0))
-            position += mixture.shape[-1]
-        for (name,) in queries if plan.each else []:
-            if name not in writers and stream.refined((name,)):  # kept, and nothing in it
-                writers[name] = opened(plan.each[name])
-                _write_silence(writers[name], channels, position)
-        if residual:
-            writers["residual"] = residual
-        for writer in writers.values():
-            writer.finish()
+            files.write(mixture, estimates)
+        files.finish(stream.refined(query))
     return FileExtraction(
         recording,
         query,
@@ -120,11 +98,53 @@ def extract_file(
         stream.probability,
         stream.threshold,
         stream.window_share,
-        {name: writer.path for name, writer in writers.items()},
-        {writer.path: writer.gain_db for writer in writers.values() if writer.gain_db},
+        replace(plan, each={name: plan.each[name] for name in plan.each if name in files.each}),
+        {writer.path: writer.gain_db for writer in files.writers() if writer.gain_db},
     )
 
 
-def _write_silence(writer: SoundWriter, channels: int, samples: int) -> None:
-    for begin in range(0, samples, _SILENCE_AT_ONCE):
-        writer.write(torch.zeros(channels, min(_SILENCE_AT_ONCE, samples - begin)))
+class _Files:
+    """The files of one recording; that of a class begins when the class is first heard.
+
+    Attributes:
+        each: of the files with a class each, those that have begun.
+    """
+
+    def __init__(self, plan: Outputs, channels: int, opened: Callable[[Path], SoundWriter]) -> None:
+        self.each: dict[str, SoundWriter] = {}
+        self._plan = plan
+        self._channels = channels
+        self._opened = opened
+        self._position = 0
+        self._extraction = opened(plan.extraction) if plan.extraction else None
+        self._residual = opened(plan.residual) if plan.residual else None
+
+    def writers(self) -> list[SoundWriter]:
+        """Return those of all files that have begun."""
+        return [one for one in (self._extraction, *self.each.values(), self._residual) if one is not None]
+
+    def write(self, mixture: Tensor, estimates: Tensor) -> None:
+        """Add ``[channels, samples]`` of the recording and ``[queries, channels, samples]`` of what is in it."""
+        if self._extraction:
+            self._extraction.write(estimates[0])
+        for name, estimate in zip(self._plan.each, estimates, strict=False):
+            if name not in self.each and estimate.any():
+                self._begin(name)
+            if name in self.each:
+                self.each[name].write(estimate)
+        if self._residual:
+            self._residual.write(mixture - estimates.sum(0))
+        self._position += mixture.shape[-1]
+
+    def finish(self, kept: tuple[str, ...]) -> None:
+        """Complete all files; those of classes that were kept though there was nothing in them are silent."""
+        for name in self._plan.each:
+            if name in kept and name not in self.each:
+                self._begin(name)
+        for writer in self.writers():
+            writer.finish()
+
+    def _begin(self, name: str) -> None:
+        writer = self.each[name] = self._opened(self._plan.each[name])
+        for begin in range(0, self._position, _SILENCE_AT_ONCE):
+            writer.write(torch.zeros(self._channels, min(_SILENCE_AT_ONCE, self._position - begin)))

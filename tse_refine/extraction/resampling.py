@@ -52,7 +52,7 @@ def resampled(blocks: Iterable[Tensor], ratio: Fraction) -> Iterator[Tensor]:
         return
     step, new_step = ratio.denominator, ratio.numerator  # so many samples become so many
     resample = Resample(step, new_step, lowpass_filter_width=_FILTER_WIDTH, rolloff=_ROLLOFF)
-    reach = math.ceil(_FILTER_WIDTH / _ROLLOFF * max(1, 1 / ratio))
+    reach = math.ceil(_FILTER_WIDTH / _ROLLOFF * max(1.0, float(1 / ratio)))
     margin = math.ceil(reach / step) + 1  # in steps
     buffer: Tensor | None = None
     before = 0  # steps at the beginning of the buffer that are done, and kept as context

@@ -2,6 +2,7 @@ import resource
 from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -93,6 +94,13 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, noise, name, num_bytes
     path = tmp_path / f"out.{name}"
     with full_disk(num_bytes), pytest.raises(InputError, match=rf"out\.{name} cannot be written \(.+\)\. Check"):
         write(path, sound, name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_samples_that_were_lost_unnoticed_are_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(soundfile, "info", lambda path: SimpleNamespace(frames=7))
+    with pytest.raises(InputError, match=r"out\.wav cannot be written \(7 samples arrived of 9\)"):
+        write(tmp_path / "out.wav", np.zeros((1, 9), np.float32))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -85,3 +85,11 @@ def test_where_windows_disagree_by_a_decibel_noise_keeps_its_level():
     level = 10 * torch.log10((added**2).unfold(-1, 400, 400).mean(-1) / (noise**2).unfold(-1, 400, 400).mean(-1))
     assert level.abs().max() < 0.51
     assert level.diff().abs().max() < 0.2  # dB in 50 ms: a crossfade takes 500
+
+
+def test_a_window_fades_into_the_next_along_a_squared_sine():
+    added = differently_heard(torch.ones(1, 3 * LENGTH), (1.0, 0.0), LENGTH, HOP)[0]
+    place = (torch.arange(LENGTH - HOP) + 0.5) / (LENGTH - HOP)
+    assert torch.equal(added[:HOP], torch.ones(HOP))
+    torch.testing.assert_close(added[HOP:LENGTH], torch.cos(0.5 * math.pi * place) ** 2, rtol=0, atol=1e-6)
+    assert not added[LENGTH : 2 * HOP].any()

@@ -108,7 +108,7 @@ def run_extract(args: list[str]) -> None:
         "by default the best on the training's validation, or 0.1")  # fmt: skip
     add("--refine", choices=("window", "file"), default="window", help="decide that for each window (default), or once "
         "for the whole file by the largest probability in it")  # fmt: skip
-    add("--each", action="store_true", help="write a file for each class")
+    add("--each", action="store_true", help="a file for each class that is kept, instead of one for all")
     add("--residual", action="store_true", help="also write everything else: the input less what was extracted")
     add("--format", metavar="NAME", help="wav, flac, ogg, ...; by default what the output or the input is called")
     add("--device", metavar="NAME", help="such as cpu or cuda; by default cuda where there is one")
@@ -153,6 +153,25 @@ def run_export(args: list[str]) -> None:
     print(options.output)
 
 
+def run_listen(args: list[str]) -> None:
+    """Open a local page to drop or record sound, tick classes, and hear what is extracted."""
+    from tse_refine.listen.server import serve
+    from tse_refine.listen.uploads import Limits
+
+    parser = _Parser("tse-refine listen", description=run_listen.__doc__, allow_abbrev=False)
+    add = parser.add_argument
+    add("--checkpoint", required=True, type=Path, metavar="FILE", help="such as runs/demo/checkpoints/best.ckpt")
+    add("--host", default="127.0.0.1", metavar="ADDRESS", help="at which the page can be reached; by default from this "
+        "machine only, 0.0.0.0 from everywhere, without a password")  # fmt: skip
+    add("--port", type=int, default=7860, metavar="N", help="by default 7860; 0 for any that is free")
+    add("--device", metavar="NAME", help="such as cpu or cuda; by default cuda where there is one")
+    add("--max-megabytes", type=float, default=Limits.megabytes, metavar="N", help="largest file; by default 50")
+    add("--max-minutes", type=float, default=Limits.minutes, metavar="N", help="longest sound; by default 10")
+    options = parser.parse_args(args)
+    limits = Limits(options.max_megabytes, options.max_minutes)
+    serve(options.checkpoint, options.host, options.port, options.device, limits)
+
+
 def _data_parser(command: str, description: str | None) -> argparse.ArgumentParser:
     """Return a parser of a command that takes the same stacked configs as ``fit``."""
     return _Parser(
@@ -168,6 +187,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "classes": run_classes,
     "export": run_export,
     "extract": run_extract,
+    "listen": run_listen,
     "prepare": run_prepare,
     "preview": run_preview,
     "recipes": run_recipes,

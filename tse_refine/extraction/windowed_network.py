@@ -13,7 +13,6 @@ from tse_refine.model.network import Features
 
 Keep = Callable[[Tensor | None], Tensor]
 
-_HOP = 0.75  # of a window; half would gain 0.1 dB of SNRi for half as much work again (benchmarks/extraction.py)
 _SECONDS_AT_ONCE = 24.0  # of sound that goes through the network together
 
 
@@ -21,21 +20,23 @@ class WindowedNetwork:
     """Estimates classes and extracts from a recording that arrives block by block, at the network's sample rate.
 
     Windows are as long as the mixtures of the training: the global layer norm, the recurrence and the pooling see a
-    whole window, and know no other length. They overlap by a quarter and are crossfaded. Whether a class sounds is
+    whole window, and know no other length. They overlap and are crossfaded. Whether a class sounds is
     decided for all channels together, by its largest probability among them: a mean of the channels could cancel a
     sound, and decisions of their own would let it jump from side to side.
 
     Args:
         trained: the network.
+        overlap: of windows, as a fraction of their length. More than a quarter gains little for its cost
+            (docs/extraction.md).
     """
 
-    def __init__(self, trained: TrainedNetwork) -> None:
+    def __init__(self, trained: TrainedNetwork, overlap: float = 0.25) -> None:
         self.network = trained.network
         self.device = next((weight.device for weight in trained.network.parameters()), torch.device("cpu"))
         self.num_classes = len(trained.class_names)
         stride = trained.network.stride
         # on the grid of the encoder's frames, so that neighbours cut the signal into the same frames
-        self.hop = max(1, round(_HOP * trained.duration_seconds * trained.sample_rate / stride)) * stride
+        self.hop = max(1, round((1.0 - overlap) * trained.duration_seconds * trained.sample_rate / stride)) * stride
         self.length = max(self.hop, round(trained.duration_seconds * trained.sample_rate))
         self.rows_at_once = max(1, round(_SECONDS_AT_ONCE / trained.duration_seconds))
 

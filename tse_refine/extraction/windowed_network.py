@@ -20,9 +20,9 @@ class WindowedNetwork:
     """Estimates classes and extracts from a recording that arrives block by block, at the network's sample rate.
 
     Windows are as long as the mixtures of the training: the global layer norm, the recurrence and the pooling see a
-    whole window, and know no other length. They overlap and are crossfaded. Whether a class sounds is
-    decided for all channels together, by its largest probability among them: a mean of the channels could cancel a
-    sound, and decisions of their own would let it jump from side to side.
+    whole window, and know no other length. They overlap and are crossfaded. Whether a class sounds is decided for all
+    channels together, by its largest probability among them: a mean of the channels could cancel a sound, and decisions
+    of their own would let it jump from side to side.
 
     Args:
         trained: the network.
@@ -33,7 +33,6 @@ class WindowedNetwork:
     def __init__(self, trained: TrainedNetwork, overlap: float = 0.25) -> None:
         self.network = trained.network
         self.device = next((weight.device for weight in trained.network.parameters()), torch.device("cpu"))
-        self.num_classes = len(trained.class_names)
         stride = trained.network.stride
         # on the grid of the encoder's frames, so that neighbours cut the signal into the same frames
         self.hop = max(1, round((1.0 - overlap) * trained.duration_seconds * trained.sample_rate / stride)) * stride

@@ -31,7 +31,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:The given buffer is not writable
 CLASSES = ["alarm", "dog", "Türklingel", "siren"]  # of docs/export.md, and one that is not ASCII
 RATE = 8000
 SIZES = {
-    "pooled": NetworkConfig(16, 10.0, 8, 8, 8, 3, 2, 1, 1, 4, ClassifierConfig(2), classifier_hidden_size=5),
+    # many filters, so that a minute has sums that are too long for one float32
+    "pooled": NetworkConfig(128, 10.0, 8, 8, 8, 3, 2, 1, 1, 4, ClassifierConfig(2), classifier_hidden_size=5),
     "every frame, no skip path": NetworkConfig(8, 10.0, 8, 8, None, 3, 1, 1, 1, 1, ClassifierConfig(1)),
     "no classifier": NetworkConfig(8, 10.0, 8, 8, 8, 3, 1, 1, 1),
 }
@@ -43,7 +44,7 @@ DOCS = Path(__file__).parents[1] / "docs" / "export.md"
 
 
 def write_checkpoint(path, config):
-    torch.manual_seed(0)
+    torch.manual_seed(8)  # of the first network's classes, noise makes dog probable and siren not
     network = Network(len(CLASSES), RATE, config)
     about = {"class_names": CLASSES, "sample_rate": RATE, "network": asdict(config), "duration_seconds": 2.0}
     if config.classifier is not None:
@@ -312,7 +313,7 @@ def test_the_examples_of_the_docs_run_without_this_package(number, spared, model
     assert done.returncode == 0, done.stderr
     wanted = expected(network, mixture, torch.tensor([[0.0, 1.0, 0.0, 1.0]]), torch.tensor(0.2))
     kept = [name for name, is_kept in zip(CLASSES, wanted["refined_query"][0], strict=True) if is_kept]
-    assert kept  # so that there is something to compare
+    assert kept == ["dog"]  # something to hear, and something that was removed
     assert done.stdout == f"{kept}\n"
     estimate, rate = soundfile.read(tmp_path / "estimate.wav", dtype="float32")
     assert rate == RATE

@@ -216,7 +216,7 @@ def _onnx_bytes(program: ExportedProgram, about: dict[str, str]) -> bytes:
         batch, samples = value.shape
         program_in_onnx.rename_axes({batch: "batch", samples: "samples"})
     for part in (model.graph, *model.graph):
-        part.metadata_props.clear()  # notes of the translation, with paths of this machine
+        part.metadata_props.clear()  # the translation's notes to itself, a fifth of a small model's file
     model.metadata_props.update(about)
     return program_in_onnx.model_proto.SerializeToString()
 

@@ -69,7 +69,7 @@ def export_checkpoint(
     if file_format == "onnx":
         _check_packages()
     trained = load_network(checkpoint)
-    about = {key: json.dumps(value, ensure_ascii=False) for key, value in metadata(trained).items()}
+    about = metadata(trained)
     with _quiet(), _recurrence_of_any_length():
         program = _capture(trained.network)
         content = _onnx_bytes(program, about) if file_format == "onnx" else _torch_bytes(program, about)
@@ -192,15 +192,14 @@ def _recurrence_of_any_length() -> Iterator[None]:
         yield
 
 
-def _torch_bytes(program: ExportedProgram, about: dict[str, str]) -> bytes:
+def _torch_bytes(program: ExportedProgram, about: dict[str, Any]) -> bytes:
     """Return the file of a program."""
     buffer = io.BytesIO()
-    text = "{" + ", ".join(f'"{key}": {value}' for key, value in about.items()) + "}"
-    torch.export.save(program, buffer, extra_files={METADATA_FILE: text})
+    torch.export.save(program, buffer, extra_files={METADATA_FILE: json.dumps(about, ensure_ascii=False)})
     return buffer.getvalue()
 
 
-def _onnx_bytes(program: ExportedProgram, about: dict[str, str]) -> bytes:
+def _onnx_bytes(program: ExportedProgram, about: dict[str, Any]) -> bytes:
     """Return the file of a program translated to ONNX, with named outputs and axes."""
     program_in_onnx = torch.onnx.export(
         program,
@@ -217,7 +216,7 @@ def _onnx_bytes(program: ExportedProgram, about: dict[str, str]) -> bytes:
         program_in_onnx.rename_axes({batch: "batch", samples: "samples"})
     for part in (model.graph, *model.graph):
         part.metadata_props.clear()  # the translation's notes to itself, a fifth of a small model's file
-    model.metadata_props.update(about)
+    model.metadata_props.update({key: json.dumps(value, ensure_ascii=False) for key, value in about.items()})
     return program_in_onnx.model_proto.SerializeToString()
 
 

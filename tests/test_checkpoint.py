@@ -1,9 +1,11 @@
 import pickle
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from tse_refine.checkpoint import CHECKPOINT_KEY, load_network, read_checkpoint
+from tse_refine.data.recipes import MixtureConfig
 from tse_refine.errors import InputError
 from tse_refine.module import ExtractionModule
 
@@ -13,7 +15,8 @@ def checkpoint(tiny_network_config, tmp_path):
     """A checkpoint as Lightning writes it, and the module it is of."""
     module = ExtractionModule(["a", "b", "c"], 8000, tiny_network_config)
     content = {"state_dict": module.state_dict(), "epoch": 3, "optimizer_states": [{"state": {}}]}
-    module._trainer = type("Trainer", (), {"datamodule": type("Data", (), {"digest": "0123"})})
+    data = SimpleNamespace(digest="0123", mixture=MixtureConfig(duration_seconds=2.0))
+    module._trainer = SimpleNamespace(datamodule=data)
     module.on_save_checkpoint(content)
     content[CHECKPOINT_KEY]["recommended_threshold"] = 0.2
     path = tmp_path / "best.ckpt"
@@ -27,11 +30,20 @@ def test_the_network_of_a_checkpoint_extracts_as_it_did(checkpoint):
     assert trained.class_names == ("a", "b", "c")
     assert trained.sample_rate == 8000
     assert trained.recommended_threshold == 0.2
+    assert trained.duration_seconds == 2.0
     assert not trained.network.training
     mixture, query = torch.randn(1, 3000), torch.tensor([[1.0, 0.0, 1.0]])
     module.eval()
     with torch.no_grad():
         torch.testing.assert_close(trained.network(mixture, query)[0], module.network(mixture, query)[0])
+
+
+def test_an_older_checkpoint_that_does_not_say_how_long_its_mixtures_were_had_six_seconds(checkpoint):
+    path, _ = checkpoint
+    content = torch.load(path, weights_only=True)
+    del content[CHECKPOINT_KEY]["duration_seconds"]
+    torch.save(content, path)
+    assert load_network(path).duration_seconds == MixtureConfig().duration_seconds == 6.0
 
 
 def test_a_checkpoint_whose_weights_do_not_fit_is_refused(checkpoint):

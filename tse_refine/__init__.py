@@ -1,15 +1,36 @@
 """Target sound extraction with context-aware query refinement (arXiv 2509.08292)."""
 
-from tse_refine.data.datamodule import MixtureDataModule
-from tse_refine.errors import InputError
-from tse_refine.evaluation import QueryRefinementEvaluation
-from tse_refine.model.network import Network, NetworkConfig
-from tse_refine.module import ExtractionModule
-from tse_refine.refinement import refine
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from tse_refine.version import __version__
 
+if TYPE_CHECKING:
+    from tse_refine.data.datamodule import MixtureDataModule
+    from tse_refine.errors import InputError
+    from tse_refine.evaluation import QueryRefinementEvaluation
+    from tse_refine.extraction.extractor import Extraction, Extractor
+    from tse_refine.model.network import Network, NetworkConfig
+    from tse_refine.module import ExtractionModule
+    from tse_refine.refinement import refine
+
+# imported when they are first used: who extracts needs no Lightning, which takes as long to import as all the rest
+_MODULES = {
+    "Extraction": "extraction.extractor",
+    "ExtractionModule": "module",
+    "Extractor": "extraction.extractor",
+    "InputError": "errors",
+    "MixtureDataModule": "data.datamodule",
+    "Network": "model.network",
+    "NetworkConfig": "model.network",
+    "QueryRefinementEvaluation": "evaluation",
+    "refine": "refinement",
+}
+
 __all__ = [
+    "Extraction",
     "ExtractionModule",
+    "Extractor",
     "InputError",
     "MixtureDataModule",
     "Network",
@@ -18,3 +39,17 @@ __all__ = [
     "__version__",
     "refine",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name (PEP 562)."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names, imported or not."""
+    return sorted({*globals(), *__all__})

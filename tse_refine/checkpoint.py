@@ -14,7 +14,9 @@ from tse_refine.errors import InputError
 from tse_refine.model.classifier import ClassifierConfig
 from tse_refine.model.network import Network, NetworkConfig
 
-CHECKPOINT_KEY = "tse_refine"  # plain types: class_names, sample_rate, network, data_digest, recommended_threshold
+# what is under the key, in plain types: class_names, sample_rate, duration_seconds, network, data_digest,
+# recommended_threshold
+CHECKPOINT_KEY = "tse_refine"
 _NETWORK_PREFIX = "network."  # of the module's weights
 
 
@@ -27,12 +29,15 @@ class TrainedNetwork:
         class_names: by index.
         sample_rate: Hz.
         recommended_threshold: the best on validation; None where none was measured.
+        duration_seconds: of the mixtures that it was trained on; older checkpoints do not say, and six seconds is what
+            trainings have by default.
     """
 
     network: Network
     class_names: tuple[str, ...]
     sample_rate: int
     recommended_threshold: float | None
+    duration_seconds: float = 6.0
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -73,6 +78,7 @@ def load_network(path: str | Path, device: str | torch.device = "cpu") -> Traine
         classifier = None if sizes["classifier"] is None else ClassifierConfig(**sizes["classifier"])
         config = NetworkConfig(**{**sizes, "classifier": classifier})
         names, rate = tuple(about["class_names"]), int(about["sample_rate"])
+        duration = float(about.get("duration_seconds", TrainedNetwork.duration_seconds))
         network = Network(len(names), rate, config)
         weights = {
             name.removeprefix(_NETWORK_PREFIX): value
@@ -85,4 +91,4 @@ def load_network(path: str | Path, device: str | torch.device = "cpu") -> Traine
             f"{path}: its weights do not fit the network it describes ({type(error).__name__}: {error}); it is "
             "damaged, or of another version of tse-refine."
         ) from error
-    return TrainedNetwork(network.to(device).eval(), names, rate, about.get("recommended_threshold"))
+    return TrainedNetwork(network.to(device).eval(), names, rate, about.get("recommended_threshold"), duration)

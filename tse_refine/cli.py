@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-
-from lightning.pytorch.cli import ArgsType
+from typing import NoReturn
 
 from tse_refine.data.corpus import SPLITS
 from tse_refine.errors import InputError, did_you_mean
-from tse_refine.trainer_cli import RefinementCLI, read_data, run_trainer
 from tse_refine.version import __version__
 
 _REFUSED_BY_THE_SYSTEM = {
@@ -20,11 +18,19 @@ _REFUSED_BY_THE_SYSTEM = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose refusals are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse words of the command line."""
+        raise InputError(f"{message}. `{self.prog} --help` explains every option.")
+
+
 def run_report(args: list[str]) -> None:
     """Draw figures and tables of finished runs."""
     from tse_refine.report import write_report
 
-    parser = argparse.ArgumentParser("tse-refine report", description=run_report.__doc__)
+    parser = _Parser("tse-refine report", description=run_report.__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run that `test` has evaluated")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="where figures and tables go")
     parser.add_argument("--threshold", type=float, help="at which figures refine; by default the recommended one")
@@ -36,6 +42,7 @@ def run_report(args: list[str]) -> None:
 def run_prepare(args: list[str]) -> None:
     """Download what is missing, verify it, and decode all recordings."""
     from tse_refine.prepare import prepare
+    from tse_refine.trainer_cli import read_data
 
     _, config = _data_parser("prepare", run_prepare.__doc__).parse_known_args(args)
     print(prepare(read_data(config, download=True)))
@@ -44,6 +51,7 @@ def run_prepare(args: list[str]) -> None:
 def run_preview(args: list[str]) -> None:
     """Write one mixture as sound, numbers and a picture."""
     from tse_refine.preview import write_preview
+    from tse_refine.trainer_cli import read_data
 
     parser = _data_parser("preview", run_preview.__doc__)
     parser.add_argument("--split", choices=SPLITS, default="train")
@@ -60,6 +68,7 @@ def run_preview(args: list[str]) -> None:
 def run_recipes(args: list[str]) -> None:
     """Write the mixtures of a split as Scaper's recipes (JAMS), in the layout of FSDSoundScapes."""
     from tse_refine.data.scene_export import export_scenes
+    from tse_refine.trainer_cli import read_data
 
     parser = _data_parser("recipes", run_recipes.__doc__)
     parser.add_argument("--split", choices=SPLITS, default="test")
@@ -72,16 +81,100 @@ def run_sweep(args: list[str]) -> None:
     """Run a W&B sweep file here, without W&B."""
     from tse_refine.sweep import run_sweep as run
 
-    parser = argparse.ArgumentParser("tse-refine sweep", description=run_sweep.__doc__)
+    parser = _Parser("tse-refine sweep", description=run_sweep.__doc__)
     parser.add_argument("file", type=Path, help="such as configs/sweeps/loss_weight.yaml")
     parser.add_argument("--seed", type=int, default=0, help="of a random search")
     options = parser.parse_args(args)
     print(run(options.file, options.seed))
 
 
+def run_extract(args: list[str]) -> None:
+    """Extract sounds from recordings of your own."""
+    from tse_refine.extraction.command import extract_files
+    from tse_refine.extraction.extractor import Extractor
+    from tse_refine.extraction.outputs import plan_outputs
+    from tse_refine.extraction.query_words import parse_query
+
+    parser = _Parser("tse-refine extract", description=run_extract.__doc__, allow_abbrev=False)
+    add = parser.add_argument
+    add("--checkpoint", required=True, type=Path, metavar="FILE", help="such as runs/demo/checkpoints/best.ckpt")
+    add("--input", required=True, nargs="+", type=Path, metavar="FILE", help="recordings, and folders of them")
+    add("--query", required=True, nargs="+", metavar="CLASS", help="what to extract; all for every class")
+    add(
+        "--except", "--exclude", nargs="+", default=[], dest="excluded", metavar="CLASS", help="what to leave out of it"
+    )
+    add("--output", required=True, type=Path, metavar="FILE", help="file, or folder for files with the inputs' names")
+    add("--threshold", type=float, metavar="P", help="keep a class where its probability reaches this, 0 to keep all; "
+        "by default the best on the training's validation, or 0.1")  # fmt: skip
+    add("--refine", choices=("window", "file"), default="window", help="decide that for each window (default), or once "
+        "for the whole file by the largest probability in it")  # fmt: skip
+    add("--each", action="store_true", help="a file for each class that is kept, instead of one for all")
+    add("--residual", action="store_true", help="also write everything else: the input less what was extracted")
+    add("--format", metavar="NAME", help="wav, flac, ogg, ...; by default what the output or the input is called")
+    add("--device", metavar="NAME", help="such as cpu or cuda; by default cuda where there is one")
+    add("--overwrite", action="store_true", help="replace files that exist")
+    add("--json", action="store_true", help="print one JSON document instead of tables")
+    options = parser.parse_args(args)
+    extractor = Extractor.load(options.checkpoint, options.device)
+    query = parse_query(options.query, extractor.class_names, options.excluded)
+    naming = (options.format, options.each, options.residual, options.overwrite)
+    plans = plan_outputs(options.input, options.output, query, *naming)
+    deciding = (options.threshold, options.refine)
+    if not extract_files(extractor, plans, query, *deciding, options.overwrite, options.json):
+        raise SystemExit(2)
+
+
+def run_classes(args: list[str]) -> None:
+    """List the classes that a checkpoint knows, one a line."""
+    from tse_refine.checkpoint import load_network
+
+    parser = _Parser("tse-refine classes", description=run_classes.__doc__, allow_abbrev=False)
+    parser.add_argument("--checkpoint", required=True, type=Path, metavar="FILE", help="of a run")
+    print("\n".join(load_network(parser.parse_args(args).checkpoint).class_names))
+
+
+def run_export(args: list[str]) -> None:
+    """Write a trained network as one file for other programs, ONNX or torch.export."""
+    from tse_refine.export import SUFFIXES, export_checkpoint
+
+    parser = _Parser("tse-refine export", description=run_export.__doc__, allow_abbrev=False)
+    parser.add_argument("--checkpoint", required=True, type=Path, metavar="FILE", help="of a run")
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="model.onnx, or model.pt2 for torch")
+    parser.add_argument("--format", choices=SUFFIXES, default="onnx", help="onnx (default), or torch for torch.export")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier file")
+    options = parser.parse_args(args)
+    inputs = export_checkpoint(options.checkpoint, options.output, options.format, options.overwrite)
+    if "threshold" not in inputs:
+        print(
+            "tse-refine: this network has no classifier, so that the model takes no threshold and gives no "
+            "probability: it extracts what the query says.",
+            file=sys.stderr,
+        )
+    print(options.output)
+
+
+def run_listen(args: list[str]) -> None:
+    """Open a local page to drop or record sound, tick classes, and hear what is extracted."""
+    from tse_refine.listen.server import serve
+    from tse_refine.listen.uploads import Limits
+
+    parser = _Parser("tse-refine listen", description=run_listen.__doc__, allow_abbrev=False)
+    add = parser.add_argument
+    add("--checkpoint", required=True, type=Path, metavar="FILE", help="such as runs/demo/checkpoints/best.ckpt")
+    add("--host", default="127.0.0.1", metavar="ADDRESS", help="at which the page can be reached; by default from this "
+        "machine only, 0.0.0.0 from everywhere, without a password")  # fmt: skip
+    add("--port", type=int, default=7860, metavar="N", help="by default 7860; 0 for any that is free")
+    add("--device", metavar="NAME", help="such as cpu or cuda; by default cuda where there is one")
+    add("--max-megabytes", type=float, default=Limits.megabytes, metavar="N", help="largest file; by default 50")
+    add("--max-minutes", type=float, default=Limits.minutes, metavar="N", help="longest sound; by default 10")
+    options = parser.parse_args(args)
+    limits = Limits(options.max_megabytes, options.max_minutes)
+    serve(options.checkpoint, options.host, options.port, options.device, limits)
+
+
 def _data_parser(command: str, description: str | None) -> argparse.ArgumentParser:
     """Return a parser of a command that takes the same stacked configs as ``fit``."""
-    return argparse.ArgumentParser(
+    return _Parser(
         f"tse-refine {command}",
         description=description,
         allow_abbrev=False,
@@ -91,6 +184,10 @@ def _data_parser(command: str, description: str | None) -> argparse.ArgumentPars
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "classes": run_classes,
+    "export": run_export,
+    "extract": run_extract,
+    "listen": run_listen,
     "prepare": run_prepare,
     "preview": run_preview,
     "recipes": run_recipes,
@@ -99,7 +196,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
 }
 
 
-def main(args: ArgsType = None) -> None:
+def main(args: Sequence[str] | None = None) -> None:
     """Run the command line: behind the console script, ``python -m tse_refine`` and the tests.
 
     Args:
@@ -115,11 +212,8 @@ def main(args: ArgsType = None) -> None:
     try:
         if words[0] in COMMANDS:
             COMMANDS[words[0]](words[1:])
-        elif words[0] in RefinementCLI.subcommands():
-            run_trainer(None if args is None else words)
         else:
-            known = [*RefinementCLI.subcommands(), *COMMANDS]
-            raise InputError(f"{words[0]!r} is no command; {did_you_mean(words[0], known)}")
+            _run_trainer(words[0], None if args is None else words)
     except InputError as error:
         print(f"tse-refine: {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -132,6 +226,16 @@ def main(args: ArgsType = None) -> None:
             file=sys.stderr,
         )
         raise SystemExit(2) from None
+
+
+def _run_trainer(command: str, words: list[str] | None) -> None:
+    """Run one of Lightning's commands; Lightning takes seconds to import, and the other commands do without."""
+    from tse_refine.trainer_cli import RefinementCLI, run_trainer
+
+    if command not in RefinementCLI.subcommands():
+        known = [*RefinementCLI.subcommands(), *COMMANDS]
+        raise InputError(f"{command!r} is no command; {did_you_mean(command, known)}")
+    run_trainer(words)
 
 
 def _overview() -> str:

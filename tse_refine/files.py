@@ -1,12 +1,15 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and how their names are shown and made."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+_LONGEST_NAME = 60  # characters; file systems take 255 bytes
 
 
 @contextmanager
@@ -17,7 +20,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # short, so that a name can be as long as the file system allows; its process can be told from a dead one
+    temporary = path.with_name(f".{path.name[: _LONGEST_NAME // 2]}.{secrets.token_hex(4)}.{os.getpid()}.part")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -49,3 +53,29 @@ def _is_alive(process: int) -> bool:
     except (PermissionError, OverflowError):  # another user's; no process number at all
         return True
     return True
+
+
+def printable(path: str | Path) -> str:
+    r"""Return a path as one line of text, whatever its name holds.
+
+    >>> printable("two\nlines.wav"), printable("\udcff.wav")
+    ('two\\nlines.wav', '\\udcff.wav')
+    """
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(path))
+
+
+def file_names(names: Sequence[str]) -> list[str]:
+    """Return a file name for each class: what a file system may refuse becomes ``_``, and none is like another.
+
+    >>> file_names(["dog", "Car/truck", "car|truck", "../up"])
+    ['dog', 'Car_truck', 'car_truck_', '___up']
+    """
+    safe: list[str] = []
+    taken: set[str] = set()
+    for name in names:
+        name = re.sub(r"[^\w ,()&'+-]", "_", name)[:_LONGEST_NAME].strip()
+        while not name or name.lower() in taken:  # some file systems do not tell cases apart
+            name += "_"
+        taken.add(name.lower())
+        safe.append(name)
+    return safe

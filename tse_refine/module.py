@@ -123,6 +123,7 @@ class ExtractionModule(LightningModule):
         checkpoint.setdefault(CHECKPOINT_KEY, {}).update(
             class_names=self.class_names,
             sample_rate=self.sample_rate,
+            duration_seconds=self.trainer.datamodule.mixture.duration_seconds,
             network=asdict(self.network_config),
             data_digest=self.trainer.datamodule.digest,
         )

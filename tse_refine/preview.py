@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from tse_refine.data.corpus import SPLITS
 from tse_refine.data.datamodule import SPLIT_STAGES, MixtureDataModule
 from tse_refine.data.recipes import Event, Recipe
 from tse_refine.errors import InputError
+from tse_refine.files import file_names
 from tse_refine.spectrogram import draw_spectrogram, spectrogram_db
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")  # Okabe and Ito's
-_LONGEST_NAME = 60  # characters; file systems take 255 bytes
 
 
 def write_preview(
@@ -165,7 +164,7 @@ def _new_folder(folder: Path) -> Iterator[Path]:
 def _describe(data: MixtureDataModule, recipe: Recipe) -> dict[str, Any]:
     renderer = data.datasets[recipe.split].renderer
     names = data.class_names
-    files = _file_names([names[event.class_index] for event in recipe.events])
+    files = file_names([names[event.class_index] for event in recipe.events])
 
     def placed(event: Event, clip: str) -> dict[str, Any]:
         numbers: dict[str, Any] = {"clip": clip}
@@ -189,23 +188,6 @@ def _describe(data: MixtureDataModule, recipe: Recipe) -> dict[str, Any]:
             for event, file in zip(recipe.events, files, strict=True)
         ],
     }
-
-
-def _file_names(names: Sequence[str]) -> list[str]:
-    """Return a file name for each class: what a file system may refuse becomes ``_``, and none is like another.
-
-    >>> _file_names(["dog", "Car/truck", "car|truck", "../up"])
-    ['dog', 'Car_truck', 'car_truck_', '___up']
-    """
-    safe: list[str] = []
-    taken: set[str] = set()
-    for name in names:
-        name = re.sub(r"[^\w ,()&'+-]", "_", name)[:_LONGEST_NAME].strip()
-        while not name or name.lower() in taken:  # some file systems do not tell cases apart
-            name += "_"
-        taken.add(name.lower())
-        safe.append(name)
-    return safe
 
 
 def _title(description: Mapping[str, Any]) -> str:

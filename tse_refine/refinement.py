@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 
-def refine(query: Tensor, probability: Tensor, threshold: float) -> Tensor:
+def refine(query: Tensor, probability: Tensor, threshold: float | Tensor) -> Tensor:
     """Remove from the query the classes that are probably not in the mixture.
 
     Args:
         query: multi-hot, ``[batch, classes]``.
         probability: clip-level class probabilities, ``[batch, classes]``, in [0, 1].
-        threshold: a class stays where ``probability >= threshold`` (delta); in [0, 1].
+        threshold: a class stays where ``probability >= threshold`` (delta); a number in [0, 1], or a tensor of one for
+            a graph that takes it as an input.
 
     Returns:
         The refined query, ``[batch, classes]``; it never holds a class that was not asked for.

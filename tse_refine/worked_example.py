@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor
 
 from tse_refine.checkpoint import load_network
-from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.data.queries import condition_queries
 from tse_refine.errors import InputError
 from tse_refine.grid import NONE, Condition
 from tse_refine.measured_run import Grid, MeasuredRun
 from tse_refine.metrics import snri_db
 from tse_refine.refinement import refine
+from tse_refine.run_data import data_of_run
 
 _TOLERANCE_DB = 0.1  # of a repeated extraction: other batches and devices round differently
 
@@ -105,7 +103,7 @@ def extract_example(run: MeasuredRun, threshold: str) -> WorkedExample:
     trained = load_network(run.folder.checkpoints / "best.ckpt")
     if trained.network.classifier is None:
         raise InputError(f"{run.folder.checkpoints / 'best.ckpt'} has no classifier and cannot refine.")
-    data = _data(run.config)
+    data = data_of_run(run.config)
     data.prepare_data()
     data.setup("test")
     batch = data.datasets["test"].__getitems__([(0, index)])
@@ -147,17 +145,6 @@ def extract_example(run: MeasuredRun, threshold: str) -> WorkedExample:
         raw_snri_db=snri[0],
         refined_snri_db=snri[1],
     )
-
-
-def _data(config: Mapping[str, Any]) -> MixtureDataModule:
-    """Build the data of a run from its saved configuration."""
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(MixtureDataModule, "data")
-    options = {**config["data"], "digest": None, "predict_indices": None}
-    try:
-        return parser.instantiate_classes(parser.parse_object({"data": options})).data
-    except ArgumentError as error:
-        raise InputError(f"The data options in the run's config.yaml cannot be used: {error}") from error
 
 
 def _waveform(signal: Tensor) -> np.ndarray:

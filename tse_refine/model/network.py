@@ -192,10 +192,12 @@ class Network(nn.Module):
         return math.ceil(num_samples / self.stride) + 1
 
     def _pad(self, mixture: Tensor) -> Tensor:
-        """Pad by a stride in front and up to a full frame behind, so that every sample lies in two frames."""
-        length = mixture.shape[-1]
-        behind = (self.num_frames(length) + 1) * self.stride - self.stride - length
-        return nn.functional.pad(mixture, (self.stride, behind))
+        """Pad by a stride in front and enough behind, so that every sample lies in two frames.
+
+        What does not fill a frame at the end the encoder leaves out, so that the same padding serves every length. (An
+        export can follow a constant; it cannot follow the division by which a length would give just enough.)
+        """
+        return nn.functional.pad(mixture, (self.stride, 2 * self.stride - 1))
 
     @staticmethod
     def _stacks(config: NetworkConfig, num_stacks: int, out_channels: int) -> ConvStacks:

@@ -1,0 +1,120 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import soundfile
+
+from tse_refine.errors import InputError
+from tse_refine.extraction.extractor import Extractor
+from tse_refine.extraction.file_extraction import extract_file
+from tse_refine.extraction.outputs import plan_outputs
+
+
+def extract(extractor, path, query=("dog",), output="out.wav", **options):
+    naming = {name: options.pop(name) for name in ("each", "residual", "form") if name in options}
+    (plan,) = plan_outputs([path], path.parent / output, query, **naming)
+    return extract_file(extractor, plan, query, **options)
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "samples"),
+    [(4000, 1, 1), (4000, 2, 9001), (8000, 64, 700), (44_100, 2, 100_003), (384_000, 1, 5), (11_127, 3, 30_001)],
+)
+def test_a_file_is_extracted_as_the_waveform_in_it(extractor, record, tmp_path, rate, channels, samples):
+    path = record(rate=rate, channels=channels, samples=samples)
+    waveform, _ = soundfile.read(path, dtype="float32", always_2d=True)
+    extract(extractor, path, ("dog", "siren"), residual=True)
+    found, found_rate = soundfile.read(tmp_path / "out.wav", dtype="float32", always_2d=True)
+    rest, _ = soundfile.read(tmp_path / "out.residual.wav", dtype="float32", always_2d=True)
+    assert found_rate == rate
+    assert found.shape == waveform.shape
+    expected = extractor.extract(waveform.T, rate, ["dog", "siren"]).waveform
+    np.testing.assert_allclose(found.T, expected, atol=1e-6)
+    np.testing.assert_allclose(found + rest, waveform, atol=1e-6)
+    assert found.any()
+
+
+def test_each_class_that_is_kept_has_a_file_and_all_files_add_up(extractor, record, tmp_path):
+    path = record(rate=8000, channels=2, samples=9001)
+    done = extract(extractor, path, ("dog", "car_horn", "siren"), each=True, residual=True)
+    assert sorted(one.name for one in tmp_path.iterdir()) == [
+        "in.wav",
+        "out.dog.wav",
+        "out.residual.wav",
+        "out.siren.wav",
+    ]
+    assert {name: one.name for name, one in done.outputs.each.items()} == {
+        "dog": "out.dog.wav",
+        "siren": "out.siren.wav",
+    }
+    parts = sum(soundfile.read(one)[0] for one in done.outputs.paths())
+    np.testing.assert_allclose(parts, soundfile.read(path)[0], atol=1e-6)
+
+
+def test_a_class_that_is_kept_late_has_a_file_of_full_length(unchanged, tmp_path):
+    sound = np.full(30_000, 0.01, np.float32)
+    sound[20_000:] = 0.8
+    soundfile.write(tmp_path / "in.wav", sound, 4000, "FLOAT")
+    done = extract(Extractor(unchanged), tmp_path / "in.wav", each=True, threshold=0.5)
+    found, _ = soundfile.read(done.outputs.each["dog"], dtype="float32")
+    assert len(found) == len(sound)
+    assert not found[:19_900].any()
+    np.testing.assert_allclose(found[20_100:], 0.8, atol=1e-6)
+
+
+def test_a_class_that_is_kept_and_silent_has_a_file(extractor, tmp_path):
+    soundfile.write(tmp_path / "in.wav", np.zeros(3000), 4000)
+    done = extract(extractor, tmp_path / "in.wav", each=True, threshold=0.0)
+    assert soundfile.info(done.outputs.each["dog"]).frames == 3000
+
+
+@pytest.mark.parametrize("refinement", ["window", "file"])
+def test_an_empty_refined_query_writes_exact_silence(extractor, record, tmp_path, refinement):
+    path = record(samples=5000)
+    done = extract(extractor, path, ("car_horn",), residual=True, refinement=refinement)
+    assert done.refined_query == ()
+    found, _ = soundfile.read(tmp_path / "out.wav")
+    assert len(found) == 5000
+    assert not found.any()
+    np.testing.assert_array_equal(soundfile.read(tmp_path / "out.residual.wav")[0], soundfile.read(path)[0])
+    assert extract(extractor, path, ("car_horn",), "none.wav", each=True, refinement=refinement).outputs.paths() == []
+
+
+def test_a_class_called_residual_and_the_residual_are_two_files(trained, record, tmp_path):
+    named = Extractor(dataclasses.replace(trained, class_names=("residual", "car_horn", "siren")))
+    path = record(samples=3000)
+    done = extract(named, path, ("residual",), each=True, residual=True)
+    assert [one.name for one in done.outputs.paths()] == ["out.residual_.wav", "out.residual.wav"]
+    parts = sum(soundfile.read(one)[0] for one in done.outputs.paths())
+    np.testing.assert_allclose(parts, soundfile.read(path)[0], atol=1e-6)
+
+
+def test_what_would_be_clipped_is_scaled(unchanged, tmp_path):
+    soundfile.write(tmp_path / "in.wav", np.full(3000, 2.0, np.float32), 4000, "FLOAT")
+    done = extract(Extractor(unchanged), tmp_path / "in.wav", output="out.flac")
+    assert done.gains_db == pytest.approx({tmp_path / "out.flac": -6.02}, abs=0.01)
+    np.testing.assert_allclose(soundfile.read(tmp_path / "out.flac")[0], 1.0, atol=1e-6)
+
+
+def test_progress_counts_the_seconds_that_are_read(extractor, record):
+    told: list[float] = []
+    path = record(rate=8000, samples=20_000)
+    extract(extractor, path, on_progress=told.append)
+    assert sum(told) == pytest.approx(2.5)
+    extract(extractor, path, output="again.wav", refinement="file", on_progress=told.append)
+    assert sum(told) == pytest.approx(7.5)  # two passes
+
+
+def test_a_failure_in_the_middle_leaves_nothing(extractor, tmp_path):
+    sound = np.zeros(100_000, np.float32)
+    sound[-1] = np.nan
+    soundfile.write(tmp_path / "in.wav", sound, 4000, "FLOAT")
+    with pytest.raises(InputError, match="not finite"):
+        extract(extractor, tmp_path / "in.wav", residual=True, threshold=0.0)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
+
+
+def test_a_format_that_cannot_hold_the_recording_is_refused(extractor, record):
+    path = record(channels=9)
+    with pytest.raises(InputError, match=r"in\.wav has 9 channels, but flac holds up to 8"):
+        extract(extractor, path, output="out.flac")

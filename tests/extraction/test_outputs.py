@@ -1,0 +1,106 @@
+import os
+
+import pytest
+
+from tse_refine.errors import InputError
+from tse_refine.extraction.outputs import plan_outputs
+
+
+@pytest.fixture
+def folder(record, tmp_path, monkeypatch):
+    """A folder with recordings, and the working directory."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.wav", "b.flac", "set/a.wav", "set/deep/c.ogg", "other/a.wav"):
+        record(name, subtype=None)
+    (tmp_path / "odd.voc").write_bytes((tmp_path / "a.wav").read_bytes())
+    return tmp_path
+
+
+def plan(folder, inputs, output, **options):
+    plans = plan_outputs([folder / name for name in inputs], folder / output, ("dog", "car/horn"), **options)
+    return [[path.relative_to(folder).as_posix() for path in one.paths()] for one in plans]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "options", "written"),
+    [
+        (["a.wav"], "out.wav", {}, [["out.wav"]]),
+        (["a.wav"], "new/out.FLAC", {}, [["new/out.FLAC"]]),
+        (["a.wav"], "out.wav", {"form": "rf64"}, [["out.wav"]]),
+        (["a.wav"], "out.aif", {"residual": True}, [["out.aif", "out.residual.aif"]]),
+        (["a.wav"], "out.wav", {"each": True}, [["out.dog.wav", "out.car_horn.wav"]]),
+        (["a.wav"], "out", {"form": "ogg"}, [["out/a.ogg"]]),
+        (["a.wav"], "other", {"residual": True, "overwrite": True}, [["other/a.wav", "other/a.residual.wav"]]),
+        (["a.wav", "b.flac"], "out", {}, [["out/a.wav"], ["out/b.flac"]]),
+        (["a.wav", "b.flac"], "out", {"form": "mp3"}, [["out/a.mp3"], ["out/b.mp3"]]),
+        (["a.wav", "set"], "set/out", {"form": "flac"}, None),
+        (["set", "b.flac"], "out", {}, [["out/a.wav"], ["out/deep/c.ogg"], ["out/b.flac"]]),
+        (["set"], "out", {}, [["out/a.wav"], ["out/deep/c.ogg"]]),
+        (["odd.voc"], "out", {}, [["out/odd.voc.wav"]]),
+    ],
+)
+def test_outputs_are_named_after_output_and_input(folder, inputs, output, options, written):
+    if written is None:  # set/a.wav and a.wav would both become set/out/a.flac
+        with pytest.raises(InputError, match=r"a\.flac would be written twice"):
+            plan(folder, inputs, output, **options)
+    else:
+        assert plan(folder, inputs, output, **options) == written
+
+
+def test_the_format_follows_from_the_name_or_is_given(folder):
+    def form(output, **options):
+        return plan_outputs([folder / "a.wav"], folder / output, ("dog",), **options)[0].form
+
+    assert form("out.oga") == "ogg"
+    assert form("out.wav", form="rf64") == "rf64"
+    assert form("out", form="caf") == "caf"
+    assert form("out") == "wav"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "options", "said"),
+    [
+        (["a.wav"], "out.xyz", {}, r"out\.xyz does not end as a format does; expected is \.wav"),
+        (["a.wav"], "out.wav", {"form": "flac"}, "is not what --format flac is called"),
+        (["a.wav"], "out.wav", {"form": "falc"}, "did you mean 'flac'"),
+        (["a.wav", "b.flac"], "out.wav", {}, "names a file, but several recordings go into a folder"),
+        (["set"], "out.wav", {}, "names a file, but a folder of recordings go"),
+        (["a.wav", "b.flac"], "odd.voc", {}, "is a file, but several recordings go into a folder"),
+        (["a.wav"], "b.flac", {}, r"b\.flac exists; .* --overwrite"),
+        (["a.wav"], "a.wav", {"overwrite": True}, r"a\.wav is the recording .*a\.wav itself"),
+        (["a.wav", "b.flac"], ".", {"overwrite": True}, "itself"),
+        (["a.wav", "other/a.wav"], "out", {}, r"would be written twice, for .*a\.wav and for .*other/a\.wav"),
+        (["a.wav", "a.wav"], "out", {}, "would be written twice"),
+        (["a.wav", "gone.wav"], "out", {}, r"gone\.wav does not exist"),
+    ],
+)
+def test_what_would_be_lost_or_is_unclear_is_refused(folder, inputs, output, options, said):
+    with pytest.raises(InputError, match=said) as refusal:
+        plan(folder, inputs, output, **options)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_the_recording_itself_is_not_overwritten_through_a_link(folder, link):
+    link(folder / "a.wav", folder / "out.wav")
+    with pytest.raises(InputError, match=r"out\.wav is the recording .*a\.wav itself"):
+        plan(folder, ["a.wav"], "out.wav", overwrite=True)
+
+
+def test_a_recording_is_not_overwritten_by_the_extraction_of_another(folder):
+    (folder / "out").mkdir()
+    os.link(folder / "b.flac", folder / "out" / "a.wav")
+    with pytest.raises(InputError, match=r"out/a\.wav is the recording .*b\.flac itself"):
+        plan(folder, ["a.wav", "b.flac"], "out", overwrite=True)
+
+
+def test_a_class_called_residual_does_not_take_its_place(folder):
+    (one,) = plan_outputs([folder / "a.wav"], folder / "out.wav", ("residual", "Residual"), each=True, residual=True)
+    assert len({path.name.lower() for path in one.paths()}) == 3
+    assert one.residual == folder / "out.residual.wav"
+
+
+def test_a_folder_in_the_way_is_refused(folder):
+    (folder / "out" / "a.wav").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"out/a\.wav is a folder"):
+        plan(folder, ["a.wav"], "out")

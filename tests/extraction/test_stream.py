@@ -1,0 +1,86 @@
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from tse_refine.checkpoint import TrainedNetwork
+from tse_refine.extraction.extractor import Extractor
+
+RATE = 8000
+
+
+@pytest.fixture
+def unhurried(unchanged: TrainedNetwork) -> TrainedNetwork:
+    """A network that changes nothing, with windows of two seconds."""
+    return dataclasses.replace(unchanged, duration_seconds=2.0)
+
+
+def stream(trained, signal: torch.Tensor, size: int = 999, **options):
+    return Extractor(trained).stream(lambda: signal.split(size, dim=-1), RATE, [("dog",), ("siren",)], **options)
+
+
+@pytest.mark.parametrize(("samples", "size"), [(1, 1), (2, 1), (700, 1), (3, 999), (999, 999), (5001, 999)])
+def test_parts_of_the_recording_come_with_their_estimates(unchanged, samples, size):
+    tone = torch.sin(torch.arange(samples) / 10.0).expand(2, -1)
+    parts = list(stream(unchanged, tone, size, threshold=0.0))
+    assert all(estimate.shape == (2, *mixture.shape) for mixture, estimate in parts)
+    assert torch.equal(torch.cat([mixture for mixture, _ in parts], dim=-1), tone)
+    estimate = torch.cat([estimate for _, estimate in parts], dim=-1)
+    middle = slice(100, -100)  # a recording's ends are steps, which no resampling keeps
+    torch.testing.assert_close(estimate[0, :, middle], tone[:, middle], rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("refinement", ["window", "file"])
+def test_reading_runs_ahead_of_the_estimates_by_a_number_of_windows_whatever_the_length(unhurried, refinement):
+    def most_ahead(seconds: int) -> float:
+        read, ahead = 0, [0]
+
+        def blocks() -> Iterator[torch.Tensor]:
+            nonlocal read
+            read = 0
+            for _ in range(seconds):
+                read += RATE
+                yield torch.full((1, RATE), 0.5)
+
+        given = 0
+        for mixture, _ in Extractor(unhurried).stream(blocks, RATE, [("dog",)], refinement=refinement):
+            given += mixture.shape[-1]
+            ahead.append(read - given)
+        assert given == seconds * RATE
+        return max(ahead) / RATE
+
+    assert most_ahead(120) == most_ahead(60) < 30
+
+
+def test_a_file_is_read_twice_for_one_decision_and_once_for_many(trained, unchanged):
+    signal = torch.full((1, 3000), 0.5)
+    assert stream(unchanged, signal).passes == 1
+    assert stream(unchanged, signal, refinement="file").passes == 2
+
+
+def test_listening_alone_gives_the_probabilities(trained):
+    found = stream(trained, torch.randn(2, 9000))
+    assert found.probability == {}
+    found.listen()
+    assert found.probability == pytest.approx({"dog": 0.9, "car_horn": 0.2, "siren": 0.6}, abs=1e-5)
+    assert found.refined(("siren", "car_horn")) == ("siren",)
+
+
+@pytest.mark.parametrize("refinement", ["window", "file"])
+def test_a_class_that_was_heard_long_ago_is_not_forgotten(unhurried, refinement):
+    signal = torch.full((1, 60 * RATE), 0.01)
+    signal[0, : RATE // 2] = 0.8
+    found = stream(unhurried, signal, size=RATE, refinement=refinement)
+    for _ in found:
+        pass
+    assert found.probability["dog"] == pytest.approx(0.8, abs=0.1)  # resampling overshoots at the step
+    assert found.refined(("dog",)) == ("dog",)
+    assert found.window_share["dog"] == pytest.approx(1 / 40)  # the last begins after 58 s
+
+
+def test_where_nothing_is_kept_the_network_only_listens(unhurried):
+    signal = torch.full((1, 8 * RATE), 0.01)
+    estimates = [estimate for _, estimate in stream(unhurried, signal, refinement="file")]
+    assert not torch.cat(estimates, dim=-1).any()
+    assert len(unhurried.network.lengths) == 5  # windows, once

@@ -1,0 +1,1 @@
+"""A checkpoint on one's own recordings."""

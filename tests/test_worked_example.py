@@ -5,6 +5,7 @@ import pytest
 import torch
 import yaml
 
+from tse_refine.cli import main
 from tse_refine.errors import InputError
 from tse_refine.figures import draw_example
 from tse_refine.measured_run import Grid, MeasuredRun
@@ -94,10 +95,24 @@ def test_the_page_of_a_real_run_plays_the_example(run, tmp_path):
     assert (tmp_path / "report" / "example.png").exists()
 
 
+def test_the_example_is_of_the_test_also_where_that_had_options_of_its_own(run, tmp_path):
+    words = ["test", "-c", str(run / "config.yaml"), "--trainer.default_root_dir", str(run)]
+    main([*words, "--data.seed", "5", "--data.num_test", "12", "--ckpt_path", "last"])
+    shutil.move(run, tmp_path / "moved")
+    example = extract_example(MeasuredRun(tmp_path / "moved"), THRESHOLD)
+    assert 0 < len(example.refined_query) < len(example.query)
+
+
 def break_run(run, breakage, nowhere):
-    config = yaml.safe_load((run / "config.yaml").read_text())
+    for config in (run / "config.yaml", run / "test" / "config.yaml"):
+        break_config(config, run, breakage, nowhere)
+
+
+def break_config(path, run, breakage, nowhere):
+    config = yaml.safe_load(path.read_text())
     if breakage == "checkpoint":
-        (run / "checkpoints" / "best.ckpt").unlink()
+        config["ckpt_path"] = str(run / "checkpoints" / "best.ckpt")
+        (run / "checkpoints" / "best.ckpt").unlink(missing_ok=True)
     elif breakage == "recordings":
         config["data"]["foregrounds"] = {
             "class_path": "tse_refine.data.corpora.LabelFolders",
@@ -105,7 +120,7 @@ def break_run(run, breakage, nowhere):
         }
     else:
         config["data"]["foregrounds"]["class_path"] = "no.such.Corpus"
-    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    path.write_text(yaml.safe_dump(config))
 
 
 @pytest.mark.parametrize(

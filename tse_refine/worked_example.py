@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -90,7 +91,9 @@ def choose_mixture(grid: Grid, threshold: str) -> tuple[int, Condition]:
 
 
 def extract_example(run: MeasuredRun, threshold: str) -> WorkedExample:
-    """Render the chosen mixture of a run from its recordings and extract with its best checkpoint.
+    """Render the chosen mixture of a run from its recordings and extract with the checkpoint that was tested.
+
+    Recordings that the cache no longer holds are decoded again.
 
     Args:
         run: one with a classifier.
@@ -100,10 +103,11 @@ def extract_example(run: MeasuredRun, threshold: str) -> WorkedExample:
         InputError: the checkpoint or the recordings are missing or others than those tested.
     """
     index, condition = choose_mixture(run.grid, threshold)
-    trained = load_network(run.folder.checkpoints / "best.ckpt")
+    checkpoint = _tested_checkpoint(run)
+    trained = load_network(checkpoint)
     if trained.network.classifier is None:
-        raise InputError(f"{run.folder.checkpoints / 'best.ckpt'} has no classifier and cannot refine.")
-    data = data_of_run(run.config)
+        raise InputError(f"{checkpoint} has no classifier and cannot refine.")
+    data = data_of_run(run.test_config or run.config)
     data.prepare_data()
     data.setup("test")
     batch = data.datasets["test"].__getitems__([(0, index)])
@@ -145,6 +149,13 @@ def extract_example(run: MeasuredRun, threshold: str) -> WorkedExample:
         raw_snri_db=snri[0],
         refined_snri_db=snri[1],
     )
+
+
+def _tested_checkpoint(run: MeasuredRun) -> Path:
+    """Return the checkpoint that the test names; that of the run's folder, which may have moved, where there is one."""
+    named = Path(run.test_config.get("ckpt_path") or "best.ckpt")
+    own = run.folder.checkpoints / named.name
+    return named if named.is_file() and not own.is_file() else own
 
 
 def _waveform(signal: Tensor) -> np.ndarray:

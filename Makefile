@@ -1,11 +1,11 @@
-# make setup | demo | compare | notebooks | test | format: each installs into .venv first, once, and again when
-# pyproject.toml changes.
+# make setup | demo | compare | notebooks | test | test-browser | format: each installs into .venv first, once, and again
+# when pyproject.toml changes.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEMO := -c configs/proposed.yaml -c configs/model/small.yaml -c configs/data/embedded.yaml -c configs/demo.yaml
 
-.PHONY: setup demo compare notebooks test format
+.PHONY: setup demo compare notebooks test test-browser format
 
 setup: $(INSTALLED)
 
@@ -30,6 +30,11 @@ test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest
+
+# what a person sees of `tse-refine listen`: needs Chromium, at /usr/bin/chromium or where CHROMIUM says
+test-browser: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable '.[browser]'
+	$(BIN)/python -m pytest -m browser tests
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

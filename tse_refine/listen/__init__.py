@@ -1,0 +1,1 @@
+"""A local page to try a checkpoint: hear what a query extracts, with and without refinement."""

@@ -56,6 +56,8 @@ def run_folder(trained: TrainedNetwork, tiny_network_config: NetworkConfig, tiny
     torch.save({"state_dict": weights, CHECKPOINT_KEY: about}, folder / "checkpoints" / "best.ckpt")
     config = yaml.safe_load(tiny_config_file.read_text())
     config["data"]["queries"] = {"inactive_sample_rate": 0.0}
+    config["model"]["loss_weight"] = 10.0
+    config["evaluation"] = {"threshold": 0.1}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return folder
 

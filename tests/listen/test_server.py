@@ -170,6 +170,26 @@ def test_uploads_above_the_limit_are_refused(client):
     assert "maximum allowed size" in answer.text
 
 
+def call(client, path):
+    sound = {"path": str(path), "meta": {"_type": "gradio.FileData"}}
+    body = {"data": [sound, ["bell"], 0.3], "fn_index": 0, "session_hash": "visitor"}
+    return client.post("/gradio_api/queue/join", json=body)
+
+
+def test_only_files_that_were_uploaded_can_be_used(client, tmp_path):
+    (tmp_path / "secret.wav").write_bytes(b"of this machine")
+    sent = {"files": ("mine.wav", b"sound", "audio/wav")}
+    (uploaded,) = client.post("/gradio_api/upload", files=sent).json()
+    assert call(client, uploaded).status_code == 200
+    elsewhere = [tmp_path / "secret.wav", "https://elsewhere.example/a.wav", "/etc/passwd", "a\0b", ""]
+    (link := Path(uploaded).with_name("link.wav")).symlink_to(tmp_path / "secret.wav")
+    for path in [*elsewhere, link, f"{Path(uploaded).parent}/../../sounds/shelf/in.wav"]:
+        answer = call(client, path)
+        assert (answer.status_code, answer.text) == (403, "Only files that were uploaded to this page can be used.")
+    for content in (b"no JSON", b"[" * 100_000, b'{"data": "' + bytes(2 * 1024**2) + b'"}'):
+        assert client.post("/gradio_api/queue/join", content=content).status_code == 403
+
+
 def test_what_gradio_has_besides_the_page_is_not_served(client):
     for path in (
         "/gradio_api/proxy=https://elsewhere.example/",

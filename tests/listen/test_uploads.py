@@ -72,7 +72,7 @@ def test_a_small_file_that_would_fill_the_memory_is_refused_before_it_is_read(re
         read_upload(record("wide.wav", channels=4), Limits())
 
 
-@pytest.mark.parametrize("limits", [(0.0, 10.0), (50.0, -1.0), (float("nan"), 10.0)])
+@pytest.mark.parametrize("limits", [(0.0, 10.0), (50.0, -1.0), (float("nan"), 10.0), (float("inf"), 10.0)])
 def test_limits_that_let_nothing_through_are_refused(limits):
     with pytest.raises(InputError, match=r"--max-(megabytes|minutes) is .*; a number above 0 is expected"):
         Limits(*limits)

@@ -109,7 +109,7 @@ def build_app(extractor: Extractor, checkpoint: Path, limits: Limits, folder: Pa
         theme=theme(),
         head=head(),
     )
-    return Guard(TrustedHostMiddleware(inner, allowed_hosts=host_names))
+    return Guard(TrustedHostMiddleware(inner, allowed_hosts=host_names), folder / "uploads")
 
 
 @contextmanager

@@ -29,7 +29,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("megabytes", "minutes"):
-            if not getattr(self, name) > 0.0:
+            if not 0.0 < getattr(self, name) < float("inf"):
                 raise InputError(f"--max-{name} is {getattr(self, name):g}; a number above 0 is expected.")
 
     def __str__(self) -> str:

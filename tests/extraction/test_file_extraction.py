@@ -51,6 +51,27 @@ def test_each_class_that_is_kept_has_a_file_and_all_files_add_up(extractor, reco
     np.testing.assert_allclose(parts, soundfile.read(path)[0], atol=1e-6)
 
 
+def test_the_older_file_of_a_class_that_is_removed_now_goes_when_files_are_replaced(extractor, record, tmp_path):
+    path = record(samples=3000)
+    query = ("dog", "car_horn")
+    assert set(extract(extractor, path, query, each=True, threshold=0.0).outputs.each) == set(query)
+    (plan,) = plan_outputs([path], tmp_path / "out.wav", query, each=True, residual=True, overwrite=True)
+    done = extract_file(extractor, plan, query, overwrite=True)
+    assert sorted(one.name for one in tmp_path.glob("out.*")) == ["out.dog.wav", "out.residual.wav"]
+    parts = sum(soundfile.read(one)[0] for one in done.outputs.paths())
+    np.testing.assert_allclose(parts, soundfile.read(path)[0], atol=1e-6)
+
+
+def test_older_files_stay_when_a_recording_fails(extractor, record, tmp_path):
+    path = record(samples=3000)
+    extract(extractor, path, ("dog", "car_horn"), each=True, threshold=0.0)
+    soundfile.write(path, np.full(3000, np.nan, np.float32), 4000, "FLOAT")
+    (plan,) = plan_outputs([path], tmp_path / "out.wav", ("dog", "car_horn"), each=True, overwrite=True)
+    with pytest.raises(InputError, match="not finite"):
+        extract_file(extractor, plan, ("dog", "car_horn"), overwrite=True)
+    assert sorted(one.name for one in tmp_path.glob("out.*")) == ["out.car_horn.wav", "out.dog.wav"]
+
+
 def test_a_class_that_is_kept_late_has_a_file_of_full_length(unchanged, tmp_path):
     sound = np.full(30_000, 0.01, np.float32)
     sound[20_000:] = 0.8

@@ -15,7 +15,7 @@ from tse_refine.extraction.extractor import Extractor, Refinement
 from tse_refine.extraction.outputs import Outputs
 from tse_refine.extraction.recordings import Recording
 from tse_refine.extraction.sound_formats import fitting_format
-from tse_refine.extraction.sound_writer import SoundWriter, writing
+from tse_refine.extraction.sound_writer import SoundWriter, remove, writing
 from tse_refine.files import printable
 
 _SILENCE_AT_ONCE = 1 << 16  # samples
@@ -58,7 +58,7 @@ def extract_file(
     """Extract from a recording, block by block, so that its length does not matter.
 
     All files appear when all are complete. Of the files with a class each, those of classes that were removed from the
-    query are not written.
+    query are not written; where older files are replaced, theirs are removed, so that all files still add up.
 
     Args:
         extractor: the network.
@@ -66,7 +66,7 @@ def extract_file(
         query: names of classes.
         threshold: as for :meth:`~tse_refine.extraction.extractor.Extractor.extract`.
         refinement: likewise.
-        overwrite: replace older files.
+        overwrite: replace older files, and remove those of classes that are not kept.
         on_progress: is told how many seconds more have been read.
 
     Raises:
@@ -91,6 +91,10 @@ def extract_file(
         for mixture, estimates in stream:
             files.write(mixture, estimates)
         files.finish(stream.refined(query))
+    if overwrite:
+        for name in plan.each:
+            if name not in files.each:
+                remove(plan.each[name])
     return FileExtraction(
         recording,
         query,

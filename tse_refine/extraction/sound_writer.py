@@ -105,6 +105,18 @@ def writing(path: Path, form: SoundFormat, sample_rate: int, channels: int, over
             raise InputError(f"{printable(path)} has come into being meanwhile and is kept; use --overwrite.")
 
 
+def remove(path: Path) -> None:
+    """Remove an older file, if there is one.
+
+    Raises:
+        InputError: it cannot be removed; the text says why.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{printable(path)} is of an earlier run and cannot be removed ({error.strerror}).") from error
+
+
 @contextmanager
 def _refusal(path: Path) -> Iterator[None]:
     try:

@@ -94,6 +94,8 @@ def test_silence_and_scaling_are_said(extract, record, tmp_path, capsys):
     soundfile.write(loud, np.full(4000, 100.0, np.float32), 4000, "FLOAT")
     extract("--input", loud, "--query", "dog", "--output", tmp_path / "out.flac")
     assert "would have been clipped and was scaled by -" in capsys.readouterr().err
+    extract("--input", loud, "--query", "dog", "siren", "--each", "--residual", "--output", tmp_path / "each.flac")
+    assert capsys.readouterr().err.count("scaled by") == 1
 
 
 def test_a_network_without_a_classifier_says_so(extract, record, checkpoint, tmp_path, capsys):

@@ -113,8 +113,19 @@ def test_a_class_called_residual_and_the_residual_are_two_files(trained, record,
 def test_what_would_be_clipped_is_scaled(unchanged, tmp_path):
     soundfile.write(tmp_path / "in.wav", np.full(3000, 2.0, np.float32), 4000, "FLOAT")
     done = extract(Extractor(unchanged), tmp_path / "in.wav", output="out.flac")
-    assert done.gains_db == pytest.approx({tmp_path / "out.flac": -6.02}, abs=0.01)
+    assert done.gain_db == pytest.approx(-6.02, abs=0.01)
     np.testing.assert_allclose(soundfile.read(tmp_path / "out.flac")[0], 1.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("each", [False, True])
+def test_files_of_a_recording_are_scaled_alike_and_still_add_up(extractor, noise, tmp_path, each):
+    sound = noise(3000, level=20.0)
+    soundfile.write(tmp_path / "in.wav", sound, 4000, "FLOAT")
+    done = extract(extractor, tmp_path / "in.wav", ("dog", "siren"), "out.flac", each=each, residual=True)
+    assert len(done.outputs.paths()) == (3 if each else 2)
+    parts = [soundfile.read(path)[0] for path in done.outputs.paths()]
+    assert max(np.abs(part).max() for part in parts) == pytest.approx(1.0, abs=1e-5)
+    np.testing.assert_allclose(sum(parts), 10 ** (done.gain_db / 20) * sound, atol=1e-5)
 
 
 def test_progress_counts_the_seconds_that_are_read(extractor, record):

@@ -21,7 +21,7 @@ def write_blocks(
     with writing(path, FORMATS[name], 8000, channels, overwrite) as writer:
         for block in blocks:
             writer.write(block)
-        writer.finish()
+        writer.finish(writer.peak)
     return writer.gain_db
 
 

@@ -119,10 +119,12 @@ def table(described: dict[str, Any]) -> str:
 
 def _remarks(done: FileExtraction, each: bool) -> list[str]:
     recording = printable(done.recording.path)
-    remarks = [
-        f"{printable(path)} would have been clipped and was scaled by {gain:.1f} dB; --format wav keeps the level."
-        for path, gain in done.gains_db.items()
-    ]
+    remarks = []
+    if done.gain_db:
+        remarks.append(
+            f"{recording}: what is written of it would have been clipped and was scaled by {done.gain_db:.1f} dB, all "
+            "files alike; --format wav keeps the level."
+        )
     if not done.refined_query:
         so = "nothing is written of them" if each else "the extraction is silent"
         remarks.append(

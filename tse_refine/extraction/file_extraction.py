@@ -33,7 +33,7 @@ class FileExtraction:
         threshold: of the decision; None without a classifier.
         window_share: of every class, the share of windows in which its probability reaches the threshold.
         outputs: what was written; of the files with a class each, those of classes that were kept.
-        gains_db: of those that had to be scaled, since they would have been clipped.
+        gain_db: by how much all of it was scaled, at most 0: one of the files would have been clipped otherwise.
     """
 
     recording: Recording
@@ -43,7 +43,7 @@ class FileExtraction:
     threshold: float | None
     window_share: Mapping[str, float]
     outputs: Outputs
-    gains_db: Mapping[Path, float]
+    gain_db: float
 
 
 def extract_file(
@@ -103,7 +103,7 @@ def extract_file(
         stream.threshold,
         stream.window_share,
         replace(plan, each={name: plan.each[name] for name in plan.each if name in files.each}),
-        {writer.path: writer.gain_db for writer in files.writers() if writer.gain_db},
+        min((writer.gain_db for writer in files.writers()), default=0.0),
     )
 
 
@@ -141,12 +141,13 @@ class _Files:
         self._position += mixture.shape[-1]
 
     def finish(self, kept: tuple[str, ...]) -> None:
-        """Complete all files; those of classes that were kept though there was nothing in them are silent."""
+        """Complete all files, scaled alike; those of kept classes that nothing was heard of are silent."""
         for name in self._plan.each:
             if name in kept and name not in self.each:
                 self._begin(name)
+        peak = max((writer.peak for writer in self.writers()), default=0.0)
         for writer in self.writers():
-            writer.finish()
+            writer.finish(peak)
 
     def _begin(self, name: str) -> None:
         writer = self.each[name] = self._opened(self._plan.each[name])

@@ -25,17 +25,19 @@ class SoundWriter:
     """Writes blocks of samples as they are.
 
     In a format of fixed full scale, samples beyond it would be clipped. There the sound is kept as floats until its
-    peak is known, and is then scaled, once and as a whole, so that nothing is clipped.
+    peak is known, and is then scaled, once and as a whole, so that nothing is clipped. Files that add up are scaled
+    alike: by the largest of their peaks.
 
     Attributes:
         path: the file that is written.
+        peak: largest magnitude so far; 0 where nothing would be clipped.
         gain_db: by how much it was scaled, at most 0; known when it has been finished.
     """
 
     def __init__(self, path: Path, temporary: Path, form: SoundFormat, sample_rate: int, channels: int) -> None:
         self.path = path
         self.gain_db = 0.0
-        self._peak = 0.0
+        self.peak = 0.0
         self._samples = 0
         self._channels = channels
         self._temporary = os.fsencode(temporary)  # a name need not be text
@@ -49,18 +51,22 @@ class SoundWriter:
         """Add samples, ``[channels, samples]``."""
         samples = np.ascontiguousarray(block.numpy().T, np.float32)
         self._samples += len(samples)
-        self._peak = max(self._peak, float(np.abs(samples).max(initial=0.0)))
         with _refusal(self.path):
             if self._floats is None:
                 self._file.write(samples)
             else:
+                self.peak = max(self.peak, float(np.abs(samples).max(initial=0.0)))
                 self._floats.write(samples.tobytes())
 
-    def finish(self) -> None:
-        """Complete the file; it takes its place when all files of a recording are complete."""
+    def finish(self, peak: float) -> None:
+        """Complete the file; it takes its place when all files of a recording are complete.
+
+        Args:
+            peak: that becomes full scale if it is beyond: the largest of this and of the files that it adds up with.
+        """
         with _refusal(self.path):
             if self._floats is not None:
-                self._convert(self._floats)
+                self._convert(self._floats, peak)
             self.close()
             written = soundfile.info(self._temporary).frames
             if written != self._samples:  # a full disk that libsndfile did not notice
@@ -72,8 +78,8 @@ class SoundWriter:
         if self._floats is not None:
             self._floats.close()
 
-    def _convert(self, floats: IO[bytes]) -> None:
-        scale = np.float32(1.0 / max(1.0, self._peak))
+    def _convert(self, floats: IO[bytes], peak: float) -> None:
+        scale = np.float32(1.0 / max(1.0, peak))
         self.gain_db = 20.0 * math.log10(scale)
         floats.seek(0)
         size = 4 * self._channels * max(1, _COPIED_AT_ONCE // self._channels)

@@ -89,3 +89,8 @@ def test_a_checkpoint_that_breaks_off_is_refused(checkpoint):
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(InputError, match="cannot be read as a checkpoint"):
         read_checkpoint(path)
+
+
+def test_a_folder_is_no_checkpoint(tmp_path):
+    with pytest.raises(InputError, match="is a folder; expected is checkpoints/best"):
+        read_checkpoint(tmp_path)

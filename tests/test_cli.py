@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -292,3 +294,12 @@ def test_help_names_every_command(capsys):
 def test_version(capsys):
     main(["--version"])
     assert capsys.readouterr().out == f"tse-refine {__version__}\n"
+
+
+def test_a_reader_that_has_seen_enough_ends_a_command_without_a_word():
+    script = "import sys; from tse_refine import cli; cli.COMMANDS['classes'] = lambda words: print('dog' * 100_000); "
+    words = [sys.executable, "-c", script + "cli.main(['classes'])"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(60) == 141

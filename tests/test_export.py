@@ -19,9 +19,10 @@ import torch
 from onnxscript import ir
 
 import tse_refine
-from tse_refine.checkpoint import CHECKPOINT_KEY, load_network
+from tse_refine.checkpoint import CHECKPOINT_KEY, TrainedNetwork, load_network
 from tse_refine.cli import main
-from tse_refine.export import check_recurrences
+from tse_refine.errors import InputError
+from tse_refine.export import check_recurrences, export_checkpoint, metadata
 from tse_refine.model.classifier import ClassifierConfig
 from tse_refine.model.network import Network, NetworkConfig
 from tse_refine.refinement import refine
@@ -318,3 +319,14 @@ def test_the_examples_of_the_docs_run_without_this_package(number, spared, model
     estimate, rate = soundfile.read(tmp_path / "estimate.wav", dtype="float32")
     assert rate == RATE
     np.testing.assert_allclose(estimate, wanted["estimate"][0], rtol=0.0, atol=1e-6)
+
+
+def test_a_threshold_that_was_never_measured_is_the_default(tiny_network_config):
+    network = Network(2, 8000, tiny_network_config)
+    assert metadata(TrainedNetwork(network, ("a", "b"), 8000, None))["recommended_threshold"] == 0.1
+
+
+def test_an_output_below_a_file_is_refused_before_anything_is_done(tmp_path):
+    (tmp_path / "text").touch()
+    with pytest.raises(InputError, match=r"text is a file; name another folder"):
+        export_checkpoint(tmp_path / "no.ckpt", tmp_path / "text" / "model.pt2", "torch")

@@ -47,6 +47,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         InputError: the file is missing, damaged, or another program's.
     """
     hint = "expected is checkpoints/best.ckpt or last.ckpt of a run"
+    if Path(path).is_dir():
+        raise InputError(f"{path} is a folder; {hint}.")
     if not Path(path).is_file():
         raise InputError(f"{path} does not exist; {hint}.")
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -212,11 +213,15 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         if words[0] in COMMANDS:
             COMMANDS[words[0]](words[1:])
+            sys.stdout.flush()
         else:
             _run_trainer(words[0], None if args is None else words)
     except InputError as error:
         print(f"tse-refine: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except BrokenPipeError:  # whoever read the output has seen enough; nothing more is said to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None  # as a shell reports a program that a closed pipe ended
     except OSError as error:
         if error.errno not in _REFUSED_BY_THE_SYSTEM:
             raise

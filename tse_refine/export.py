@@ -26,6 +26,7 @@ from torch.nn.functional import conv1d, pad
 
 from tse_refine.checkpoint import TrainedNetwork, load_network
 from tse_refine.errors import InputError
+from tse_refine.extraction.extractor import Extractor
 from tse_refine.files import replacing
 from tse_refine.model.classifier import Classifier
 from tse_refine.model.network import Network
@@ -85,13 +86,13 @@ def metadata(trained: TrainedNetwork) -> dict[str, Any]:
         trained: what is exported.
 
     Returns:
-        ``class_names`` in the order of the query, ``sample_rate`` (Hz), ``recommended_threshold`` (None where none was
-        measured), ``duration_seconds`` of the training's mixtures and ``tse_refine_version``.
+        ``class_names`` in the order of the query, ``sample_rate`` (Hz), ``recommended_threshold`` (that
+        of an ``Extractor``), ``duration_seconds`` of the training's mixtures and ``tse_refine_version``.
     """
     return {
         "class_names": list(trained.class_names),
         "sample_rate": trained.sample_rate,
-        "recommended_threshold": trained.recommended_threshold,
+        "recommended_threshold": Extractor(trained).recommended_threshold,
         "duration_seconds": trained.duration_seconds,
         "tse_refine_version": __version__,
     }
@@ -272,6 +273,9 @@ def _check_output(output: Path, file_format: str, overwrite: bool) -> None:
         raise InputError(f"{output} is a folder; name a file.")
     if output.exists() and not overwrite:
         raise InputError(f"{output} exists; name another file, or add --overwrite to replace it.")
+    parent = next(parent for parent in output.absolute().parents if parent.exists())
+    if not parent.is_dir():
+        raise InputError(f"{output} cannot be written: {parent} is a file; name another folder.")
 
 
 def _check_packages() -> None:

@@ -1,4 +1,5 @@
-# make setup | demo | test | test-browser | format: each installs into .venv first, once, and again only when pyproject.toml changes.
+# make setup | demo | test | test-browser | format: each installs into .venv first, once, and again only when
+# pyproject.toml changes.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed

@@ -24,8 +24,9 @@ def without_gradio(monkeypatch):
 
 
 @pytest.fixture
-def gradio(monkeypatch):
+def gradio(monkeypatch, tmp_path):
     """Gradio; the event loops that it makes, one for each of its locks, are closed in its place."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))  # where it makes a folder when it is imported
     module = pytest.importorskip("gradio")
     loops = []
     make = asyncio.new_event_loop
@@ -62,8 +63,7 @@ def test_without_gradio_the_extra_is_named(without_gradio, capsys):
     assert "pip install 'tse-refine[listen]'" in capsys.readouterr().err
 
 
-def test_a_checkpoint_that_is_not_there_is_refused(capsys):
-    pytest.importorskip("gradio")
+def test_a_checkpoint_that_is_not_there_is_refused(gradio, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["listen", "--checkpoint", "nowhere.ckpt"])
     assert "nowhere.ckpt does not exist" in capsys.readouterr().err

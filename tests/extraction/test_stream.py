@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tse_refine.checkpoint import TrainedNetwork
+from tse_refine.errors import InputError
 from tse_refine.extraction.extractor import Extractor
 
 RATE = 8000
@@ -65,6 +66,65 @@ def test_listening_alone_gives_the_probabilities(trained):
     found.listen()
     assert found.probability == pytest.approx({"dog": 0.9, "car_horn": 0.2, "siren": 0.6}, abs=1e-5)
     assert found.refined(("siren", "car_horn")) == ("siren",)
+
+
+def test_queries_are_words_as_elsewhere(extractor):
+    signal = torch.full((1, 3000), 0.5)
+
+    def estimates(queries):
+        return torch.cat([one for _, one in extractor.stream(lambda: [signal], RATE, queries, threshold=0.0)], dim=-1)
+
+    assert torch.equal(estimates(["Car Horn"]), estimates([("car_horn",)]))
+    assert estimates(["Car Horn"]).any()
+
+
+def test_blocks_of_any_floating_type_and_empty_ones_are_taken(unchanged):
+    blocks = [torch.full((2, 900), 0.5, dtype=torch.float64), torch.zeros(2, 0), torch.full((2, 9), 0.5)]
+    parts = list(Extractor(unchanged).stream(lambda: blocks, RATE, ["dog"], threshold=0.0))
+    mixture = torch.cat([mixture for mixture, _ in parts], dim=-1)
+    assert torch.equal(mixture, torch.full((2, 909), 0.5))
+
+
+@pytest.mark.parametrize(
+    ("queries", "said"),
+    [
+        ([("dgo",)], "did you mean 'dog'"),
+        ([("dog",), ()], "query is empty"),
+        ([], "queries is empty"),
+        ("dog", "queries is 'dog'; a list of queries is expected"),
+        (None, "queries is None; a list of queries is expected"),
+    ],
+)
+def test_queries_that_ask_for_nothing_are_refused(unchanged, queries, said):
+    with pytest.raises(InputError, match=said):
+        Extractor(unchanged).stream(lambda: [torch.zeros(1, 9)], RATE, queries)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "said"),
+    [
+        ([torch.zeros(9)], r"a block has the shape \[9\]; \[channels, samples\] is expected"),
+        ([torch.zeros(1, 9), torch.zeros(2, 9)], "a block has 2 channels after others of 1"),
+        ([torch.zeros(1, 9), torch.tensor([[0.0, torch.nan]])], "a block has samples that are not finite"),
+        ([torch.zeros(1, 9, dtype=torch.int16)], "a block holds torch.int16"),
+        ([[0.0, 0.1]], "a block is a list"),
+        ([torch.zeros(99, 9)], "a block has 99 channels"),
+        ([], "blocks gives no samples"),
+        (None, "blocks gives a NoneType"),
+    ],
+)
+def test_blocks_that_are_no_sound_are_refused(unchanged, blocks, said):
+    with pytest.raises(InputError, match=said):
+        list(Extractor(unchanged).stream(lambda: blocks, RATE, ["dog"]))
+
+
+def test_blocks_that_cannot_begin_anew_are_refused(unchanged):
+    blocks = [torch.full((1, 900), 0.5)]
+    with pytest.raises(InputError, match="blocks is a list; a function is expected"):
+        Extractor(unchanged).stream(blocks, RATE, ["dog"])
+    once = iter(blocks)
+    with pytest.raises(InputError, match="begins the recording anew each time"):
+        list(Extractor(unchanged).stream(lambda: once, RATE, ["dog"], refinement="file"))
 
 
 @pytest.mark.parametrize("refinement", ["window", "file"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
@@ -152,7 +152,7 @@ class Extractor:
             refinement: ``window`` or ``file``.
         """
         channels = _channels(waveform)
-        asked = [parse_query(query, self.class_names) for query in queries]
+        asked = self._asked(queries)
         size = _BLOCK_SECONDS * check_sample_rate(sample_rate)
         stream = self.stream(lambda: channels.split(size, dim=-1), sample_rate, asked, threshold, refinement)
         estimates = torch.cat([block for _, block in stream], dim=-1)  # [queries, channels, samples]
@@ -183,7 +183,7 @@ class Extractor:
             raise InputError("this network has no classifier (a baseline), so that it knows no probabilities.")
         channels = _channels(waveform)
         size = _BLOCK_SECONDS * check_sample_rate(sample_rate)
-        stream = self.stream(lambda: channels.split(size, dim=-1), sample_rate, [])
+        stream = self.stream(lambda: channels.split(size, dim=-1), sample_rate, [self.class_names])
         stream.listen()
         return dict(stream.probability)
 
@@ -191,30 +191,48 @@ class Extractor:
         self,
         blocks: Callable[[], Iterable[Tensor]],
         sample_rate: int,
-        queries: Sequence[tuple[str, ...]],
+        queries: Sequence[str | Sequence[str]],
         threshold: float | None = None,
         refinement: Refinement = "window",
     ) -> ExtractionStream:
         """Extract from a recording that need not be in memory at once.
 
         Args:
-            blocks: begins the recording anew, and gives its consecutive parts ``[channels, samples]`` in float32.
+            blocks: begins the recording anew, and gives its consecutive parts ``[channels, samples]``, floating-point.
             sample_rate: Hz.
-            queries: names of classes, spelt exactly.
+            queries: one or more, each as for :meth:`extract`.
             threshold: as for :meth:`extract`.
             refinement: as for :meth:`extract`.
+
+        Raises:
+            InputError: one of these is not as described; of the blocks, when the stream comes to them.
         """
+        if not callable(blocks):
+            raise InputError(
+                f"blocks is a {type(blocks).__name__}; a function is expected that begins the recording anew and gives "
+                "its parts, such as lambda: parts."
+            )
         if refinement not in ("window", "file"):
             raise InputError(f"refinement is {refinement!r}; 'window' or 'file' is expected.")
         return ExtractionStream(
             self._network,
             self._trained,
-            blocks,
+            lambda: _checked(blocks()),
             check_sample_rate(sample_rate),
-            queries,
+            self._asked(queries),
             self._threshold(threshold),
             per_window=refinement == "window",
         )
+
+    def _asked(self, queries: Sequence[str | Sequence[str]]) -> list[tuple[str, ...]]:
+        if isinstance(queries, str) or not isinstance(queries, Iterable):
+            raise InputError(
+                f"queries is {queries!r}; a list of queries is expected, such as ['{self.class_names[0]}']."
+            )
+        asked = [parse_query(query, self.class_names) for query in queries]
+        if not asked:
+            raise InputError(f"queries is empty; ask for something, such as ['{self.class_names[0]}'].")
+        return asked
 
     def _threshold(self, given: float | None) -> float | None:
         if given is not None and not 0.0 <= given <= 1.0:  # also refuses what is no number
@@ -254,16 +272,37 @@ def check_samples(samples: Tensor, owner: str) -> None:
         raise InputError(f"{owner} has samples as large as {largest:.2g}; scale it, full scale is 1.")
 
 
-def _channels(waveform: np.ndarray | Tensor) -> Tensor:
+def _checked(blocks: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Yield parts of a recording as float32, ``[channels, samples]``, or say why they are none."""
+    if not isinstance(blocks, Iterable):
+        raise InputError(f"blocks gives a {type(blocks).__name__}; the parts of a recording are expected.")
+    channels = None
+    for block in blocks:
+        if isinstance(block, np.ndarray | Tensor) and block.ndim != 2:
+            raise InputError(f"a block has the shape {list(block.shape)}; [channels, samples] is expected.")
+        if isinstance(block, np.ndarray | Tensor) and block.shape[-1] == 0:
+            continue
+        part = _channels(block, "a block")
+        if channels not in (None, len(part)):
+            raise InputError(f"a block has {len(part)} channels after others of {channels}; all have as many.")
+        channels = len(part)
+        yield part
+    if channels is None:
+        raise InputError(
+            "blocks gives no samples; it is called for each pass, and begins the recording anew each time."
+        )
+
+
+def _channels(waveform: np.ndarray | Tensor, owner: str = "waveform") -> Tensor:
     """Return a waveform as float32, ``[channels, samples]``, or say why it is none."""
     if not isinstance(waveform, np.ndarray | Tensor):
-        raise InputError(f"waveform is a {type(waveform).__name__}; a NumPy array or a PyTorch tensor is expected.")
+        raise InputError(f"{owner} is a {type(waveform).__name__}; a NumPy array or a PyTorch tensor is expected.")
     shape = list(waveform.shape)
     if len(shape) not in (1, 2) or 0 in shape:
-        raise InputError(f"waveform has the shape {shape}; [samples] or [channels, samples] is expected.")
+        raise InputError(f"{owner} has the shape {shape}; [samples] or [channels, samples] is expected.")
     if len(shape) == 2 and shape[0] > MOST_CHANNELS:
         raise InputError(
-            f"waveform has {shape[0]} channels; up to {MOST_CHANNELS} are expected. If its shape {shape} is [samples, "
+            f"{owner} has {shape[0]} channels; up to {MOST_CHANNELS} are expected. If its shape {shape} is [samples, "
             "channels], give its transpose."
         )
     if isinstance(waveform, Tensor):
@@ -274,9 +313,9 @@ def _channels(waveform: np.ndarray | Tensor) -> Tensor:
             signal = torch.from_numpy(np.array(waveform, np.float32)) if is_floating else torch.zeros(1)
     if not is_floating:
         raise InputError(
-            f"waveform holds {waveform.dtype}; floating-point samples are expected, for 16-bit ones waveform / 32768."
+            f"{owner} holds {waveform.dtype}; floating-point samples are expected, for 16-bit ones waveform / 32768."
         )
-    check_samples(signal, "waveform")
+    check_samples(signal, owner)
     return signal.reshape(-1, shape[-1])
 
 

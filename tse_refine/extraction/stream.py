@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tse_refine.checkpoint import TrainedNetwork
+from tse_refine.extraction.query_words import parse_query
 from tse_refine.extraction.resampling import rate_ratio, resampled
 from tse_refine.extraction.windowed_network import Keep, WindowedNetwork
 from tse_refine.refinement import refine
@@ -83,10 +84,10 @@ class ExtractionStream:
         """The share of windows in which a class's probability reaches the threshold; empty without a classifier."""
         return {} if self._heard is None else self._named(self._heard.reached / self._heard.windows)
 
-    def refined(self, query: Sequence[str]) -> tuple[str, ...]:
+    def refined(self, query: str | Sequence[str]) -> tuple[str, ...]:
         """Return the classes of a query that were kept, in one window at least."""
         share = self.window_share
-        return tuple(name for name in query if share.get(name, 1.0))
+        return tuple(name for name in parse_query(query, self._class_names) if share.get(name, 1.0))
 
     def listen(self) -> None:
         """Read the recording once for the probabilities alone."""

@@ -189,6 +189,22 @@ def test_a_folder_that_cannot_be_written_is_said(extract, record, tmp_path, caps
     assert "cannot be written" in refusal(capsys, extract, "--input", record(), "--query", "dog", "--output", output)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--output", "out", "--threshold", "7"], "threshold is 7.0; a number from 0 to 1 is expected"),
+        (["--output", "text.wav/x"], "text.wav/x cannot be written, since text.wav is no folder"),
+    ],
+)
+def test_wrong_options_are_said_once_however_many_recordings_there_are(
+    extract, record, tmp_path, capsys, monkeypatch, words, said
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.wav").write_text("")
+    assert said in refusal(capsys, extract, "--input", record("a.wav"), record("b.wav"), "--query", "dog", *words)
+    assert not (tmp_path / "out").exists()
+
+
 def test_extracting_imports_no_lightning(checkpoint, record, tmp_path):
     program = f"""
 import sys

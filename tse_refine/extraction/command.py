@@ -43,7 +43,11 @@ def extract_files(
 
     Returns:
         Whether all went well.
+
+    Raises:
+        InputError: the threshold is no number from 0 to 1.
     """
+    threshold = extractor.decision_threshold(threshold)
     if not extractor.has_classifier:
         _say("this network has no classifier (a baseline): nothing is removed from the query.")
     described: list[dict[str, Any]] = []

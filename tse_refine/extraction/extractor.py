@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
@@ -109,6 +110,18 @@ class Extractor:
             return None
         recommended = self._trained.recommended_threshold
         return DEFAULT_THRESHOLD if recommended is None else recommended
+
+    def decision_threshold(self, given: float | None = None) -> float | None:
+        """Return the threshold that is used: the one given, else the recommended one; None without a classifier.
+
+        Raises:
+            InputError: it is no number from 0 to 1.
+        """
+        if given is not None and not (isinstance(given, Real) and 0.0 <= given <= 1.0):  # also refuses NaN
+            raise InputError(f"threshold is {given!r}; a number from 0 to 1 is expected.")
+        if not self.has_classifier:
+            return None
+        return self.recommended_threshold if given is None else float(given)
 
     def extract(
         self,
@@ -220,7 +233,7 @@ class Extractor:
             lambda: _checked(blocks()),
             check_sample_rate(sample_rate),
             self._asked(queries),
-            self._threshold(threshold),
+            self.decision_threshold(threshold),
             per_window=refinement == "window",
         )
 
@@ -233,13 +246,6 @@ class Extractor:
         if not asked:
             raise InputError(f"queries is empty; ask for something, such as ['{self.class_names[0]}'].")
         return asked
-
-    def _threshold(self, given: float | None) -> float | None:
-        if given is not None and not 0.0 <= given <= 1.0:  # also refuses what is no number
-            raise InputError(f"threshold is {given}; a number from 0 to 1 is expected.")
-        if not self.has_classifier:
-            return None
-        return self.recommended_threshold if given is None else given
 
 
 def check_sample_rate(sample_rate: int) -> int:

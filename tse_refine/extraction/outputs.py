@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,8 +62,8 @@ def plan_outputs(
         overwrite: replace what is there.
 
     Raises:
-        InputError: there is no such recording or format; or a file would be written twice, is there already, or is one
-            of the recordings.
+        InputError: there is no such recording or format; or a file would be written twice, is there already, is one of
+            the recordings, or is in a folder that cannot be written.
     """
     if form is not None and form not in FORMATS:
         raise InputError(f"--format is {form!r}; {did_you_mean(form, list(FORMATS))}")
@@ -84,6 +85,8 @@ def plan_outputs(
         for (path, _), base in zip(found, bases, strict=True)
     ]
     _check_paths(plans, overwrite)
+    for folder in dict.fromkeys(path.parent for plan in plans for path in plan.paths()):
+        _check_writable(folder)
     return plans
 
 
@@ -142,6 +145,20 @@ def _check_paths(plans: Sequence[Outputs], overwrite: bool) -> None:
                 raise InputError(
                     f"--output: {printable(path)} exists; name another file or folder, or replace it with --overwrite."
                 )
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be written, or cannot be made."""
+    there = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), folder)
+    if not there.is_dir():
+        raise InputError(
+            f"--output: {printable(folder)} cannot be written, since {printable(there)} is no folder; name another."
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(
+            f"--output: {printable(folder)} cannot be written, since you may not write in {printable(there)}; name "
+            "another."
+        )
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """The commands from end to end."""
 
+import io
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ import soundfile
 import torch
 
 from tse_refine.cli import main
+from tse_refine.extraction import command
 
 
 @pytest.fixture
@@ -96,6 +98,23 @@ def test_silence_and_scaling_are_said(extract, record, tmp_path, capsys):
     assert "would have been clipped and was scaled by -" in capsys.readouterr().err
     extract("--input", loud, "--query", "dog", "siren", "--each", "--residual", "--output", tmp_path / "each.flac")
     assert capsys.readouterr().err.count("scaled by") == 1
+
+
+@pytest.mark.parametrize("refinement", ["window", "file"])
+def test_the_progress_bar_ends_at_a_hundred_percent(extract, record, tmp_path, monkeypatch, refinement):
+    bars = []
+
+    class Bar(command.tqdm):
+        def __init__(self, **options):
+            super().__init__(**options | {"disable": False, "file": io.StringIO()})
+            bars.append(self)
+
+    monkeypatch.setattr(command, "tqdm", Bar)
+    inputs = (record("a.wav", rate=8000, samples=40_000), record("b.wav", samples=3001))
+    extract("--input", *inputs, "--query", "dog", "--output", tmp_path / "out", "--refine", refinement)
+    (bar,) = bars
+    assert bar.n == pytest.approx(bar.total)
+    assert "100%" in bar.fp.getvalue()
 
 
 def test_a_network_without_a_classifier_says_so(extract, record, checkpoint, tmp_path, capsys):

@@ -51,9 +51,14 @@ def extract_files(
     if not extractor.has_classifier:
         _say("this network has no classifier (a baseline): nothing is removed from the query.")
     described: list[dict[str, Any]] = []
+    passes = 2 if refinement == "file" and extractor.has_classifier else 1
     with tqdm(
-        desc="extract", unit="s", disable=None, file=sys.stderr
-    ) as progress:  # None: only where a person looks on
+        desc="extract",
+        total=passes * _seconds(plans) + 1e-6,  # a sum of fractions may come out a little larger
+        bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}",
+        disable=None,  # only where a person looks on
+        file=sys.stderr,
+    ) as progress:
         for plan in plans:
             try:
                 done = extract_file(

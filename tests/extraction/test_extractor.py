@@ -167,10 +167,19 @@ def test_what_cannot_be_extracted_from_is_refused(extractor, waveform, rate, opt
         extractor.extract(waveform, rate, **({"query": "dog"} | options))
 
 
-@pytest.mark.parametrize("device", ["abacus", "cuda:99", "meta"])
+@pytest.mark.parametrize("device", ["abacus", "cuda:99", "meta", "hpu", "privateuseone"])
 def test_a_device_that_there_is_not_is_refused(checkpoint, device):
     with pytest.raises(InputError, match=f"device '{device}' cannot be used"):
         Extractor.load(checkpoint, device)
+
+
+def test_of_what_is_said_of_a_device_the_first_sentence_is_passed_on(checkpoint, monkeypatch):
+    def refuse(*_, **__):
+        raise NotImplementedError("Could not run it. This could be because of a build. See a page.\nMore.")
+
+    monkeypatch.setattr(torch, "zeros", refuse)
+    with pytest.raises(InputError, match=r"cannot be used \(Could not run it\); expected"):
+        Extractor.load(checkpoint, "mps")
 
 
 def test_extractions_are_what_the_whole_package_says(trained: TrainedNetwork):

@@ -338,8 +338,8 @@ def _usable(device: str | torch.device | None) -> torch.device:
     try:
         torch.zeros(1, device=device).cpu()  # there and back
         return torch.device(device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        found = str(error).splitlines()[0]
+    except (RuntimeError, AssertionError, ImportError, TypeError) as error:
+        found = (str(error) or type(error).__name__).splitlines()[0].split(". ")[0].rstrip(".")
         raise InputError(
             f"device {str(device)!r} cannot be used ({found}); expected is one such as cpu or cuda."
         ) from error

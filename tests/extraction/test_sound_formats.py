@@ -18,7 +18,7 @@ def test_every_format_holds_as_many_samples_as_are_written(tmp_path, noise, name
 
 
 @pytest.mark.parametrize("name", ["wav", "flac", "aiff", "au", "caf", "w64", "rf64"])
-@pytest.mark.parametrize("rate", [4000, 11_127, 384_000])
+@pytest.mark.parametrize("rate", [4000, 11_127, 65_535, 65_540, 384_000])
 def test_lossless_formats_hold_every_rate(tmp_path, noise, name, rate):
     form = fitting_format(name, rate, 8, 50)
     sound = noise(50, 8)
@@ -36,6 +36,9 @@ def test_lossless_formats_hold_every_rate(tmp_path, noise, name, rate):
         ("mp3", 96_000, 2, "96000 Hz, but mp3 holds 8000, .* 48000; use --format wav or flac"),
         ("opus", 44_100, 2, "44100 Hz, but opus holds 8000"),
         ("ogg", 384_000, 1, "384000 Hz, but ogg holds up to 192000"),  # libsndfile would crash
+        ("flac", 300_001, 1, "300001 Hz, but flac holds up to 65535, up to 655350 in steps of 10; use --format wav[.]"),
+        ("flac", 65_536, 1, "65536 Hz, but flac"),
+        ("ogg", 300_001, 1, "300001 Hz, but ogg holds up to 192000; use --format wav[.]"),
     ],
 )
 def test_what_a_format_cannot_hold_is_refused(name, rate, channels, said):

@@ -15,14 +15,14 @@ class SoundFormat:
         container: soundfile's ``format``.
         encoding: soundfile's ``subtype``: 32-bit float where the container has it, otherwise the best that it has.
         most_channels: that it holds.
-        sample_rates: that it holds, Hz; None for all.
+        sample_rates: that it holds, Hz, one by one or in ranges; None for all.
         most_bytes: of samples that it holds; None where there is no limit.
     """
 
     container: str
     encoding: str
     most_channels: int = 1024
-    sample_rates: tuple[int, ...] | range | None = None
+    sample_rates: tuple[int | range, ...] | None = None
     most_bytes: int | None = None
 
     @property
@@ -30,13 +30,19 @@ class SoundFormat:
         """Whether samples beyond full scale are kept."""
         return self.encoding == "FLOAT"
 
+    def holds_rate(self, sample_rate: int) -> bool:
+        """Return whether it can be written at a sample rate, in Hz."""
+        rates = self.sample_rates
+        return rates is None or any(sample_rate in (one if isinstance(one, range) else (one,)) for one in rates)
+
 
 _FOUR_GIGABYTES = (1 << 32) - (1 << 16)  # the lengths in a header have 32 bits, and count the header too
 FORMATS = {
     "wav": SoundFormat("WAV", "FLOAT", most_bytes=_FOUR_GIGABYTES),
-    "flac": SoundFormat("FLAC", "PCM_24", most_channels=8),
+    # libFLAC's header has 16 bits for Hz, or for tens of them
+    "flac": SoundFormat("FLAC", "PCM_24", most_channels=8, sample_rates=(range(1, 65_536), range(65_540, 655_351, 10))),
     # libvorbis has no mode above 200 kHz, and libsndfile 1.2 crashes instead of saying so
-    "ogg": SoundFormat("OGG", "VORBIS", most_channels=255, sample_rates=range(4_000, 192_001)),
+    "ogg": SoundFormat("OGG", "VORBIS", most_channels=255, sample_rates=(range(4_000, 192_001),)),
     "opus": SoundFormat("OGG", "OPUS", most_channels=255, sample_rates=(8_000, 12_000, 16_000, 24_000, 48_000)),
     "mp3": SoundFormat(
         "MP3",
@@ -74,12 +80,18 @@ def fitting_format(name: str, sample_rate: int, channels: int, samples: int) -> 
     found = FORMATS[name]
     if channels > found.most_channels:
         raise InputError(f"has {channels} channels, but {name} holds up to {found.most_channels}; use --format wav.")
-    if found.sample_rates is not None and sample_rate not in found.sample_rates:
-        rates = found.sample_rates
-        held = f"up to {rates[-1]}" if isinstance(rates, range) else ", ".join(map(str, rates))
-        raise InputError(f"has a sample rate of {sample_rate} Hz, but {name} holds {held}; use --format wav or flac.")
+    if not found.holds_rate(sample_rate):
+        held = ", ".join(map(_in_words, found.sample_rates or ()))
+        others = "wav or flac" if FORMATS["flac"].holds_rate(sample_rate) else "wav"
+        raise InputError(f"has a sample rate of {sample_rate} Hz, but {name} holds {held}; use --format {others}.")
     if found.most_bytes is not None and 4 * channels * samples > found.most_bytes:
         if name != "wav":
             raise InputError(f"is too long for {name}, which holds 4 GB; use --format wav.")
         return FORMATS["rf64"]
     return found
+
+
+def _in_words(rates: int | range) -> str:
+    if isinstance(rates, int):
+        return str(rates)
+    return f"up to {rates[-1]}" + (f" in steps of {rates.step}" if rates.step > 1 else "")

@@ -158,6 +158,10 @@ def test_a_checkpoint_is_loaded_with_its_windows(checkpoint, extractor, noise):
         (np.zeros(9), 8000, {"refinement": "clip"}, "refinement is 'clip'"),
         (np.zeros(9), 8000, {"query": "dgo"}, "did you mean 'dog'"),
         (np.zeros(9), 8000, {"query": []}, "query is empty"),
+        (np.zeros(9), 8000, {"query": None}, "query is None"),
+        (np.zeros(9), 8000, {"query": [1]}, "query: 1 is no text"),
+        (np.zeros(9), 8000, {"threshold": "0.1"}, "threshold is '0.1'; a number from 0 to 1"),
+        (np.zeros(9), "8000", {}, "the sample rate is '8000' Hz"),
         (np.full(9, 1e30), 8000, {}, r"as large as 1e\+30"),
         (np.full(9, 1e60), 8000, {}, "not finite"),  # in 32 bits
     ],
@@ -165,6 +169,26 @@ def test_a_checkpoint_is_loaded_with_its_windows(checkpoint, extractor, noise):
 def test_what_cannot_be_extracted_from_is_refused(extractor, waveform, rate, options, said):
     with pytest.raises(InputError, match=said):
         extractor.extract(waveform, rate, **({"query": "dog"} | options))
+
+
+@pytest.mark.parametrize(
+    ("queries", "said"),
+    [
+        ([], r"queries is empty; ask for something, such as \['dog'\]"),
+        ("dog", "queries is 'dog'; a list of queries is expected"),
+        (None, "queries is None; a list of queries is expected"),
+    ],
+)
+def test_several_queries_are_a_list_of_one_or_more(extractor, noise, queries, said):
+    with pytest.raises(InputError, match=said):
+        extractor.extract_each(noise(900), 8000, queries)
+
+
+def test_numbers_of_other_kinds_come_back_as_plain_ones(extractor, noise):
+    found = extractor.extract(noise(900), np.float32(8000.0), "dog", threshold=np.float32(0.25))
+    assert (type(found.sample_rate), found.sample_rate) == (int, 8000)
+    assert (type(found.threshold), found.threshold) == (float, 0.25)
+    assert type(extractor.extract(noise(900), 8000, "dog", threshold=0).threshold) is float
 
 
 @pytest.mark.parametrize("device", ["abacus", "cuda:99", "meta", "hpu", "privateuseone"])

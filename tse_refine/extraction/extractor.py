@@ -166,7 +166,8 @@ class Extractor:
         """
         channels = _channels(waveform)
         asked = self._asked(queries)
-        size = _BLOCK_SECONDS * check_sample_rate(sample_rate)
+        sample_rate = check_sample_rate(sample_rate)
+        size = _BLOCK_SECONDS * sample_rate
         stream = self.stream(lambda: channels.split(size, dim=-1), sample_rate, asked, threshold, refinement)
         estimates = torch.cat([block for _, block in stream], dim=-1)  # [queries, channels, samples]
         return [
@@ -256,7 +257,7 @@ def check_sample_rate(sample_rate: int) -> int:
     """
     if sample_rate not in SAMPLE_RATES:
         raise InputError(
-            f"the sample rate is {sample_rate} Hz; 4000 to 384000 Hz are expected. Correct it, or resample the sound."
+            f"the sample rate is {sample_rate!r} Hz; 4000 to 384000 Hz are expected. Correct it, or resample the sound."
         )
     return int(sample_rate)
 

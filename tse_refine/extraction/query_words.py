@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tse_refine.errors import InputError, did_you_mean
 
@@ -45,7 +45,13 @@ def parse_query(
 
 def _named(words: str | Sequence[str], class_names: Sequence[str], option: str) -> list[str]:
     names: list[str] = []
-    for word in [words] if isinstance(words, str) else words:
+    if isinstance(words, str):
+        words = [words]
+    if not isinstance(words, Iterable):
+        raise InputError(f"{option} is {words!r}; a name of a class or a list of names is expected.")
+    for word in words:
+        if not isinstance(word, str):
+            raise InputError(f"{option}: {word!r} is no text; a name of a class or a list of names is expected.")
         # a name may have a comma in it ("speech, male"), so the whole word comes first
         parts = [word] if _matches(word, class_names) else word.split(",")
         for part in filter(str.strip, parts):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tse_refine.errors import InputError, did_you_mean
-from tse_refine.extraction.recordings import find_recordings
+from tse_refine.extraction.recordings import find_recordings, place_of
 from tse_refine.extraction.sound_formats import FORMATS, SUFFIXES
 from tse_refine.files import file_names, printable
 
@@ -68,7 +68,8 @@ def plan_outputs(
     if form is not None and form not in FORMATS:
         raise InputError(f"--format is {form!r}; {did_you_mean(form, list(FORMATS))}")
     found = find_recordings(inputs, besides=output)
-    if len(inputs) == 1 and not inputs[0].is_dir() and not output.is_dir() and (output.suffix or output.exists()):
+    is_one = len(found) == 1 and not any(path.is_dir() for path in inputs)
+    if is_one and not output.is_dir() and (output.suffix or output.exists()):
         bases = [_chosen_file(output, form)]
     else:
         _check_folder(output, inputs)
@@ -127,7 +128,7 @@ def _check_paths(plans: Sequence[Outputs], overwrite: bool) -> None:
     read = {_identity(plan.recording): plan.recording for plan in plans}
     for plan in plans:
         for path in plan.paths():
-            place = path.parent.resolve() / path.name
+            place = place_of(path)
             if place in written_by:
                 raise InputError(
                     f"--output: {printable(path)} would be written twice, for {printable(written_by[place])} and for "

@@ -94,7 +94,7 @@ def find_recordings(paths: Sequence[Path], besides: Path) -> list[tuple[Path, Pa
         besides: a folder that is not searched, that of the results.
 
     Returns:
-        The files, and for each the name by which its results go: in a folder, its path from there.
+        The files, each once, and for each the name by which its results go: in a folder, its path from there.
 
     Raises:
         InputError: one does not exist, or is a folder without sound.
@@ -113,7 +113,15 @@ def find_recordings(paths: Sequence[Path], besides: Path) -> list[tuple[Path, Pa
             found.append((path, Path(path.name)))
         else:
             raise InputError(f"{printable(path)} does not exist, or is no file; give recordings or folders of them.")
-    return found
+    once: dict[Path, tuple[Path, Path]] = {}
+    for file, name in found:
+        once.setdefault(place_of(file), (file, name))
+    return list(once.values())
+
+
+def place_of(path: Path) -> Path:
+    """Return what the spellings of one path have in common; links to a file are files of their own."""
+    return path.parent.resolve() / path.name
 
 
 def _sound_files(folder: Path, besides: Path) -> Iterator[Path]:

@@ -64,6 +64,14 @@ def test_what_is_kept_of_extractions_is_bounded(extractor, recording, runs, monk
     assert runs[3:] == [("dog",)]
 
 
+def test_the_two_that_are_heard_are_kept_in_any_case(extractor, recording, runs, monkeypatch):
+    monkeypatch.setattr(hearing_module, "_MOST_BYTES", 0)
+    hearing = Hearing(extractor, recording)
+    for _ in range(2):
+        hearing.answer(QUERY, 0.5)
+    assert runs == [QUERY, ("alarm", "bell")]
+
+
 def test_a_refined_query_without_classes_is_exact_silence(extractor, mixture):
     answer = Hearing(extractor, mixture).answer(["dog", "rain"], 0.5)
     assert answer.refined_query == ()

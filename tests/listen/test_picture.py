@@ -51,6 +51,8 @@ def test_channels_are_averaged_in_power_so_that_opposite_ones_do_not_vanish():
     one = tone(1000, 1)
     both = level_image(np.stack([one, -one]), RATE, RATE / 2)
     assert both.max() == pytest.approx(0.0, abs=0.05)
+    left = level_image(np.stack([one, 0 * one]), RATE, RATE / 2)
+    assert left.max() == pytest.approx(-3.01, abs=0.05)
 
 
 @pytest.mark.parametrize("samples", [1, 100, 129, 5000])

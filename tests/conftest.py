@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import soundfile
 import torch
 import yaml
 
+from tse_refine.checkpoint import TrainedNetwork
 from tse_refine.cli import main
 from tse_refine.data import download
 from tse_refine.data.archives import Archive, RemoteFile
@@ -24,7 +25,7 @@ from tse_refine.engine import GridResults
 from tse_refine.grid import GATE, NONE, ORACLE
 from tse_refine.model.classifier import ClassifierConfig
 from tse_refine.model.cost import Cost
-from tse_refine.model.network import NetworkConfig
+from tse_refine.model.network import Network, NetworkConfig
 from tse_refine.results import write_test_results
 from tse_refine.sweep import run_sweep
 
@@ -61,6 +62,21 @@ def tiny_data(cache_dir: Path) -> MixtureDataModule:
 def tiny_network_config() -> NetworkConfig:
     """The cheapest network with every part."""
     return NetworkConfig(16, 10.0, 8, 8, 8, 3, 2, 1, 1, 4, ClassifierConfig(1), classifier_hidden_size=4)
+
+
+@pytest.fixture
+def believing(tiny_network_config: NetworkConfig) -> Callable[..., TrainedNetwork]:
+    """Make an untrained network whose classes are as probable in every sound as is said: by name, in [0, 1]."""
+
+    def make(probability: Mapping[str, float], rate: int, duration_seconds: float) -> TrainedNetwork:
+        torch.manual_seed(0)
+        network = Network(len(probability), rate, tiny_network_config).eval()
+        with torch.no_grad():
+            network.classifier.linear.weight.zero_()
+            network.classifier.linear.bias.copy_(torch.logit(torch.tensor(list(probability.values()))))
+        return TrainedNetwork(network, tuple(probability), rate, 0.5, duration_seconds)
+
+    return make
 
 
 @pytest.fixture

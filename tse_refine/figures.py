@@ -12,8 +12,8 @@ import numpy as np
 
 from tse_refine.comparison import SILENT_CONDITION, System, methods
 from tse_refine.decision_tables import mean_scores
-from tse_refine.errors import InputError
 from tse_refine.grid import GATE, NONE, ORACLE, Condition, condition_name
+from tse_refine.plotting import require_matplotlib
 from tse_refine.results import PER_CLASS_CONDITION
 from tse_refine.spectrogram import draw_spectrogram, spectrogram_db
 from tse_refine.sweep_results import SweptRun, by_value
@@ -289,12 +289,9 @@ def _annotate(panel: Axes, points: Sequence[tuple[str, float, float]]) -> None:
 
 
 def _figure(width: float, height: float, columns: int = 1, rows: int = 1, sharey: bool = True) -> tuple[Figure, Any]:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError(
-            "Figures need matplotlib, which is not installed; install it with `pip install 'tse-refine[report]'`."
-        ) from None
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, sharex=rows > 1, sharey=sharey)
 

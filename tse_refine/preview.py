@@ -19,6 +19,7 @@ from tse_refine.data.datamodule import SPLIT_STAGES, MixtureDataModule
 from tse_refine.data.recipes import Event, Recipe
 from tse_refine.errors import InputError
 from tse_refine.files import file_names
+from tse_refine.plotting import require_matplotlib
 from tse_refine.spectrogram import draw_spectrogram, spectrogram_db
 
 if TYPE_CHECKING:
@@ -91,12 +92,9 @@ def draw_preview(description: Mapping[str, Any], mixture: np.ndarray, sources: n
     Raises:
         InputError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError(
-            "Figures need matplotlib, which is not installed; install it with `pip install 'tse-refine[report]'`."
-        ) from None
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
     events = description["events"]
     colours = [colour for colour, _ in zip(cycle(_COLOURS), events, strict=False)]
     figure = Figure(figsize=(11.0, max(5.0, 1.0 + len(events))), layout="constrained")

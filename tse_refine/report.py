@@ -32,6 +32,7 @@ from tse_refine.errors import InputError
 from tse_refine.files import replacing, write_text
 from tse_refine.grid import NONE, condition_name
 from tse_refine.measured_run import MeasuredRun
+from tse_refine.plotting import require_matplotlib
 from tse_refine.results import SUMMARY_COLUMNS, read_table, write_table
 from tse_refine.tables import summary_table
 from tse_refine.worked_example import WorkedExample, extract_example
@@ -136,12 +137,9 @@ def _check_output(output: Path, runs: Sequence[MeasuredRun]) -> None:
 
 def _pictures(systems: Sequence[System], threshold: str | None, example: WorkedExample | None) -> dict[str, bytes]:
     """Return every figure as PNG and as PDF, by file name."""
-    try:
-        from matplotlib import rc_context
-    except ImportError:
-        raise InputError(
-            "Figures need matplotlib, which is not installed; install it with `pip install 'tse-refine[report]'`."
-        ) from None
+    require_matplotlib()
+    from matplotlib import rc_context
+
     pictures = {}
     with rc_context({"text.parse_math": False}):  # a class may have a $ in its name
         drawn = _figures(systems, threshold)

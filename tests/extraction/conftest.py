@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tse_refine.checkpoint import CHECKPOINT_KEY, TrainedNetwork
 from tse_refine.extraction.extractor import Extractor
-from tse_refine.model.network import Features, Network, NetworkConfig
+from tse_refine.model.network import Features, NetworkConfig
 
 CLASSES = ("dog", "car_horn", "siren")
 PROBABILITY = {"dog": 0.9, "car_horn": 0.2, "siren": 0.6}
@@ -47,14 +47,9 @@ def unchanged() -> TrainedNetwork:
 
 
 @pytest.fixture
-def trained(tiny_network_config: NetworkConfig) -> TrainedNetwork:
+def trained(believing: Callable[..., TrainedNetwork]) -> TrainedNetwork:
     """An untrained network with windows of a quarter of a second, whose classes are as probable as PROBABILITY says."""
-    torch.manual_seed(0)
-    network = Network(len(CLASSES), RATE, tiny_network_config).eval()
-    with torch.no_grad():
-        network.classifier.linear.weight.zero_()
-        network.classifier.linear.bias.copy_(torch.logit(torch.tensor([PROBABILITY[name] for name in CLASSES])))
-    return TrainedNetwork(network, CLASSES, RATE, recommended_threshold=0.5, duration_seconds=0.25)
+    return believing(PROBABILITY, RATE, 0.25)
 
 
 @pytest.fixture

@@ -23,14 +23,9 @@ PROBABILITY = dict.fromkeys(EmbeddedSounds().classes(), 0.05) | {"alarm": 0.9, "
 
 
 @pytest.fixture
-def trained(tiny_network_config: NetworkConfig) -> TrainedNetwork:
+def trained(believing: Callable[..., TrainedNetwork]) -> TrainedNetwork:
     """An untrained network with windows of a second, whose classes are as probable as PROBABILITY says."""
-    torch.manual_seed(0)
-    network = Network(len(PROBABILITY), RATE, tiny_network_config).eval()
-    with torch.no_grad():
-        network.classifier.linear.weight.zero_()
-        network.classifier.linear.bias.copy_(torch.logit(torch.tensor(list(PROBABILITY.values()))))
-    return TrainedNetwork(network, tuple(PROBABILITY), RATE, recommended_threshold=0.5, duration_seconds=1.0)
+    return believing(PROBABILITY, RATE, 1.0)
 
 
 @pytest.fixture

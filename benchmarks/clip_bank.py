@@ -21,7 +21,7 @@ from time import perf_counter
 import numpy as np
 import soundfile
 
-from tse_refine.data.bank_builder import open_clip_bank
+from tse_refine.data.bank.builder import open_clip_bank
 from tse_refine.data.corpora import EmbeddedSounds, LabelFolders
 
 RATE = 48_000

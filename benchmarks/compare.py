@@ -16,8 +16,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from tse_refine.cli import main as tse_refine
-from tse_refine.run_folder import RunFolder
+from tse_refine.cli.main import main as tse_refine
+from tse_refine.evaluation.run_folder import RunFolder
 
 EXPERIMENTS = ("baseline1", "baseline2", "proposed")
 CONFIGS = Path(__file__).parent.parent / "configs"

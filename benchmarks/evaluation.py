@@ -25,12 +25,12 @@ from tse_refine.data.corpora import EmbeddedBackgrounds, EmbeddedSounds
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.data.queries import condition_queries
 from tse_refine.data.recipes import MixtureConfig
-from tse_refine.engine import evaluate_batch, refined_queries
-from tse_refine.evaluation import TEST_CONDITIONS, TEST_THRESHOLDS
-from tse_refine.grid import GATE
+from tse_refine.evaluation.callback import TEST_CONDITIONS, TEST_THRESHOLDS
+from tse_refine.evaluation.conditions import GATE
+from tse_refine.evaluation.grid import evaluate_batch, refined_queries
+from tse_refine.files.tables import aligned
 from tse_refine.model.classifier import ClassifierConfig
 from tse_refine.model.network import Features, Network, NetworkConfig
-from tse_refine.tables import aligned
 
 MODELS = Path(__file__).parent.parent / "configs" / "model"
 QUERIES_PER_PASS = 16

@@ -32,15 +32,15 @@ import soundfile
 import torch
 import torchaudio.functional as audio_functional
 
-from tse_refine.checkpoint import TrainedNetwork, load_network
+from tse_refine.cli.trainer import read_data
+from tse_refine.evaluation.metrics import snri_db
 from tse_refine.extraction.extractor import Extractor
 from tse_refine.extraction.windowed_network import Keep, WindowedNetwork
-from tse_refine.metrics import snri_db
+from tse_refine.files.tables import aligned
+from tse_refine.model.checkpoint import TrainedNetwork, load_network
 from tse_refine.model.classifier import ClassifierConfig
 from tse_refine.model.network import Network, NetworkConfig
 from tse_refine.refinement import refine
-from tse_refine.tables import aligned
-from tse_refine.trainer_cli import read_data
 
 QUERIES = 12
 CLASSES_A_QUERY = 3

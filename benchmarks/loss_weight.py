@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tse_refine.figures import draw_swept
-from tse_refine.sweep_results import read_sweep_folder
+from tse_refine.analysis.figures import draw_swept
+from tse_refine.analysis.sweeps import read_sweep_folder
 
 PANELS = {
     "SNRi at (1:0) (dB)": {"raw": "snri_db/1a0i/none", "refined at 0.3": "snri_db/1a0i/delta_0p3"},

@@ -28,7 +28,7 @@ from scaper_clips import write_clips
 from tse_refine.data.corpora import LabelFolders
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.data.dataset import MixtureDataset
-from tse_refine.tables import aligned
+from tse_refine.files.tables import aligned
 
 PEER = Path(__file__).with_name("scaper_peer.py")
 BATCH = 8

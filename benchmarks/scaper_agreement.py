@@ -26,7 +26,7 @@ from scaper_clips import write_clips
 
 from tse_refine.data.corpora import LabelFolders
 from tse_refine.data.datamodule import MixtureDataModule
-from tse_refine.data.scene_export import export_scenes
+from tse_refine.data.scaper.exporting import export_scenes
 
 PEER = Path(__file__).with_name("scaper_peer.py")
 

@@ -10,7 +10,7 @@ import torch
 import torchaudio.functional as audio_functional
 
 from tse_refine.data.corpora import EmbeddedBackgrounds, EmbeddedSounds
-from tse_refine.data.corpus import SPLITS, Corpus
+from tse_refine.data.corpora.base import SPLITS, Corpus
 
 
 def write_clips(folder: Path, instances: int = 8) -> tuple[Path, Path]:

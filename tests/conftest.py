@@ -14,20 +14,20 @@ import soundfile
 import torch
 import yaml
 
-from tse_refine.checkpoint import TrainedNetwork
-from tse_refine.cli import main
-from tse_refine.data import download
-from tse_refine.data.archives import Archive, RemoteFile
+from tse_refine.cli.main import main
 from tse_refine.data.corpora import EmbeddedBackgrounds, EmbeddedSounds
 from tse_refine.data.datamodule import MixtureDataModule
+from tse_refine.data.download import transfer
+from tse_refine.data.download.archives import Archive, RemoteFile
 from tse_refine.data.recipes import MixtureConfig
-from tse_refine.engine import GridResults
-from tse_refine.grid import GATE, NONE, ORACLE
+from tse_refine.evaluation.conditions import GATE, NONE, ORACLE
+from tse_refine.evaluation.grid import GridResults
+from tse_refine.evaluation.results import write_test_results
+from tse_refine.model.checkpoint import TrainedNetwork
 from tse_refine.model.classifier import ClassifierConfig
 from tse_refine.model.cost import Cost
 from tse_refine.model.network import Network, NetworkConfig
-from tse_refine.results import write_test_results
-from tse_refine.sweep import run_sweep
+from tse_refine.training.sweep import run_sweep
 
 
 @pytest.fixture(scope="session")
@@ -399,8 +399,8 @@ class Handler(BaseHTTPRequestHandler):
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A server on this machine."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(download, "BLOCK", 1000)
+    monkeypatch.setattr(transfer, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(transfer, "BLOCK", 1000)
     server = Server()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tse_refine.cli import main
-from tse_refine.comparison import group_systems
+from tse_refine.analysis.systems import group_systems
+from tse_refine.analysis.tested_run import MeasuredRun
+from tse_refine.cli.main import main
 from tse_refine.errors import InputError
-from tse_refine.measured_run import MeasuredRun
 
 FILES = ("results.csv", "summary.csv", "classification.csv", "per_class.csv", "cost.csv", "probabilities.csv")
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tse_refine.cli import main
-from tse_refine.trainer_cli import RefinementCLI
+from tse_refine.cli.main import main
+from tse_refine.cli.trainer import RefinementCLI
 
 CONFIGS = Path("configs")
 EXPERIMENTS = sorted(path.name for path in CONFIGS.glob("*.yaml"))

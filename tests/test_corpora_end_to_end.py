@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import yaml
 
-from tse_refine.cli import main
+from tse_refine.cli.main import main
 
 FSD50K = Path(__file__).parent.parent / "configs" / "data" / "fsd50k.yaml"
 CORPORA = "tse_refine.data.corpora."

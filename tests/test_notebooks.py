@@ -11,10 +11,10 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from tse_refine.analysis.sweep_choice import best_value
+from tse_refine.analysis.sweeps import read_sweep_folder
+from tse_refine.analysis.tested_run import MeasuredRun
 from tse_refine.errors import InputError
-from tse_refine.measured_run import MeasuredRun
-from tse_refine.sweep_choice import best_value
-from tse_refine.sweep_results import read_sweep_folder
 
 NOTEBOOKS = sorted(Path("notebooks").glob("*.ipynb"))
 PER_CONDITION, SWEEP = Path("notebooks/per_condition_snri.ipynb"), Path("notebooks/sweep_analysis.ipynb")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tse_refine.cli import main
+from tse_refine.cli.main import main
 
 MIXTURES = 13  # batches of 4 on two ranks: each has 7 mixtures, so that one mixture is repeated, and a short last batch
 MEASURES = ("input_snr_db", "snri_db", "attenuation_db")

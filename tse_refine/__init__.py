@@ -8,22 +8,24 @@ from tse_refine.version import __version__
 if TYPE_CHECKING:
     from tse_refine.data.datamodule import MixtureDataModule
     from tse_refine.errors import InputError
-    from tse_refine.evaluation import QueryRefinementEvaluation
+    from tse_refine.evaluation.callback import QueryRefinementEvaluation
     from tse_refine.extraction.extractor import Extraction, Extractor
     from tse_refine.model.network import Network, NetworkConfig
-    from tse_refine.module import ExtractionModule
     from tse_refine.refinement import refine
+    from tse_refine.training.csv_logger import RunCSVLogger
+    from tse_refine.training.module import ExtractionModule
 
 # imported when they are first used: who extracts needs no Lightning, which takes as long to import as all the rest
 _MODULES = {
     "Extraction": "extraction.extractor",
-    "ExtractionModule": "module",
+    "ExtractionModule": "training.module",
     "Extractor": "extraction.extractor",
     "InputError": "errors",
     "MixtureDataModule": "data.datamodule",
     "Network": "model.network",
     "NetworkConfig": "model.network",
-    "QueryRefinementEvaluation": "evaluation",
+    "QueryRefinementEvaluation": "evaluation.callback",
+    "RunCSVLogger": "training.csv_logger",
     "refine": "refinement",
 }
 
@@ -36,6 +38,7 @@ __all__ = [
     "Network",
     "NetworkConfig",
     "QueryRefinementEvaluation",
+    "RunCSVLogger",
     "__version__",
     "refine",
 ]

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tse_refine.data.bank_builder import open_clip_bank
-from tse_refine.data.clip_bank import ClipBank
-from tse_refine.data.corpus import Clip, Corpus
+from tse_refine.data.bank.builder import open_clip_bank
+from tse_refine.data.bank.clip_bank import ClipBank
+from tse_refine.data.corpora.base import Clip, Corpus
 from tse_refine.data.queries import QueryConfig
 from tse_refine.data.recipes import ClipPools, MixtureConfig, RecipeBook
 from tse_refine.data.rendering import Renderer

@@ -6,7 +6,7 @@ import soundfile
 import torch
 
 from tse_refine.data.corpora import ESC50, EmbeddedBackgrounds, EmbeddedSounds
-from tse_refine.data.corpus import Clip, check_splits
+from tse_refine.data.corpora.base import Clip, check_splits
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.data.queries import QueryConfig
 from tse_refine.data.recipes import MixtureConfig

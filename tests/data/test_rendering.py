@@ -5,7 +5,7 @@ import pytest
 import torch
 import torchaudio.functional as audio_functional
 
-from tse_refine.data.bank_builder import open_clip_bank
+from tse_refine.data.bank.builder import open_clip_bank
 from tse_refine.data.corpora import EmbeddedSounds
 from tse_refine.data.queries import QueryConfig
 from tse_refine.data.recipes import ClipPools, MixtureConfig, RecipeBook

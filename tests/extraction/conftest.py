@@ -12,8 +12,8 @@ import soundfile
 import torch
 from torch import Tensor, nn
 
-from tse_refine.checkpoint import CHECKPOINT_KEY, TrainedNetwork
 from tse_refine.extraction.extractor import Extractor
+from tse_refine.model.checkpoint import CHECKPOINT_KEY, TrainedNetwork
 from tse_refine.model.network import Features, NetworkConfig
 
 CLASSES = ("dog", "car_horn", "siren")

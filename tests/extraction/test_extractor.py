@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from tse_refine.checkpoint import TrainedNetwork
 from tse_refine.errors import InputError
 from tse_refine.extraction.extractor import Extractor
+from tse_refine.model.checkpoint import TrainedNetwork
 from tse_refine.model.network import Network
 
 

@@ -14,15 +14,15 @@ import torch
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 
-from tse_refine.data.acquisition import complete
-from tse_refine.data.bank_builder import open_clip_bank
-from tse_refine.data.clip_bank import ClipBank
-from tse_refine.data.corpus import SPLITS, Clip, Corpus, check_splits
+from tse_refine.data.bank.builder import open_clip_bank
+from tse_refine.data.bank.clip_bank import ClipBank
+from tse_refine.data.corpora.acquisition import complete
+from tse_refine.data.corpora.base import SPLITS, Clip, Corpus, check_splits
 from tse_refine.data.dataset import MixtureDataset, MixtureLoader, MixtureSampler, as_it_is
-from tse_refine.data.imported_recipes import import_recipes, scenes_digest
 from tse_refine.data.queries import QueryConfig
 from tse_refine.data.recipes import ClipPools, MixtureConfig, RecipeBook, RecipeSource
 from tse_refine.data.rendering import Renderer
+from tse_refine.data.scaper.importing import import_recipes, scenes_digest
 from tse_refine.errors import InputError
 
 FOREGROUNDS, BACKGROUNDS = "data.foregrounds", "data.backgrounds"

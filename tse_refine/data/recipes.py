@@ -8,10 +8,10 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from tse_refine.data.clip_bank import ClipBank
-from tse_refine.data.corpus import SPLITS
-from tse_refine.data.decoding import SILENCE_LUFS
-from tse_refine.data.loudness import HOPS_PER_SECOND, MIN_HOPS, gated_loudness, rms_level
+from tse_refine.data.bank.clip_bank import ClipBank
+from tse_refine.data.bank.decoding import SILENCE_LUFS
+from tse_refine.data.bank.loudness import HOPS_PER_SECOND, MIN_HOPS, gated_loudness, rms_level
+from tse_refine.data.corpora.base import SPLITS
 from tse_refine.data.queries import QueryConfig, draw_query, draw_query_order
 from tse_refine.errors import InputError
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tse_refine.data.clip_bank import ClipBank
+from tse_refine.data.bank.clip_bank import ClipBank
 from tse_refine.data.recipes import Event, Recipe
 
 

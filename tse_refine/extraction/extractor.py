@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tse_refine.checkpoint import TrainedNetwork, load_network
 from tse_refine.errors import InputError
-from tse_refine.extraction.query_words import parse_query
+from tse_refine.extraction.query import parse_query
 from tse_refine.extraction.stream import ExtractionStream
 from tse_refine.extraction.windowed_network import WindowedNetwork
+from tse_refine.model.checkpoint import TrainedNetwork, load_network
 
 Refinement = Literal["window", "file"]
 Waveform = TypeVar("Waveform", np.ndarray, Tensor)
@@ -136,7 +136,7 @@ class Extractor:
         Args:
             waveform: floating-point tensor or array, ``[samples]`` or ``[channels, samples]``; 1 to 64 channels.
             sample_rate: of the waveform, 4,000 to 384,000 Hz.
-            query: names of classes as :func:`~tse_refine.extraction.query_words.parse_query` takes them.
+            query: names of classes as :func:`~tse_refine.extraction.query.parse_query` takes them.
             threshold: a class stays in the query where its probability reaches this, in [0, 1]; 0 keeps all. By
                 default the recommended one. Without a classifier the query is used as it is.
             refinement: whether a class stays is decided for each ``window``, or once for the whole ``file`` by its

@@ -15,8 +15,8 @@ from tse_refine.extraction.extractor import Extractor, Refinement
 from tse_refine.extraction.outputs import Outputs
 from tse_refine.extraction.recordings import Recording
 from tse_refine.extraction.sound_formats import fitting_format
-from tse_refine.extraction.sound_writer import SoundWriter, remove, writing
-from tse_refine.files import printable
+from tse_refine.extraction.writer import SoundWriter, remove, writing
+from tse_refine.files.atomic import printable
 
 _SILENCE_AT_ONCE = 1 << 16  # samples
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tse_refine.errors import InputError, did_you_mean
 from tse_refine.extraction.recordings import find_recordings, place_of
 from tse_refine.extraction.sound_formats import FORMATS, SUFFIXES
-from tse_refine.files import file_names, printable
+from tse_refine.files.atomic import file_names, printable
 
 RESIDUAL = "residual"
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from tse_refine.errors import InputError
 from tse_refine.extraction.extractor import MOST_CHANNELS, check_sample_rate, check_samples
 from tse_refine.extraction.sound_formats import SUFFIXES
-from tse_refine.files import printable
+from tse_refine.files.atomic import printable
 
 # soundfile reads more, but these are what a folder is searched for; a file that is named is read whatever it is called
 READABLE_SUFFIXES = (*SUFFIXES, ".aifc")

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tse_refine.checkpoint import TrainedNetwork
-from tse_refine.extraction.query_words import parse_query
+from tse_refine.extraction.query import parse_query
 from tse_refine.extraction.resampling import rate_ratio, resampled
 from tse_refine.extraction.windowed_network import Keep, WindowedNetwork
+from tse_refine.model.checkpoint import TrainedNetwork
 from tse_refine.refinement import refine
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
-from tse_refine.checkpoint import TrainedNetwork
 from tse_refine.extraction.windows import cut_windows, overlap_add
+from tse_refine.model.checkpoint import TrainedNetwork
 from tse_refine.model.network import Features
 
 Keep = Callable[[Tensor | None], Tensor]

@@ -3,7 +3,7 @@ import collections
 import pytest
 
 from tse_refine.data.corpora import FSDKaggle2018
-from tse_refine.data.corpus import check_splits
+from tse_refine.data.corpora.base import check_splits
 from tse_refine.errors import InputError
 
 LABELS = ["Bark", "Cough", "Flute", "Knock", "Meow", "Telephone"]

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from tse_refine.data.corpora import TAU2019
-from tse_refine.data.corpus import check_splits
+from tse_refine.data.corpora.base import check_splits
 from tse_refine.errors import InputError
 
 DEVELOPMENT, EVALUATION = (f"TAU-urban-acoustic-scenes-2019-{part}" for part in ("development", "evaluation"))

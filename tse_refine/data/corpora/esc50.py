@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tse_refine.data.corpora.tables import read_table
-from tse_refine.data.corpus import Clip, FileCorpus
+from tse_refine.data.corpora.base import Clip, FileCorpus
+from tse_refine.data.corpora.metadata import read_table
 from tse_refine.errors import InputError, did_you_mean
 
 COLUMNS = ("filename", "fold", "category", "src_file")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from tse_refine.data.archives import Archive, RemoteFile
-from tse_refine.data.corpora.tables import read_table
-from tse_refine.data.corpus import Clip, FileCorpus
+from tse_refine.data.corpora.base import Clip, FileCorpus
+from tse_refine.data.corpora.metadata import read_table
+from tse_refine.data.download.archives import Archive, RemoteFile
 from tse_refine.errors import InputError, did_you_mean
 
 REMEDY = (

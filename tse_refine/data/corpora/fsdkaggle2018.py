@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from tse_refine.data.archives import Archive, RemoteFile
-from tse_refine.data.corpora.tables import read_table
-from tse_refine.data.corpus import SPLITS, Clip, FileCorpus
-from tse_refine.data.splitting import assign_splits
+from tse_refine.data.corpora.base import SPLITS, Clip, FileCorpus
+from tse_refine.data.corpora.metadata import read_table
+from tse_refine.data.corpora.splitting import assign_splits
+from tse_refine.data.download.archives import Archive, RemoteFile
 from tse_refine.errors import InputError, did_you_mean
 
 REMEDY = (

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import soundfile
 
-from tse_refine.data.corpus import SPLITS, Clip, FileCorpus
-from tse_refine.data.splitting import assign_splits
+from tse_refine.data.corpora.base import SPLITS, Clip, FileCorpus
+from tse_refine.data.corpora.splitting import assign_splits
 from tse_refine.errors import InputError, did_you_mean
 
 # names of formats are extensions, but for a few others in use; raw samples do not say their sample rate

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from tse_refine.data.corpora.tables import read_table
-from tse_refine.data.corpus import SPLITS, Clip, FileCorpus
+from tse_refine.data.corpora.base import SPLITS, Clip, FileCorpus
+from tse_refine.data.corpora.metadata import read_table
 from tse_refine.errors import InputError
 
 COLUMNS = ("path", "label", "role", "split", "source")

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Literal
 
-from tse_refine.data.archives import Archive, RemoteFile
-from tse_refine.data.corpora.tables import read_table
-from tse_refine.data.corpus import Clip, FileCorpus
-from tse_refine.data.splitting import assign_splits
+from tse_refine.data.corpora.base import Clip, FileCorpus
+from tse_refine.data.corpora.metadata import read_table
+from tse_refine.data.corpora.splitting import assign_splits
+from tse_refine.data.download.archives import Archive, RemoteFile
 
 DEVELOPMENT = "TAU-urban-acoustic-scenes-2019-development"
 EVALUATION = "TAU-urban-acoustic-scenes-2019-evaluation"

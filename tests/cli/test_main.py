@@ -1,0 +1,306 @@
+"""The command line from end to end on a tiny configuration."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+
+from tse_refine import __version__
+from tse_refine.analysis.tested_run import MeasuredRun
+from tse_refine.cli.main import main
+from tse_refine.evaluation.callback import QueryRefinementEvaluation
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def command(tiny_config_file: Path):
+    def call(subcommand: str, *words: object) -> None:
+        main([subcommand, "-c", str(tiny_config_file), *(str(word) for word in words)])
+
+    return call
+
+
+def refusal(capsys: pytest.CaptureFixture, call, *words: object) -> str:
+    """Return what a refused command says; check that it ends with status 2 and no traceback."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        call(*words)
+    assert stop.value.code == 2
+    text = capsys.readouterr().err
+    assert "Traceback" not in text
+    assert "usage:" not in text
+    return text
+
+
+def test_fit_validate_test_predict_report(command, run, tmp_path, capsys):
+    command("fit")
+    assert sorted(path.name for path in run.iterdir()) == [
+        "checkpoints",
+        "config.yaml",
+        "metrics.csv",
+        "validation.csv",
+    ]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["data"]["digest"]
+    assert config["model"]["network"]["num_filters"] == 16
+    logged = (run / "metrics.csv").read_text()
+    assert {"train/loss_tse", "train/loss_sed", "val/loss", "val/snri_db/1a3i/refined"} <= set(
+        next(csv.reader(logged.splitlines()))
+    )
+
+    command("validate")
+    assert "(1:3)" in capsys.readouterr().out
+    command("test")
+    assert sorted(path.name for path in (run / "test").iterdir()) == [
+        "classification.csv",
+        "config.yaml",
+        "cost.csv",
+        "per_class.csv",
+        "probabilities.csv",
+        "results.csv",
+        "summary.csv",
+    ]
+    assert (run / "metrics.csv").read_text() == logged  # a test leaves the training's files alone
+    assert MeasuredRun(run).version == __version__
+    assert MeasuredRun(run).test_config["data"]["digest"] == config["data"]["digest"]
+
+    command("predict", "--prediction.condition", "[2, 1]")
+    folder = run / "predict" / "00003"
+    said = json.loads((folder / "query.json").read_text())
+    assert len(said["query"]) == 3
+    assert len(set(said["query"]) & set(said["active"])) == 2
+    assert said["refined_query"] == [name for name in said["query"] if said["probability"][name] >= said["threshold"]]
+    for name in ("mixture", "target", "estimate_none", "estimate_refined"):
+        audio, rate = soundfile.read(folder / f"{name}.wav")
+        assert (len(audio), rate) == (4000, 4000)
+
+    main(["report", str(run), "--output", str(tmp_path / "report")])
+    assert (tmp_path / "report" / "snri_by_inactive.png").stat().st_size > 10_000
+    table = (tmp_path / "report" / "summary.txt").read_text()
+    assert "(1:3)" in table
+    assert "oracle" in table
+
+
+def test_a_runs_own_config_repeats_its_test(command, run, capsys):
+    command("fit")
+    command("test")
+    before = (run / "test" / "results.csv").read_text()
+    main(["test", "-c", str(run / "config.yaml")])
+    assert (run / "test" / "results.csv").read_text() == before
+    main(["test", "-c", str(run / "test" / "config.yaml")])
+    assert (run / "test" / "results.csv").read_text() == before
+
+
+def test_a_failed_test_leaves_the_results_before_it_with_their_configuration(command, run, capsys, monkeypatch):
+    command("fit")
+    command("test")
+    assert "replacing" not in capsys.readouterr().err
+    before = {path: path.read_bytes() for path in (run / "test").iterdir()}
+
+    def fail(*_):
+        raise RuntimeError("interrupted")
+
+    with monkeypatch.context() as context:
+        context.setattr(QueryRefinementEvaluation, "on_test_batch_end", fail)
+        with pytest.raises(RuntimeError, match="interrupted"):
+            command("test", "--evaluation.threshold", "0.25")
+    assert {path: path.read_bytes() for path in (run / "test").iterdir()} == before
+    said = capsys.readouterr().err.splitlines()
+    (line,) = [line for line in said if "replacing" in line]  # said before the work begins
+    assert line.startswith(f"{run / 'test'}: replacing the results of 6 mixtures measured on 20")
+
+    command("test", "--evaluation.threshold", "0.25")
+    assert yaml.safe_load((run / "test" / "config.yaml").read_text())["evaluation"]["threshold"] == 0.25
+    summary = (run / "test" / "summary.csv").read_text()
+    assert "0.25" in {row["threshold"] for row in csv.DictReader(summary.splitlines())}
+
+
+def test_a_runs_config_used_for_another_run_leaves_the_first_alone(command, run, tmp_path):
+    command("fit")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    other = tmp_path / "other"
+    main(["fit", "-c", str(run / "config.yaml"), "--trainer.default_root_dir", str(other), "--seed_everything", "7"])
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    assert (other / "checkpoints" / "best.ckpt").exists()
+    assert (other / "metrics.csv").exists()
+
+
+def test_the_networks_sizes_come_from_the_checkpoint_and_the_evaluation_from_the_command(command, run):
+    command("fit", "--model.network.num_filters", "12")
+    # the tiny config says 16 filters; the checkpoint knows better
+    command("test", "--evaluation.thresholds", "[none, 0.25]", "--evaluation.conditions", "[[1, 0]]")
+    rows = list(csv.DictReader((run / "test" / "summary.csv").read_text().splitlines()))
+    assert [row["threshold"] for row in rows] == ["none", "0.25", "0.1"]
+
+
+def test_a_used_folder_is_refused_and_kept_until_told_to_overwrite(command, run, capsys):
+    command("fit")
+    before = (run / "checkpoints" / "best.ckpt").read_bytes()
+    text = refusal(capsys, command, "fit")
+    assert str(run) in text
+    assert "--overwrite" in text
+    refusal(capsys, command, "fit", "--overwrite", "--evaluation.conditions", "[[9, 0]]")
+    assert (run / "checkpoints" / "best.ckpt").read_bytes() == before  # a refused command removes nothing
+    (run / "notes.txt").write_text("mine")
+    command("fit", "--overwrite", "--seed_everything", "1")
+    assert (run / "checkpoints" / "best.ckpt").read_bytes() != before
+    assert (run / "notes.txt").read_text() == "mine"
+
+
+def test_a_training_resumed_in_the_middle_of_an_epoch_ends_as_if_never_interrupted(command, tmp_path):
+    def weights(folder: Path) -> dict[str, torch.Tensor]:
+        return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+    options = ("--trainer.max_epochs", "3", "--data.num_train", "16", "--data.num_workers", "2")
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    command("fit", *options, "--trainer.default_root_dir", whole)
+    every = {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint"}
+    every["init_args"] = {"dirpath": str(cut), "filename": "{step}", "every_n_train_steps": 6, "save_top_k": -1}
+    command("fit", *options, "--trainer.default_root_dir", cut, "--trainer.callbacks", json.dumps([every]))
+    middle = cut / "checkpoints" / "middle.ckpt"  # after step 6 of 12: in the middle of the second epoch
+    (cut / "step=6.ckpt").rename(middle)
+    command("fit", *options, "--trainer.default_root_dir", cut, "--ckpt_path", middle)
+    for name, value in weights(whole).items():
+        torch.testing.assert_close(weights(cut)[name], value, rtol=0, atol=0, msg=name)
+    validated = [row["epoch"] for row in csv.DictReader((cut / "validation.csv").read_text().splitlines())]
+    assert validated == [row["epoch"] for row in csv.DictReader((whole / "validation.csv").read_text().splitlines())]
+
+
+def test_a_diverged_training_says_so_and_what_to_do(command, run, capsys):
+    text = refusal(capsys, command, "fit", "--model.learning_rate", "1e30")
+    assert re.search(r"tse-refine: mixture \d: .* is not finite.*a lower model\.learning_rate", text)
+    assert not (run / "validation.csv").exists()
+
+
+def test_wandb_logs_offline_beside_the_csv_file(command, run, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    command("fit", "-c", "configs/logger/wandb.yaml")
+    assert (run / "metrics.csv").exists()
+    assert list((run / "wandb").glob("offline-run-*/*.wandb"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--data.num_trian", "5"], "did you mean 'data.num_train'"),
+        (["--evaluation.conditions", "[63]"], "evaluation.conditions"),
+        (["--evaluation.conditions", "[1:3]"], "evaluation.conditions"),
+        (["--evaluation.validation_conditions", "[[1, 12]]"], "evaluation.validation_conditions"),
+        (["--evaluation.thresholds", "[2.0]"], "evaluation.thresholds"),
+        (["--checkpoint.monitor", "val/nothing"], "val/nothing"),
+        (["--data.mixture.num_events", "[13]"], "data.mixture.num_events"),
+        (["--data.backgrounds.init_args.val_instances", "0"], "data.backgrounds"),
+        (["--data.foregrounds.init_args.val_instances", "0"], "data.foregrounds"),
+        (["--model.network.kernel_size", "4"], "model.network.kernel_size"),
+        (["--ckpt_path", "nowhere.ckpt"], "nowhere.ckpt"),
+    ],
+)
+def test_bad_input_is_refused_before_training(command, run, capsys, words, said):
+    assert said in refusal(capsys, command, "fit", *words)
+    assert not (run / "checkpoints").exists()
+    assert not (run / "config.yaml").exists()
+
+
+def test_unknown_category_is_refused_with_the_nearest_name(command, tmp_path, capsys):
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "meta" / "esc50.csv").write_text(
+        "filename,fold,target,category,esc10,src_file,take\n1-1-A-0.wav,1,0,dog,True,1,A\n"
+    )
+    corpus = {"class_path": "tse_refine.data.corpora.ESC50"}
+    corpus["init_args"] = {
+        "root": str(tmp_path),
+        "categories": ["dgo"],
+        "train_folds": [1],
+        "val_folds": [],
+        "test_folds": [],
+    }
+    text = refusal(capsys, command, "fit", "--data.foregrounds", json.dumps(corpus))
+    assert "did you mean 'dog'?" in text
+
+
+def test_checkpoint_with_other_classes_is_refused(command, run, tmp_path, capsys):
+    command("fit")
+    rng = np.random.default_rng(0)
+    rows = ["filename,fold,target,category,esc10,src_file,take"]
+    (tmp_path / "esc" / "audio").mkdir(parents=True)
+    (tmp_path / "esc" / "meta").mkdir()
+    for label in range(12):  # as many classes as the checkpoint has
+        for fold in (1, 2, 3):
+            name = f"{fold}-{label}-A-{label}.wav"
+            soundfile.write(tmp_path / "esc" / "audio" / name, 0.1 * rng.standard_normal(4000), 4000)
+            rows.append(f"{name},{fold},{label},class{label:02d},False,{fold}-{label},A")
+    (tmp_path / "esc" / "meta" / "esc50.csv").write_text("\n".join(rows))
+    corpus = {"class_path": "tse_refine.data.corpora.ESC50"}
+    corpus["init_args"] = {
+        "root": str(tmp_path / "esc"),
+        "categories": [f"class{label:02d}" for label in range(12)],
+        "train_folds": [1],
+        "val_folds": [2],
+        "test_folds": [3],
+    }
+    text = refusal(capsys, command, "test", "--data.foregrounds", json.dumps(corpus))
+    assert "other classes" in text
+    assert "alarm" in text
+    assert "class00" in text
+
+
+def test_damaged_and_foreign_checkpoints_are_refused(command, run, tmp_path, capsys):
+    command("fit")
+    whole = (run / "checkpoints" / "best.ckpt").read_bytes()
+    damaged = tmp_path / "damaged.ckpt"
+    damaged.write_bytes(whole[: len(whole) // 2])
+    assert str(damaged) in refusal(capsys, command, "test", "--ckpt_path", damaged)
+    damaged.write_text("not a checkpoint")
+    assert str(damaged) in refusal(capsys, command, "test", "--ckpt_path", damaged)
+    foreign = tmp_path / "foreign.ckpt"
+    torch.save({"state_dict": {}, "pytorch-lightning_version": "2.6.6"}, foreign)
+    assert "not written by tse-refine" in refusal(capsys, command, "test", "--ckpt_path", foreign)
+
+
+def test_testing_a_run_without_a_checkpoint_is_refused(command, capsys):
+    assert "best.ckpt does not exist" in refusal(capsys, command, "test")
+
+
+def test_unknown_command_and_missing_data_are_refused_with_a_way_out(capsys):
+    assert "did you mean 'fit'?" in refusal(capsys, main, ["fitt"])
+    assert "-c configs/data/embedded.yaml" in refusal(capsys, main, ["fit", "-c", "configs/proposed.yaml"])
+
+
+def test_a_typo_in_a_config_is_refused(command, tmp_path, capsys):
+    (tmp_path / "typo.yaml").write_text("model: {los_weight: 3.0}\n")
+    assert "did you mean 'model.loss_weight'" in refusal(capsys, command, "fit", "-c", tmp_path / "typo.yaml")
+
+
+def test_help_names_every_command(capsys):
+    main(["--help"])
+    text = capsys.readouterr().out
+    assert all(f"\n  {name}" in text for name in ("fit", "validate", "test", "predict", "report"))
+
+
+def test_version(capsys):
+    main(["--version"])
+    assert capsys.readouterr().out == f"tse-refine {__version__}\n"
+
+
+def test_a_reader_that_has_seen_enough_ends_a_command_without_a_word():
+    script = "import sys; from tse_refine.cli import main as cli; "
+    script += "cli.COMMANDS['classes'] = lambda words: print('dog' * 100_000); "
+    words = [sys.executable, "-c", script + "cli.main(['classes'])"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(60) == 141

@@ -1,0 +1,241 @@
+import io
+import os
+import shutil
+import signal
+import stat
+import struct
+import subprocess
+import sys
+import zipfile
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tse_refine.data.download.unpacking import unpack
+from tse_refine.errors import InputError
+
+
+def noise(num_bytes, seed):
+    return np.random.default_rng(seed).bytes(num_bytes)
+
+
+MEMBERS = {
+    "sounds/one.wav": noise(3000, 1),
+    "sounds/two words.wav": noise(5000, 2),
+    "sounds/Geräusch – 音.wav": noise(4000, 3),
+    "table.csv": b"fname,label\n" * 100,
+    "sounds/empty": b"",
+    "sounds/last.wav": noise(2000, 4),
+}
+
+
+def zip_bytes(members, prefix=b""):
+    buffer = io.BytesIO(prefix)
+    buffer.seek(len(prefix))
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def write_split(folder, members, cuts=None):
+    """Write a zip in volumes as Info-ZIP does: a mark at the start, and offsets that count within a volume."""
+    whole = bytearray(zip_bytes(members, prefix=b"PK\7\10"))
+    end = len(whole) - 22
+    directory = struct.unpack_from("<L", whole, end + 16)[0]
+    starts = [0, *(cuts(directory, end) if cuts else (len(whole) // 3, 2 * len(whole) // 3))]
+
+    def locate(offset):
+        volume = sum(start <= offset for start in starts) - 1
+        return volume, offset - starts[volume]
+
+    entry, volumes_used = directory, set()
+    while entry < end:
+        volume, offset = locate(struct.unpack_from("<L", whole, entry + 42)[0])
+        struct.pack_into("<H", whole, entry + 34, volume)
+        struct.pack_into("<L", whole, entry + 42, offset)
+        volumes_used.add(volume)
+        entry += 46 + sum(struct.unpack_from("<3H", whole, entry + 28))
+    volume, offset = locate(directory)
+    struct.pack_into("<2H", whole, end + 4, len(starts) - 1, volume)
+    struct.pack_into("<L", whole, end + 16, offset)
+    paths = [folder / f"split.z{number:02}" for number in range(1, len(starts))] + [folder / "split.zip"]
+    for path, start, stop in zip(paths, starts, [*starts[1:], len(whole)], strict=True):
+        path.write_bytes(whole[start:stop])
+    return paths, volumes_used
+
+
+def read_tree(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def archive(tmp_path):
+    path = tmp_path / "sounds.zip"
+    path.write_bytes(zip_bytes(MEMBERS))
+    return path
+
+
+@pytest.fixture
+def set_free_space(monkeypatch):
+    return lambda free: monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+
+
+def test_every_member_is_unpacked_with_its_bytes_and_name(tmp_path, archive):
+    unpack([archive], tmp_path / "out", show_progress=False)
+    assert read_tree(tmp_path / "out") == MEMBERS
+
+
+def test_a_member_that_is_there_stays_and_one_that_differs_is_replaced(tmp_path, archive):
+    out = tmp_path / "out"
+    unpack([archive], out, show_progress=False)
+    (out / "sounds/one.wav").write_bytes(noise(3000, 5))  # the same size
+    (out / "table.csv").write_bytes(b"cut")
+    os.utime(out / "sounds/last.wav", ns=(1, 1))
+    unpack([archive], out, show_progress=False)
+    assert read_tree(out) == MEMBERS
+    assert (out / "sounds/last.wav").stat().st_mtime_ns == 1
+
+
+def test_three_volumes_are_unpacked_as_one_archive(tmp_path):
+    volumes, volumes_used = write_split(tmp_path, MEMBERS)
+    assert volumes_used == {0, 1, 2}  # members start in each of them
+    unpack(volumes, tmp_path / "out", show_progress=False)
+    assert read_tree(tmp_path / "out") == MEMBERS
+
+
+def test_the_directory_itself_may_be_cut(tmp_path):
+    volumes, _ = write_split(tmp_path, MEMBERS, cuts=lambda directory, end: (5000, (directory + end) // 2))
+    unpack(volumes, tmp_path / "out", show_progress=False)
+    assert read_tree(tmp_path / "out") == MEMBERS
+
+
+@pytest.mark.parametrize("kept", [(0, 2), (1, 2), (2,), (1, 0, 2)])
+def test_missing_or_exchanged_volumes_are_refused(tmp_path, kept):
+    volumes, _ = write_split(tmp_path, MEMBERS)
+    with pytest.raises(InputError, match=r"split.zip: cannot be unpacked"):
+        unpack([volumes[index] for index in kept], tmp_path / "out", show_progress=False)
+    assert set(read_tree(tmp_path / "out")) < set(MEMBERS)
+
+
+def test_a_split_archive_that_python_cannot_read_gets_advice(tmp_path):
+    volumes, _ = write_split(tmp_path, MEMBERS)
+    content = volumes[-1].read_bytes()
+    zip64_locator = struct.pack("<4sLQL", b"PK\6\7", 2, 0, 3)
+    volumes[-1].write_bytes(content[:-22] + zip64_locator + content[-22:])
+    with pytest.raises(InputError, match=r"zip -s 0 split.zip --out joined.zip"):
+        unpack(volumes, tmp_path / "out", show_progress=False)
+
+
+def symlink(name):
+    member = zipfile.ZipInfo(name)
+    member.create_system = 3  # Unix
+    member.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return member
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "/absolute",
+        "../outside",
+        "a/../../outside",
+        "a/..",
+        "C:/drive",
+        "c:drive",
+        "back\\slash",
+        "..\\up",
+        symlink("a/b"),
+    ],
+    ids=str,
+)
+def test_an_entry_that_could_leave_the_target_is_refused_before_anything_is_written(tmp_path, entry):
+    path = tmp_path / "bad.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("good.txt", "good")
+        archive.writestr(entry, "/etc")
+    name = entry if isinstance(entry, str) else entry.filename
+    with pytest.raises(InputError, match="no path may leave the target folder") as refusal:
+        unpack([path], tmp_path / "in/out", show_progress=False)
+    assert str(path) in str(refusal.value)
+    assert repr(name) in str(refusal.value)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["a..b/c..", "...", "ab:c", "./d"])
+def test_harmless_dots_and_colons_are_kept(tmp_path, name):
+    path = tmp_path / "good.zip"
+    path.write_bytes(zip_bytes({name: b"x"}))
+    unpack([path], tmp_path / "out", show_progress=False)
+    assert read_tree(tmp_path / "out") == {name.removeprefix("./"): b"x"}
+
+
+def test_a_damaged_member_is_refused_and_leaves_no_file(tmp_path):
+    content = bytearray(zip_bytes({"a.wav": noise(1000, 1)}))
+    content[500] ^= 1
+    path = tmp_path / "damaged.zip"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"damaged.zip: cannot be unpacked"):
+        unpack([path], tmp_path / "out", show_progress=False)
+    assert read_tree(tmp_path / "out") == {}
+
+
+@pytest.mark.parametrize("size", [0, 10, 100, -1])
+def test_a_cut_archive_is_refused(tmp_path, archive, size):
+    archive.write_bytes(archive.read_bytes()[:size])
+    with pytest.raises(InputError, match=r"sounds.zip: cannot be unpacked"):
+        unpack([archive], tmp_path / "out", show_progress=False)
+
+
+def test_too_little_space_is_refused_before_a_member_is_written(tmp_path, archive, set_free_space):
+    out = tmp_path / "out"
+    num_bytes = sum(map(len, MEMBERS.values()))
+    set_free_space(num_bytes - 1)
+    with pytest.raises(InputError, match=r"out: 0\.0 GiB are needed to unpack sounds\.zip, but only 0\.0 GiB are free"):
+        unpack([archive], out, show_progress=False)
+    assert read_tree(out) == {}
+    (out / "sounds").mkdir()
+    (out / "sounds/one.wav").write_bytes(MEMBERS["sounds/one.wav"])
+    set_free_space(num_bytes - 3000)  # what is there needs no more room
+    unpack([archive], out, show_progress=False)
+    assert read_tree(out) == MEMBERS
+
+
+KILLED_IN_THE_THIRD_MEMBER = """
+import os, shutil, signal, sys
+from pathlib import Path
+
+from tse_refine.data.download.unpacking import unpack
+
+archive, target = sys.argv[1:]
+copy = shutil.copyfileobj
+num_copied = 0
+
+def copy_two_and_a_half(source, sink, length):
+    global num_copied
+    if num_copied == 2:
+        sink.write(source.read(1000))
+        sink.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    num_copied += 1
+    copy(source, sink, length)
+
+shutil.copyfileobj = copy_two_and_a_half
+unpack([Path(archive)], Path(target), show_progress=False)
+"""
+
+
+def test_an_unpacking_that_was_killed_is_repeated(tmp_path, archive):
+    out = tmp_path / "out"
+    child = subprocess.run([sys.executable, "-c", KILLED_IN_THE_THIRD_MEMBER, archive, out], check=False)
+    assert child.returncode == -signal.SIGKILL
+    left = read_tree(out)
+    first, second, third, *_ = MEMBERS
+    temporary = {name for name in left if name not in MEMBERS}
+    assert set(left) - temporary == {first, second}  # no half-written file has a member's name
+    assert [left[name] for name in temporary] == [MEMBERS[third][:1000]]
+    times = [(out / name).stat().st_mtime_ns for name in (first, second)]
+    unpack([archive], out, show_progress=False)
+    assert read_tree(out) == MEMBERS
+    assert [(out / name).stat().st_mtime_ns for name in (first, second)] == times

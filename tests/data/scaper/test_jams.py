@@ -1,0 +1,122 @@
+import json
+
+import pytest
+
+from tse_refine.data.scaper.jams import Scene, SceneEvent, read_scene, scene_document
+from tse_refine.errors import InputError
+
+SCENE = Scene(
+    duration=6.0,
+    sample_rate=44_100,
+    ref_db=-50.0,
+    background=SceneEvent("street", "/bg/street/a.wav", 1.5, 0.0, 6.0, 0.0),
+    events=(
+        SceneEvent("dog", "/fg/dog/1.wav", 0.0, 0.5, 3.0, 15.5),
+        SceneEvent("bell", "/fg/bell/2.wav", 0.25, 1.0, 4.0, 20.0),
+        SceneEvent("siren", "/fg/siren/3.wav", 0.0, 3.5, 2.5, 25.0),
+    ),
+    fade_seconds=(0.01, 0.02),
+    peak_rule="limit",
+)
+
+
+@pytest.fixture
+def document():
+    return scene_document(SCENE, (["bell", "dog", "siren"], ["street"]), ("/fg", "/bg"))
+
+
+@pytest.fixture
+def read(tmp_path):
+    def run(document, targets=None):
+        (tmp_path / "mixture.jams").write_text(document if isinstance(document, str) else json.dumps(document))
+        (tmp_path / "gt_events.csv").unlink(missing_ok=True)
+        if targets is not None:
+            (tmp_path / "gt_events.csv").write_text(targets)
+        return read_scene(tmp_path)
+
+    return run
+
+
+def settings_of(document):
+    return document["annotations"][0]["sandbox"]["scaper"]
+
+
+def value(document, row):
+    return document["annotations"][0]["data"][row]["value"]
+
+
+def test_what_is_written_is_read_back(read, document):
+    assert read(document) == SCENE
+    assert settings_of(document)["polyphony_max"] == 2  # the dog stops where the siren starts
+
+
+def test_the_background_need_not_come_first(read, document):
+    document["annotations"][0]["data"].reverse()
+    scene = read(document)
+    assert scene.background == SCENE.background
+    assert scene.events == SCENE.events[::-1]
+
+
+def test_targets_give_the_order_and_may_have_more_columns(read, document):
+    scene = read(document, "label\nsiren\ndog\nbell\n")
+    assert [event.label for event in scene.events] == ["siren", "dog", "bell"]
+    scene = read(document, "onset\toffset\tlabel\n0\t1\tbell\n0\t1\tsiren\n0\t1\tdog\n")
+    assert [event.label for event in scene.events] == ["bell", "siren", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "rule"),
+    [
+        ({"fix_clipping": True, "peak_normalization": False}, "limit"),
+        ({"fix_clipping": False, "peak_normalization": False}, "none"),
+        ({"fix_clipping": True, "peak_normalization": True}, "normalize"),
+        ({}, "limit"),  # Scapers before 1.6
+    ],
+)
+def test_the_peak_rule_follows_the_file(read, document, settings, rule):
+    found = settings_of(document)
+    for key in ("fix_clipping", "peak_normalization"):
+        del found[key]
+    found |= settings
+    assert read(document).peak_rule == rule
+
+
+def test_older_files_have_only_a_duration(read, document):
+    del settings_of(document)["original_duration"]
+    assert read(document).duration == 6.0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: value(d, 1).update(pitch_shift=2.0), "pitch is shifted"),
+        (lambda d: value(d, 2).update(time_stretch=0.9), "time is stretched"),
+        (lambda d: value(d, 2).update(label="dog"), "a class occurs twice"),
+        (lambda d: value(d, 1).update(role="background"), "several backgrounds"),
+        (lambda d: value(d, 0).update(role="foreground"), "is not a mixture as Scaper describes it"),
+        (lambda d: settings_of(d).update(reverb=0.2), "reverberation"),
+        (lambda d: settings_of(d).update(n_channels=2), "it has 2 channels"),
+        (lambda d: d["annotations"][0].update(data=d["annotations"][0]["data"][:1]), "it has no event"),
+        (lambda d: d["annotations"][0].update(namespace="chord"), "is not a mixture as Scaper describes it"),
+        (lambda d: value(d, 1).pop("snr"), r"is not a mixture .*snr"),
+        (lambda d: settings_of(d).update(sr="fast"), "is not a mixture as Scaper describes it"),
+    ],
+)
+def test_what_is_not_rendered_here_is_refused_by_file(read, document, change, said):
+    change(document)
+    with pytest.raises(InputError, match=rf"mixture\.jams: .*{said}"):
+        read(document)
+
+
+def test_files_that_are_none_are_refused(read, document, tmp_path):
+    with pytest.raises(InputError, match="is not a mixture as Scaper describes it"):
+        read(json.dumps(document)[:-30])
+    with pytest.raises(InputError, match="is not a mixture as Scaper describes it"):
+        read("[]")
+    with pytest.raises(InputError, match=r"gt_events\.csv: lists dog, but the events .* are dog, bell, siren"):
+        read(document, "label\ndog\n")
+    with pytest.raises(InputError, match=r"gt_events\.csv: cannot be read"):
+        read(document, "name\ndog\n")
+    (tmp_path / "mixture.jams").unlink()
+    with pytest.raises(InputError, match=r"mixture\.jams: cannot be read"):
+        read_scene(tmp_path)

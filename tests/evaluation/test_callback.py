@@ -1,0 +1,150 @@
+import csv
+
+import pytest
+import torch
+from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+
+from tse_refine.errors import InputError
+from tse_refine.evaluation.callback import QueryRefinementEvaluation
+from tse_refine.model.checkpoint import CHECKPOINT_KEY
+from tse_refine.training.module import ExtractionModule
+
+
+@pytest.fixture
+def module(tiny_data, tiny_network_config):
+    torch.manual_seed(0)
+    return ExtractionModule(tiny_data.class_names, tiny_data.sample_rate, tiny_network_config)
+
+
+@pytest.fixture
+def trainer(tmp_path):
+    def make(*callbacks, **options):
+        return Trainer(
+            default_root_dir=tmp_path,
+            accelerator="cpu",
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
+            callbacks=list(callbacks),
+            **{"max_epochs": 1, **options},
+        )
+
+    return make
+
+
+def rows_of(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def test_logged_metrics_are_the_named_ones_and_agree_with_the_files(trainer, module, tiny_data, tmp_path):
+    evaluation = QueryRefinementEvaluation(threshold=0.3)
+    run = trainer(evaluation)
+    run.test(module, tiny_data, verbose=False)
+    logged = {name: float(value) for name, value in run.callback_metrics.items()}
+    assert set(logged) == set(evaluation.metric_names("test"))
+    assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789_/") for name in logged)
+    summary = {(r["active"], r["inactive"], r["threshold"]): r for r in rows_of(tmp_path / "test" / "summary.csv")}
+    assert logged["test/snri_db/1a3i/none"] == pytest.approx(float(summary["1", "3", "none"]["snri_db"]), abs=1e-4)
+    assert logged["test/snri_db/1a3i/refined"] == logged["test/snri_db/1a3i/delta_0p3"]
+    assert logged["test/attenuation_db/0a1i/gate"] == pytest.approx(
+        float(summary["0", "1", "gate"]["attenuation_db"]), abs=1e-4
+    )
+    scores = {r["threshold"]: r for r in rows_of(tmp_path / "test" / "classification.csv")}
+    assert logged["test/macro_f1/delta_0p5"] == pytest.approx(float(scores["0.5"]["macro_f1"]), abs=1e-4)
+    assert set(scores) == {"0.05", "0.1", "0.2", "0.3", "0.5", "0.7"}  # numeric thresholds only
+
+
+def test_a_row_for_each_mixture_condition_and_threshold_that_can_be(trainer, module, tiny_data, tmp_path):
+    evaluation = QueryRefinementEvaluation(conditions=[[1, 0], [5, 0]], thresholds=["none", 0.5])
+    trainer(evaluation).test(module, tiny_data, verbose=False)
+    rows = rows_of(tmp_path / "test" / "results.csv")
+    five_active = sum(r["active"] == "5" for r in rows) / 3  # three thresholds: the operating one is always measured
+    assert sum(r["active"] == "1" for r in rows) == 6 * 3
+    assert five_active == len({r["mixture"] for r in rows if r["num_active"] == "5"})
+    assert {r["threshold"] for r in rows} == {"none", "0.5", "0.1"}
+
+
+def test_oracle_rows_equal_none_rows_without_inactive_classes(trainer, module, tiny_data, tmp_path):
+    trainer(QueryRefinementEvaluation()).test(module, tiny_data, verbose=False)
+    rows = rows_of(tmp_path / "test" / "results.csv")
+    value = {(r["mixture"], r["active"], r["inactive"], r["threshold"]): r["snri_db"] for r in rows}
+    compared = [key for key in value if key[1] != "0" and key[3] == "oracle" and (*key[:2], "0", "none") in value]
+    assert len(compared) > 50
+    for mixture, active, inactive, _ in compared:
+        assert value[mixture, active, inactive, "oracle"] == value[mixture, active, "0", "none"]
+
+
+def test_without_classifier_only_none_and_oracle_are_measured(trainer, tiny_data, tiny_network_config, tmp_path):
+    tiny_network_config.classifier = None
+    module = ExtractionModule(tiny_data.class_names, tiny_data.sample_rate, tiny_network_config)
+    trainer(QueryRefinementEvaluation()).test(module, tiny_data, verbose=False)
+    assert {r["threshold"] for r in rows_of(tmp_path / "test" / "summary.csv")} == {"none", "oracle"}
+    assert sorted(path.name for path in (tmp_path / "test").iterdir()) == ["cost.csv", "results.csv", "summary.csv"]
+    with pytest.raises(InputError, match="without a classifier"):
+        trainer(QueryRefinementEvaluation(thresholds=[0.5])).test(module, tiny_data, verbose=False)
+
+
+def test_sanity_check_computes_everything_and_writes_nothing(trainer, module, tiny_data, tmp_path):
+    class Stop(Callback):
+        def on_sanity_check_end(self, trainer, pl_module):
+            assert len(evaluation._parts) == 1
+            assert not list(tmp_path.rglob("*.csv"))
+            assert evaluation.recommended_threshold is None
+            trainer.should_stop = True
+
+    evaluation = QueryRefinementEvaluation()
+    trainer(evaluation, Stop(), num_sanity_val_steps=1).fit(module, tiny_data)
+
+
+def test_validation_file_has_each_epoch_once_and_the_checkpoint_the_recommendation(
+    trainer, module, tiny_data, tmp_path
+):
+    evaluation = QueryRefinementEvaluation()
+    checkpoint = ModelCheckpoint(tmp_path, "best", monitor="val/snri_db/1a0i/none", mode="max")
+    run = trainer(evaluation, checkpoint, max_epochs=2)
+    run.fit(module, tiny_data)
+    rows = rows_of(tmp_path / "validation.csv")
+    cells = [(r["active"], r["inactive"], r["threshold"]) for r in rows if r["epoch"] == "0"]
+    assert len(cells) == len(set(cells)) == 5 * 5
+    assert [r["epoch"] for r in rows] == ["0"] * 25 + ["1"] * 25
+
+    def mean_snri(threshold):
+        last = [r for r in rows if r["epoch"] == "1" and r["threshold"] == threshold and r["active"] != "0"]
+        return sum(float(r["snri_db"]) for r in last) / len(last)
+
+    best = max(("0.1", "0.3", "0.5"), key=mean_snri)
+    assert mean_snri(f"{evaluation.recommended_threshold:g}") == pytest.approx(mean_snri(best), abs=1e-4)
+    saved = torch.load(tmp_path / "best.ckpt", weights_only=True)[CHECKPOINT_KEY]
+    assert saved["class_names"] == tiny_data.class_names
+    assert saved["data_digest"] == tiny_data.digest
+    assert saved["recommended_threshold"] in (0.1, 0.3, 0.5)
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        ModelCheckpoint(monitor="val/snri_db/1a9i/none"),
+        EarlyStopping(monitor="val_loss"),
+    ],
+)
+def test_a_monitor_that_is_never_logged_is_refused_before_training(trainer, module, tiny_data, callback):
+    with pytest.raises(InputError, match=f"monitors '{callback.monitor}', which is not logged"):
+        trainer(QueryRefinementEvaluation(), callback).fit(module, tiny_data)
+
+
+def test_conditions_beyond_the_data_are_refused_before_training(trainer, module, tiny_data):
+    for option, pair in (("conditions", [6, 0]), ("validation_conditions", [1, 9]), ("conditions", 63)):
+        with pytest.raises(InputError, match=f"evaluation.{option}"):
+            trainer(QueryRefinementEvaluation(**{option: [pair]})).fit(module, tiny_data)
+
+
+def test_results_are_the_same_in_bfloat16_up_to_its_precision(trainer, module, tiny_data, tmp_path):
+    trainer(QueryRefinementEvaluation()).test(module, tiny_data, verbose=False)
+    exact = rows_of(tmp_path / "test" / "results.csv")
+    trainer(QueryRefinementEvaluation(), precision="bf16-mixed").test(module, tiny_data, verbose=False)
+    coarse = rows_of(tmp_path / "test" / "results.csv")
+    pairs = [(float(a["snri_db"]), float(b["snri_db"])) for a, b in zip(exact, coarse, strict=True) if a["snri_db"]]
+    assert any(a != b for a, b in pairs)  # it did run in bfloat16
+    assert all(abs(a - b) < 0.3 for a, b in pairs)

@@ -1,0 +1,243 @@
+import numpy as np
+import pytest
+import torch
+
+from tse_refine.data.queries import condition_queries
+from tse_refine.errors import InputError
+from tse_refine.evaluation.grid import GridResults, evaluate_batch, refined_queries
+from tse_refine.model.network import Features, Network
+
+CONDITIONS = [(1, 0), (1, 1), (1, 3), (2, 0), (2, 2), (3, 0), (3, 1), (5, 0), (0, 1), (0, 3)]
+THRESHOLDS = ["none", 0.1, 0.3, 0.5, 0.99, "oracle", "gate"]
+
+
+class CountingNetwork(Network):
+    """A network that counts the queries its mask estimator answers."""
+
+    answered = 0
+
+    def extract(self, features: Features, query: torch.Tensor) -> torch.Tensor:
+        self.answered += len(query)
+        return super().extract(features, query)
+
+
+@pytest.fixture
+def network(tiny_network_config, tiny_data):
+    torch.manual_seed(0)
+    return CountingNetwork(len(tiny_data.class_names), tiny_data.sample_rate, tiny_network_config).eval()
+
+
+@pytest.fixture
+def batch(tiny_data):
+    return tiny_data.datasets["test"].__getitems__([(0, index) for index in range(6)])
+
+
+@pytest.fixture
+def probability(batch):
+    # the untrained classifier says about 0.5 everywhere; drawn values reach every threshold
+    return torch.rand(batch["query"].shape, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def evaluate(network, batch, probability):
+    def run(conditions=CONDITIONS, thresholds=THRESHOLDS, queries_per_pass=5, rows=slice(None), use=probability):
+        part = {name: value[rows] for name, value in batch.items()}
+        with torch.no_grad():
+            features = network.features(part["mixture"])
+            network.answered = 0
+            return evaluate_batch(
+                network,
+                features,
+                None if use is None else use[rows],
+                part,
+                conditions,
+                thresholds,
+                0.3,
+                queries_per_pass,
+            )
+
+    return run
+
+
+def plain_loop(network, batch, probability, conditions, thresholds, gate_threshold):
+    """One forward pass a cell, written as the definitions read, in NumPy."""
+    snri = np.full((len(batch["index"]), len(conditions), len(thresholds)), np.nan)
+    attenuation = snri.copy()
+    for m in range(len(batch["index"])):
+        x = batch["mixture"][m].double().numpy()
+        order, activity = batch["query_order"][m].tolist(), batch["activity"][m].numpy()
+        num_active = int(activity.sum())
+        for c, (a, i) in enumerate(conditions):
+            if a > num_active:
+                continue
+            asked = order[:a] + order[num_active : num_active + i]
+            rows = [batch["source_classes"][m].tolist().index(k) for k in order[:a]]
+            s = batch["sources"][m, rows].double().sum(0).numpy()
+            for t, threshold in enumerate(thresholds):
+                p = probability[m]
+                if threshold == "oracle":
+                    kept = [k for k in asked if activity[k]]
+                elif threshold == "gate":
+                    kept = asked if any(p[k] >= gate_threshold for k in asked) else None
+                else:
+                    kept = asked if threshold == "none" else [k for k in asked if p[k] >= threshold]
+                if kept is None:
+                    e = np.zeros_like(x)
+                else:
+                    query = torch.zeros(1, len(order))
+                    query[0, kept] = 1.0
+                    with torch.no_grad():
+                        e = network(batch["mixture"][m : m + 1], query)[0][0].double().numpy()
+                eps = 1e-12 * (x @ x)
+                if a:
+                    after = 10 * np.log10((s @ s + eps) / ((s - e) @ (s - e) + eps))
+                    before = 10 * np.log10((s @ s + eps) / ((s - x) @ (s - x) + eps))
+                    snri[m, c, t] = after - before
+                else:
+                    attenuation[m, c, t] = 10 * np.log10((x @ x) / (e @ e)) if (e @ e) else 120.0
+    return snri, attenuation
+
+
+def test_engine_answers_as_a_plain_loop_over_cells_does(evaluate, network, batch, probability):
+    results = evaluate()
+    snri, attenuation = plain_loop(network, batch, probability, CONDITIONS, THRESHOLDS, 0.3)
+    # float32 convolutions in batches of other sizes round differently
+    np.testing.assert_allclose(results.snri_db, snri, atol=1e-3)
+    np.testing.assert_allclose(results.attenuation_db, attenuation, atol=1e-3)
+
+
+def test_mask_estimator_answers_each_distinct_query_of_a_mixture_once(evaluate, network, batch, probability):
+    evaluate()
+    distinct = set()
+    queries = condition_queries(batch["query_order"], batch["activity"].sum(1).long(), CONDITIONS)
+    refined = refined_queries(queries, batch["activity"], probability, THRESHOLDS, 0.3)
+    for m in range(len(batch["index"])):
+        for c, (active, _) in enumerate(CONDITIONS):
+            if active > batch["activity"][m].sum():
+                continue
+            for t, threshold in enumerate(THRESHOLDS):
+                if threshold == "gate" and not refined[m, c, t].any():
+                    continue  # exact silence needs no network
+                distinct.add((m, tuple(refined[m, c, t].tolist())))
+    assert network.answered == len(distinct)
+    assert len(distinct) < 0.5 * refined.shape[0] * refined.shape[1] * refined.shape[2]
+
+
+def test_oracle_with_inactive_classes_equals_none_without_them_row_by_row(evaluate):
+    conditions = [(1, 0), (1, 1), (1, 3), (2, 0), (2, 2)]
+    snri = evaluate(conditions).snri_db
+    none, oracle = THRESHOLDS.index("none"), THRESHOLDS.index("oracle")
+    for without, with_inactive in ((0, 1), (0, 2), (3, 4)):
+        np.testing.assert_array_equal(snri[:, with_inactive, oracle], snri[:, without, none])
+
+
+def test_batch_size_and_queries_per_pass_do_not_change_results(evaluate):
+    whole = evaluate(queries_per_pass=64)
+    parts = GridResults.join([evaluate(queries_per_pass=1, rows=slice(4, 6)), evaluate(rows=slice(0, 4))])
+    np.testing.assert_allclose(whole.snri_db, parts.snri_db, atol=1e-3)
+    np.testing.assert_array_equal(whole.kept_inactive, parts.kept_inactive)
+
+
+def test_join_keeps_each_mixture_once_in_order(evaluate):
+    joined = GridResults.join([evaluate(rows=slice(3, 6)), evaluate(rows=slice(0, 4))])
+    np.testing.assert_array_equal(joined.index, np.arange(6))
+    np.testing.assert_allclose(joined.snri_db, evaluate().snri_db, atol=1e-3)
+
+
+def test_mixture_with_fewer_active_classes_has_no_value(evaluate):
+    results = evaluate([(5, 0), (1, 0)])
+    few = results.num_active < 5
+    assert few.any()
+    assert np.isnan(results.snri_db[few, 0]).all()
+    assert not np.isnan(results.snri_db[:, 1]).any()
+
+
+def test_a_query_has_either_snri_or_attenuation(evaluate):
+    results = evaluate([(1, 1), (0, 2)])
+    assert not np.isnan(results.snri_db[:, 0]).any()
+    assert np.isnan(results.attenuation_db[:, 0]).all()
+    assert np.isnan(results.snri_db[:, 1]).all()
+    assert not np.isnan(results.attenuation_db[:, 1]).any()
+
+
+def test_closed_gate_is_exact_silence(evaluate, probability):
+    results = evaluate([(1, 1), (0, 2)], ["none", "gate"], use=torch.zeros_like(probability))
+    np.testing.assert_allclose(results.snri_db[:, 0, 1], -results.input_snr_db[:, 0], atol=1e-9)
+    np.testing.assert_array_equal(results.attenuation_db[:, 1, 1], 120.0)
+
+
+def test_open_gate_is_the_raw_query(evaluate, probability):
+    results = evaluate([(1, 3), (0, 2)], ["none", "gate"], use=torch.ones_like(probability))
+    np.testing.assert_array_equal(results.snri_db[:, 0, 1], results.snri_db[:, 0, 0])
+    np.testing.assert_array_equal(results.kept_inactive[:, 0, 1], 3)
+
+
+def test_kept_classes_are_counted(evaluate, batch, probability):
+    results = evaluate([(2, 3)], [0.5])
+    for m in range(6):
+        order, num_active = batch["query_order"][m], int(batch["activity"][m].sum())
+        assert results.kept_active[m, 0, 0] == (probability[m, order[:2]] >= 0.5).sum()
+        assert results.kept_inactive[m, 0, 0] == (probability[m, order[num_active : num_active + 3]] >= 0.5).sum()
+
+
+def test_input_snr_is_that_of_the_mixture(evaluate, batch):
+    results = evaluate([(2, 0)], ["none"])
+    for m in range(6):
+        s, x = batch["sources"][m, :2].double().sum(0), batch["mixture"][m].double()
+        expected = 10 * torch.log10(s.square().sum() / (s - x).square().sum())
+        assert results.input_snr_db[m, 0] == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_network_without_classifier_needs_no_probability(evaluate):
+    results = evaluate([(1, 1)], ["none", "oracle"], use=None)
+    assert np.isnan(results.probability).all()
+    assert not np.isnan(results.snri_db).any()
+
+
+@pytest.fixture
+def evaluate_features(network, batch, probability):
+    """Evaluate mixtures 2 to 5 on the features that ``change`` makes of theirs."""
+
+    def run(change, use=probability[2:], **options):
+        part = {name: value[2:] for name, value in batch.items()}
+        with torch.no_grad():
+            features = network.features(part["mixture"])
+            encoded = change(features.encoded)
+            few = features._replace(encoded=encoded)
+            return evaluate_batch(network, few, use, part, CONDITIONS, THRESHOLDS, 0.3, 5, **options)
+
+    return run
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_an_extraction_that_is_not_finite_is_refused_by_its_mixture(evaluate_features, value):
+    def change(encoded):
+        encoded[2, 0, 10] = value
+        return encoded
+
+    with pytest.raises(
+        InputError, match=r"^mixture 4: the extraction is not finite.*trainer\.precision.*learning_rate"
+    ):
+        evaluate_features(change)
+
+
+@pytest.mark.parametrize(("dtype", "fits"), [(torch.float32, True), (torch.bfloat16, True), (torch.float16, False)])
+def test_an_overflow_in_half_precision_is_refused(evaluate_features, dtype, fits):
+    def precision():
+        return torch.autocast("cpu", dtype, enabled=dtype != torch.float32)
+
+    def change(encoded):
+        return encoded / encoded.max() * 1e6  # the largest number in half precision is 65,504
+
+    if fits:
+        assert np.isfinite(evaluate_features(change, precision=precision).snri_db[:, 0]).all()
+    else:
+        with pytest.raises(InputError, match="the extraction is not finite"):
+            evaluate_features(change, precision=precision)
+
+
+def test_a_probability_that_is_not_finite_is_refused_by_its_mixture(evaluate_features, probability):
+    broken = probability[2:].clone()
+    broken[1, 0] = torch.nan  # it would drop class 0 from every refined query
+    with pytest.raises(InputError, match=r"^mixture 3: the classifier's probability is not finite"):
+        evaluate_features(lambda encoded: encoded, use=broken)

@@ -1,0 +1,327 @@
+"""Every number in the result files of a fake network whose answers are known, against values worked out by hand."""
+
+import csv
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tse_refine.errors import InputError
+from tse_refine.evaluation.grid import GridResults, evaluate_batch
+from tse_refine.evaluation.results import SUMMARY_COLUMNS, earlier_results, read_table, write_table, write_test_results
+from tse_refine.model.cost import Cost
+from tse_refine.model.network import Features
+
+# Three unit pulses: source k is 1 at sample k, so that energies and errors can be counted.
+CLASSES = ["a", "b", "c", "d"]
+CONDITIONS = [(1, 0), (1, 1), (0, 1)]
+THRESHOLDS = ["none", 0.5, "oracle", "gate"]
+HALF = 10 * np.log10(2)  # 3.0103 dB
+
+
+class PulseNetwork(nn.Module):
+    """Answers with half of each queried class's pulse at its sample; nothing leaks otherwise."""
+
+    def extract(self, features: Features, query: torch.Tensor) -> torch.Tensor:
+        return 0.5 * query
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> dict[str, list[dict[str, str]]]:
+    eye = torch.eye(4)
+    batch = {
+        # mixture 0 holds a and b, mixture 1 holds c and b; sources come in the order they are asked for
+        "mixture": torch.stack([eye[0] + eye[1], eye[2] + eye[1]]),
+        "sources": torch.stack([torch.stack([eye[0], eye[1]]), torch.stack([eye[2], eye[1]])]),
+        "source_classes": torch.tensor([[0, 1], [2, 1]]),
+        "query_order": torch.tensor([[0, 1, 2, 3], [2, 1, 3, 0]]),
+        "activity": torch.stack([eye[0] + eye[1], eye[2] + eye[1]]),
+        "index": torch.tensor([0, 1]),
+    }
+    # mixture 0: a is believed, inactive c too; mixture 1: c is missed, inactive d is seen through
+    probability = torch.tensor([[0.9, 0.8, 0.6, 0.1], [0.2, 0.7, 0.4, 0.3]])
+    features = Features(torch.zeros(2, 1, 1), torch.zeros(2, 1, 1), None, 4)
+    results = evaluate_batch(PulseNetwork(), features, probability, batch, CONDITIONS, THRESHOLDS, 0.5, 3)
+    write_test_results(tmp_path, results, CONDITIONS, THRESHOLDS, CLASSES, Cost(10, 2, 1.5, 0.25))
+    names = ("results", "summary", "probabilities", "classification", "per_class", "cost")
+    return {name: read(tmp_path / f"{name}.csv") for name in names}
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def by_cell(rows: list[dict[str, str]], *keys: str) -> dict[tuple[str, ...], dict[str, str]]:
+    return {tuple(row[key] for key in keys): row for row in rows}
+
+
+def test_results_hold_the_values_worked_out_by_hand(tables):
+    rows = by_cell(tables["results"], "mixture", "active", "inactive", "threshold")
+    assert len(rows) == len(tables["results"]) == 2 * 3 * 4
+    # target a (energy 1), estimate a/2: error 1/4, SNR 6.02 dB; the mixture's error is b: SNR 0 dB
+    good = 2 * HALF
+    # with an inactive class the estimate also has half a pulse of it: error 1/4 + 1/4, SNR 3.01 dB
+    leaky = HALF
+    expected = {
+        ("0", "1", "0"): {"none": good, "0.5": good, "oracle": good, "gate": good},
+        ("1", "1", "0"): {"none": good, "0.5": 0.0, "oracle": good, "gate": 0.0},  # c is missed: silence
+        ("0", "1", "1"): {"none": leaky, "0.5": leaky, "oracle": good, "gate": leaky},  # c is let through
+        ("1", "1", "1"): {"none": leaky, "0.5": 0.0, "oracle": good, "gate": 0.0},
+    }
+    for cell, by_threshold in expected.items():
+        for threshold, snri in by_threshold.items():
+            row = rows[(*cell, threshold)]
+            assert float(row["snri_db"]) == pytest.approx(snri, abs=1e-5)
+            assert float(row["input_snr_db"]) == pytest.approx(0.0, abs=1e-5)
+            assert row["attenuation_db"] == ""
+    # half a pulse of a mixture of energy 2: 10 log10(2 / 0.25) = 9.03 dB; nothing: 120 dB
+    attenuation = {
+        "0": {"none": 3 * HALF, "0.5": 3 * HALF, "oracle": 120.0, "gate": 3 * HALF},
+        "1": {"none": 3 * HALF, "0.5": 120.0, "oracle": 120.0, "gate": 120.0},
+    }
+    for mixture, by_threshold in attenuation.items():
+        for threshold, value in by_threshold.items():
+            row = rows[(mixture, "0", "1", threshold)]
+            assert float(row["attenuation_db"]) == pytest.approx(value, abs=1e-5)
+            assert row["snri_db"] == row["input_snr_db"] == ""
+
+
+def test_results_name_the_queries_and_count_what_was_kept(tables):
+    rows = by_cell(tables["results"], "mixture", "active", "inactive", "threshold")
+    first = rows["0", "1", "1", "0.5"]
+    assert (first["query_active"], first["query_inactive"], first["num_active"]) == ("a", "c", "2")
+    assert (first["n_kept_active"], first["n_kept_inactive"]) == ("1", "1")
+    second = rows["1", "1", "1", "0.5"]
+    assert (second["query_active"], second["query_inactive"]) == ("c", "d")
+    assert (second["n_kept_active"], second["n_kept_inactive"]) == ("0", "0")
+    assert rows["1", "0", "1", "none"]["query_active"] == ""
+    assert (rows["1", "1", "1", "oracle"]["n_kept_active"], rows["1", "1", "1", "oracle"]["n_kept_inactive"]) == (
+        "1",
+        "0",
+    )
+
+
+def test_summary_averages_and_bounds(tables):
+    rows = by_cell(tables["summary"], "active", "inactive", "threshold")
+    assert list(tables["summary"][0]) == list(SUMMARY_COLUMNS)
+    missed = rows["1", "0", "0.5"]
+    assert missed["n"] == "2"
+    assert float(missed["snri_db"]) == pytest.approx(HALF, abs=1e-5)  # mean of 6.02 and 0
+    # of resamples of two mixtures a quarter holds only the first and a quarter only the second
+    assert float(missed["snri_db_low"]) == pytest.approx(0.0, abs=1e-5)
+    assert float(missed["snri_db_high"]) == pytest.approx(2 * HALF, abs=1e-5)
+    unmatched = rows["0", "1", "0.5"]
+    assert float(unmatched["attenuation_db"]) == pytest.approx((3 * HALF + 120.0) / 2, abs=1e-5)
+    assert unmatched["snri_db"] == unmatched["snri_db_silence"] == ""
+    # this network is silent for a zero query, so that exact silence changes nothing
+    for row in tables["summary"]:
+        assert row["snri_db_silence"] == row["snri_db"]
+        assert row["attenuation_db_silence"] == row["attenuation_db"]
+
+
+def test_silence_columns_replace_the_response_to_a_zero_query(tmp_path):
+    class Leaky(nn.Module):
+        def extract(self, features, query):
+            return 0.5 * query + 0.1 * torch.tensor([[0.0, 0.0, 0.0, 1.0]])  # leaks a tenth at the last sample
+
+    eye = torch.eye(4)
+    batch = {
+        "mixture": eye[:1] + eye[1:2],
+        "sources": torch.stack([eye[0], eye[1]])[None],
+        "source_classes": torch.tensor([[0, 1]]),
+        "query_order": torch.tensor([[0, 1, 2, 3]]),
+        "activity": eye[:1] + eye[1:2],
+        "index": torch.tensor([0]),
+    }
+    features = Features(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1), None, 4)
+    results = evaluate_batch(Leaky(), features, torch.zeros(1, 4), batch, CONDITIONS, [0.5], 0.5, 3)
+    write_test_results(tmp_path, results, CONDITIONS, [0.5], CLASSES, Cost(1, 0, 1.0, 0.0))
+    rows = by_cell(read(tmp_path / "summary.csv"), "active", "inactive")
+    # leak of energy 0.01 beside a target of energy 1 that is missed: error 1.01
+    assert float(rows["1", "0"]["snri_db"]) == pytest.approx(-10 * np.log10(1.01), abs=1e-5)
+    assert float(rows["1", "0"]["snri_db_silence"]) == pytest.approx(0.0, abs=1e-5)
+    assert float(rows["0", "1"]["attenuation_db"]) == pytest.approx(10 * np.log10(2 / 0.01), abs=1e-5)
+    assert float(rows["0", "1"]["attenuation_db_silence"]) == 120.0
+
+
+def test_classifier_tables_hold_the_values_worked_out_by_hand(tables):
+    probabilities = by_cell(tables["probabilities"], "mixture", "class")
+    assert float(probabilities["1", "c"]["probability"]) == pytest.approx(0.4)
+    assert (probabilities["1", "c"]["active"], probabilities["0", "c"]["active"]) == ("1", "0")
+    # at 0.5: a: tp 1; b: tp 2; c: fp 1, fn 1; d never active, never decided
+    (row,) = tables["classification"]
+    assert row["threshold"] == "0.5"
+    assert float(row["macro_f1"]) == pytest.approx((1 + 1 + 0) / 3, abs=1e-5)
+    assert float(row["micro_f1"]) == pytest.approx(2 * 3 / (2 * 3 + 1 + 1), abs=1e-5)
+    assert float(row["macro_precision"]) == pytest.approx((1 + 1 + 0) / 3, abs=1e-5)
+    assert float(row["macro_recall"]) == pytest.approx((1 + 1 + 0) / 3, abs=1e-5)
+    # average precision: a 1, b 1, c: its active mixture has rank 2 of 2, so 1/2
+    assert float(row["map"]) == pytest.approx(2.5 / 3, abs=1e-5)
+
+
+def test_per_class_table(tables):
+    rows = by_cell(tables["per_class"], "class")
+    assert {name: row["support"] for (name,), row in rows.items()} == {"a": "1", "b": "2", "c": "1", "d": "0"}
+    assert float(rows["b",]["recall"]) == 1.0
+    assert float(rows["c",]["f1"]) == 0.0
+    assert rows["a",]["snri_db_none"] == ""  # (1:3) was not measured
+
+
+def test_cost_table(tables):
+    (row,) = tables["cost"]
+    assert {name: float(value) for name, value in row.items()} == {
+        "parameters": 10,
+        "parameters_classifier": 2,
+        "gmac_per_second": 1.5,
+        "gmac_per_second_classifier": 0.25,
+    }
+
+
+def test_a_failing_row_leaves_the_older_table_whole(tmp_path):
+    path = tmp_path / "table.csv"
+    write_table(path, ("a",), [{"a": 1.0}])
+
+    def rows():
+        yield {"a": 2.0}
+        raise RuntimeError("interrupted")
+
+    with pytest.raises(RuntimeError, match="interrupted"):
+        write_table(path, ("a",), rows())
+    assert path.read_text().split() == ["a", "1.00000"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def arguments(mixtures: int, seed: int, refines: bool = True) -> tuple:
+    """Return what ``write_test_results`` takes after the folder; other numbers for another seed."""
+    rng = np.random.default_rng(seed)
+    thresholds = THRESHOLDS if refines else ["none", "oracle"]
+    shape = (mixtures, len(CONDITIONS), len(thresholds))
+    asks = np.array([active > 0 for active, _ in CONDITIONS])
+    orders = np.stack([rng.permutation(4) for _ in range(mixtures)])
+    activity = np.zeros((mixtures, 4))
+    np.put_along_axis(activity, orders[:, :2], 1.0, axis=1)
+    probability = rng.uniform(size=(mixtures, 4)) if refines else np.full((mixtures, 4), np.nan)
+    values = rng.normal(size=shape)
+    results = GridResults(
+        np.arange(mixtures), np.full(mixtures, 2), orders, activity, probability,
+        np.where(asks, rng.normal(size=shape[:2]), np.nan), np.where(asks[:, None], values, np.nan),
+        np.where(asks[:, None], np.nan, values), np.ones(shape, int), np.zeros(shape, int),
+    )  # fmt: skip
+    return results, CONDITIONS, thresholds, CLASSES, Cost(10, 2 if refines else 0, 1.5, 0.0), f"seed: {seed}\n"
+
+
+# writes results, but kills itself at the 700th row of a table
+KILLED_WRITER = """
+import os, pickle, signal, sys
+from pathlib import Path
+from tse_refine.evaluation import results
+
+folder, rows_of = Path(sys.argv[1]), sys.argv[2]
+rows = getattr(results, rows_of)
+
+def killing(*given):
+    for number, row in enumerate(rows(*given)):
+        if number == 700:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield row
+
+setattr(results, rows_of, killing)
+results.write_test_results(folder, *pickle.load(sys.stdin.buffer))
+"""
+
+
+def test_a_killed_test_leaves_the_results_before_it_and_the_next_one_cleans_up(tmp_path):
+    # the first dies in results.csv; the second when results.csv is complete, and must not have replaced it either
+    dies_in = {"result_rows": ".results.csv", "_probability_rows": ".probabilities.csv"}
+    killed = {}
+    for rows_of in dies_in:
+        folder = tmp_path / rows_of
+        write_test_results(folder, *arguments(mixtures=100, seed=0))
+        words = [sys.executable, "-c", KILLED_WRITER, str(folder), rows_of]
+        killed[rows_of] = subprocess.Popen(words, stdin=subprocess.PIPE)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "result_rows").iterdir()}
+    assert sorted(before) == [
+        "classification.csv",
+        "config.yaml",
+        "cost.csv",
+        "per_class.csv",
+        "probabilities.csv",
+        "results.csv",
+        "summary.csv",
+    ]
+    for rows_of, process in killed.items():
+        process.communicate(pickle.dumps(arguments(mixtures=200, seed=1)), timeout=120)
+        assert process.returncode == -signal.SIGKILL
+        folder = tmp_path / rows_of
+        (partial,) = folder.glob(f"{dies_in[rows_of]}.*.{process.pid}.part")
+        assert partial.stat().st_size > 0  # it died in the middle
+        found = {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
+        assert found == before
+
+        live = folder / f".results.csv.{os.getppid()}.part"
+        live.touch()
+        write_test_results(folder, *arguments(mixtures=200, seed=1))
+        assert {path.name for path in folder.iterdir()} == {*before, live.name}
+        assert len(read(folder / "results.csv")) == 200 * len(CONDITIONS) * len(THRESHOLDS)
+        assert (folder / "config.yaml").read_text() == "seed: 1\n"
+
+
+def test_what_only_an_earlier_test_has_goes(tmp_path):
+    write_test_results(tmp_path, *arguments(mixtures=3, seed=0))
+    (tmp_path / "notes.txt").write_text("mine")
+    *rest, _ = arguments(mixtures=3, seed=1, refines=False)
+    write_test_results(tmp_path, *rest)  # a network without a classifier, a test without a configuration
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["cost.csv", "notes.txt", "results.csv", "summary.csv"]
+
+
+def test_earlier_results_are_told_in_a_few_words(tmp_path):
+    assert earlier_results(tmp_path) is None
+    assert earlier_results(tmp_path / "missing") is None
+    write_test_results(tmp_path, *arguments(mixtures=7, seed=0))
+    moment = datetime(2026, 11, 24, 10, 12).timestamp()
+    os.utime(tmp_path / "summary.csv", (moment, moment))
+    assert earlier_results(tmp_path) == "the results of 7 mixtures measured on 2026-11-24 10:12"
+    for damaged in (b"", b"n\n", b"\xff\x00"):
+        (tmp_path / "summary.csv").write_bytes(damaged)
+        assert re.fullmatch(r"results that cannot be read, measured on [-\d: ]{16}", earlier_results(tmp_path))
+    (tmp_path / "summary.csv").unlink()
+    assert re.match("results that cannot be read", earlier_results(tmp_path))
+
+
+def test_reading_a_foreign_table_names_the_file_and_the_columns(tmp_path):
+    path = tmp_path / "summary.csv"
+    with pytest.raises(InputError, match="does not exist"):
+        read_table(path, ("n",))
+    path.write_text("x,y\n1,2\n")
+    with pytest.raises(InputError, match=r"summary\.csv: the columns n are missing"):
+        read_table(path, ("x", "n"))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "the columns x, n are missing; it is empty"),
+        (b"x,n\r\n1,2\r\n3,4", "its last line does not end"),  # the 4 may have been a 42
+        (b"x,n\r\n1,2\r\n3\r\n", "line 3 has not as many cells as the first, 2"),
+        (b"x,n\r\n1,2,3\r\n", "line 2 has not as many cells as the first, 2"),
+        (b"x,n\r\n1,\x002\r\n", "it holds a NUL byte"),
+        (b'x,n\r\n1,"2\r\n', "unexpected end of data"),
+        (b"x,n\r\n\xff,2\r\n", "bytes that are no UTF-8 text"),
+        (bytes(range(256)), "bytes that are no UTF-8 text"),
+    ],
+)
+def test_a_table_that_is_not_whole_is_refused(tmp_path, content, said):
+    path = tmp_path / "summary.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"summary\.csv: .*{said}.* run .*again"):
+        read_table(path, ("x", "n"))

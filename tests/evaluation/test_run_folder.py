@@ -1,0 +1,122 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from tse_refine.errors import InputError
+from tse_refine.evaluation.run_folder import RunFolder
+
+OURS = (
+    "config.yaml",
+    "metrics.csv",
+    "validation.csv",
+    "checkpoints/best.ckpt",
+    "checkpoints/last.ckpt",
+    "test/config.yaml",
+    "test/results.csv",
+    "predict/00000/mixture.wav",
+)
+
+
+def write(folder, names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A folder with a finished training."""
+    write(tmp_path / "run", OURS)
+    return RunFolder(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "names", [["config.yaml"], ["checkpoints/last.ckpt"], OURS], ids=["config", "checkpoint", "all"]
+)
+def test_a_folder_with_a_configuration_or_checkpoints_holds_a_training(tmp_path, names):
+    write(tmp_path, names)
+    assert RunFolder(tmp_path).holds_training()
+
+
+@pytest.mark.parametrize("names", [[], ["notes.txt"], ["test/results.csv"]], ids=["empty", "notes", "results"])
+def test_other_folders_hold_none(tmp_path, names):
+    write(tmp_path, names)
+    run = RunFolder(tmp_path)
+    assert not run.holds_training()
+    run.refuse_second_training(None, overwrite=False)
+    RunFolder(tmp_path / "missing").refuse_second_training(None, overwrite=False)
+
+
+def test_a_second_training_is_refused_with_the_folder_and_the_ways_out(run):
+    ways_out = f"{run.path} already holds a training.*--ckpt_path {run.checkpoints / 'last.ckpt'}.*--overwrite"
+    with pytest.raises(InputError, match=f"trainer.default_root_dir: {ways_out}"):
+        run.refuse_second_training(None, overwrite=False)
+
+
+def test_a_refusal_leaves_every_file(run):
+    with pytest.raises(InputError):
+        run.refuse_second_training(None, overwrite=False)
+    assert all((run.path / name).read_text() == name for name in OURS)
+
+
+def test_overwriting_is_allowed(run):
+    run.refuse_second_training(None, overwrite=True)
+
+
+def test_resuming_from_a_checkpoint_of_the_folder_is_allowed_however_it_is_written(run, monkeypatch):
+    checkpoint = run.checkpoints / "last.ckpt"
+    monkeypatch.chdir(run.path.parent)
+    for given in (str(checkpoint), "run/checkpoints/last.ckpt", "run/test/../checkpoints/best.ckpt"):
+        run.refuse_second_training(given, overwrite=False)
+        RunFolder("run").refuse_second_training(given, overwrite=False)
+
+
+def test_resuming_from_elsewhere_is_refused(run, tmp_path):
+    write(tmp_path, ["other/checkpoints/last.ckpt", "run/checkpoints_old/last.ckpt"])
+    for given in (tmp_path / "other/checkpoints/last.ckpt", run.path / "checkpoints_old/last.ckpt"):
+        with pytest.raises(InputError, match="already holds a training"):
+            run.refuse_second_training(str(given), overwrite=False)
+
+
+def test_starting_over_from_a_checkpoint_that_starting_over_would_remove_is_refused(run):
+    with pytest.raises(InputError, match="--overwrite"):
+        run.refuse_second_training(str(run.checkpoints / "last.ckpt"), overwrite=True)
+
+
+def test_clearing_removes_what_a_training_wrote_and_nothing_else(run):
+    foreign = ["notes.txt", "figures/loss.png", "metrics_old.csv", "checkpoints_kept/best.ckpt"]
+    write(run.path, foreign)
+    run.clear()
+    left = sorted(str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file())
+    assert left == sorted(foreign)
+    assert not run.holds_training()
+
+
+def test_clearing_a_folder_that_is_not_there_is_nothing(tmp_path):
+    RunFolder(tmp_path / "missing").clear()
+    assert not (tmp_path / "missing").exists()
+
+
+def test_no_checkpoint_is_looked_for_where_none_is_needed(tmp_path):
+    assert RunFolder(tmp_path).checkpoint(None, needed=False) is None
+
+
+def test_checkpoints_are_found_by_word_by_path_and_by_default(run, tmp_path):
+    write(tmp_path, ["elsewhere/epoch.ckpt"])
+    elsewhere = str(tmp_path / "elsewhere/epoch.ckpt")
+    for needed in (False, True):
+        assert Path(run.checkpoint("best", needed)) == run.checkpoints / "best.ckpt"
+        assert Path(run.checkpoint("last", needed)) == run.checkpoints / "last.ckpt"
+        assert run.checkpoint(elsewhere, needed) == elsewhere
+    assert Path(run.checkpoint(None, needed=True)) == run.checkpoints / "best.ckpt"
+
+
+@pytest.mark.parametrize("given", [None, "best", "last", "nowhere.ckpt", "."])
+def test_a_missing_checkpoint_is_refused_with_its_path_and_what_to_give(tmp_path, given):
+    run = RunFolder(tmp_path)
+    word = given or "best"
+    path = str(run.checkpoints / f"{word}.ckpt") if word in ("best", "last") else word
+    with pytest.raises(InputError, match=rf"--ckpt_path: {re.escape(path)} does not exist.*trainer.default_root_dir"):
+        run.checkpoint(given, needed=True)

@@ -1,0 +1,105 @@
+import pytest
+import torch
+from lightning import Callback, Trainer
+
+from tse_refine.errors import InputError
+from tse_refine.evaluation.metrics import snri_db
+from tse_refine.model.checkpoint import CHECKPOINT_KEY
+from tse_refine.model.classifier import ClassifierConfig
+from tse_refine.model.network import NetworkConfig
+from tse_refine.training.losses import thresholded_snr_loss
+from tse_refine.training.module import ExtractionModule, check_class_names
+
+
+@pytest.fixture
+def batch(tiny_data):
+    return tiny_data.datasets["train"].__getitems__([(0, index) for index in range(4)])
+
+
+def test_tiny_network_overfits_one_batch_to_8_db_snri_and_knows_its_classes(tiny_data, batch):
+    torch.manual_seed(0)
+    config = NetworkConfig(64, 5.0, 32, 64, 32, 3, 4, 1, 1, 4, ClassifierConfig(1), True, 16)
+    module = ExtractionModule(tiny_data.class_names, tiny_data.sample_rate, config)
+    module.log = module.log_dict = lambda *args, **kwargs: None
+    optimizer = torch.optim.Adam(module.parameters(), lr=3e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        module.training_step(batch, 0).backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 5.0)
+        optimizer.step()
+    with torch.no_grad():
+        estimate, features = module.network(batch["mixture"], batch["query"])
+    assert snri_db(estimate, batch["target"], batch["mixture"]).mean() > 8.0
+    assert torch.equal(features.probability() > 0.5, batch["activity"] > 0.5)
+
+
+def test_total_loss_is_extraction_plus_weighted_classification(tiny_data, tiny_network_config, batch):
+    module = ExtractionModule(tiny_data.class_names, tiny_data.sample_rate, tiny_network_config, loss_weight=3.0)
+    logged = {}
+    module.log = lambda *args, **kwargs: None
+    module.log_dict = lambda values, **kwargs: logged.update(values)
+    total = module.training_step(batch, 0)
+    assert total.item() == pytest.approx((logged["train/loss_tse"] + 3.0 * logged["train/loss_sed"]).item(), rel=1e-6)
+    estimate = module(batch["mixture"], batch["query"])
+    expected = thresholded_snr_loss(estimate, batch["target"], batch["mixture"]).mean()
+    assert logged["train/loss_tse"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_without_classifier_the_loss_is_the_extraction_loss(tiny_data, batch):
+    config = NetworkConfig(16, 10.0, 8, 8, 8, 3, 2, 1, 1)
+    module = ExtractionModule(tiny_data.class_names, tiny_data.sample_rate, config)
+    logged = {}
+    module.log = lambda *args, **kwargs: None
+    module.log_dict = lambda values, **kwargs: logged.update(values)
+    assert module.training_step(batch, 0).item() == logged["train/loss_tse"].item()
+    assert "train/loss_sed" not in logged
+
+
+def test_rate_rises_linearly_then_falls_as_a_cosine_to_zero(tiny_data, tiny_network_config):
+    module = ExtractionModule(
+        tiny_data.class_names, tiny_data.sample_rate, tiny_network_config, learning_rate=1e-2, warmup_fraction=0.25
+    )
+    rates = []
+
+    class Recorder(Callback):
+        def on_train_batch_start(self, trainer, *_):
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    trainer = Trainer(
+        max_epochs=4,  # of 2 steps
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        callbacks=[Recorder()],
+    )
+    trainer.fit(module, tiny_data)
+    assert rates[:2] == pytest.approx([0.5e-2, 1e-2])
+    assert rates[2] == pytest.approx(1e-2)  # the cosine starts at the peak
+    assert rates[5] == pytest.approx(0.5e-2)  # half-way
+    assert rates == sorted(rates[:2]) + sorted(rates[2:], reverse=True)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.0)
+
+
+def test_other_class_names_are_refused_also_when_their_number_is_the_same():
+    with pytest.raises(InputError, match="only in the data: dog; only in the checkpoint: cat"):
+        check_class_names(["cat", "siren"], ["dog", "siren"], "the checkpoint")
+    with pytest.raises(InputError, match="other classes"):
+        check_class_names(["cat", "siren"], ["siren", "cat"], "the checkpoint")
+
+
+def test_foreign_checkpoint_is_refused(tiny_data, tiny_network_config):
+    module = ExtractionModule(tiny_data.class_names, tiny_data.sample_rate, tiny_network_config)
+    with pytest.raises(InputError, match="not written by tse-refine"):
+        module.on_load_checkpoint({"state_dict": {}})
+    checkpoint = {CHECKPOINT_KEY: {"class_names": tiny_data.class_names, "sample_rate": 16000}}
+    with pytest.raises(InputError, match="trained at 16000 Hz"):
+        module.on_load_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize("options", [{"loss_weight": -1.0}, {"learning_rate": -1e-3}, {"warmup_fraction": 1.0}])
+def test_options_out_of_range_are_refused_by_name(tiny_network_config, options):
+    with pytest.raises(InputError, match=f"model.{next(iter(options))}"):
+        ExtractionModule(["a", "b"], 4000, tiny_network_config, **options)

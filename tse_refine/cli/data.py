@@ -1,0 +1,47 @@
+"""Everything that training needs of recordings, made ready, and what there is."""
+
+from __future__ import annotations
+
+from tse_refine.data.bank.clip_bank import REJECTED
+from tse_refine.data.corpora.base import SPLITS
+from tse_refine.data.datamodule import MixtureDataModule
+from tse_refine.files.tables import aligned
+
+
+def prepare(data: MixtureDataModule) -> str:
+    """Decode all recordings, where that has not been done, and return a table of them.
+
+    Args:
+        data: its corpora are complete (see :func:`tse_refine.data.corpora.acquisition.complete`).
+
+    Returns:
+        Several lines: clips, hours, classes and rejected recordings of each role and split, and where the banks are.
+
+    Raises:
+        InputError: recordings cannot be used and are not to be skipped, or a split lacks a class.
+    """
+    data.prepare_data()
+    head = ("role", "split", "clips", "hours", "classes", "rejected")
+    rows = [head]
+    notes = []
+    for option, clips in data.clips.items():
+        bank = data.banks[option]
+        role = option.removeprefix("data.")
+        for split in SPLITS:
+            members = [clip for clip in clips if clip.split == split]
+            usable = [clip for clip in members if clip.name in bank]
+            samples = sum(bank.entry(bank.position(clip.name)).length for clip in usable)
+            counts = (len(usable), samples / data.sample_rate / 3600, len({clip.label for clip in usable}))
+            rows.append(
+                (role, split, f"{counts[0]}", f"{counts[1]:.2f}", f"{counts[2]}", f"{len(members) - len(usable)}")
+            )
+        size = sum(path.stat().st_size for path in bank.folder.iterdir())
+        notes.append(f"{role}: {bank.folder} ({size / 2**30:.2f} GiB, {data.sample_rate} Hz)")
+        if bank.rejected:
+            notes.append(f"{role}: the rejected recordings and why are in {bank.folder / REJECTED}")
+        unlisted = data.corpora[option].unlisted()
+        if unlisted:
+            notes.append(f"{role}: {len(unlisted)} other files beside them are not used, such as {unlisted[0]}")
+    for split in data.splits:
+        data.recipe_source(split)  # a split whose last clip of a class was rejected is refused now, not in the training
+    return "\n".join([*aligned(rows, left=2), *notes, f"data digest: {data.digest}"])

@@ -1,0 +1,170 @@
+"""What the rest of the package needs to know of a set of recordings."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from tse_refine.data.download.archives import Archive
+from tse_refine.errors import InputError, MissingFileError
+from tse_refine.files.digests import FileFingerprints
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One labelled recording.
+
+    Attributes:
+        name: unique in its corpus and the same on every machine, such as the path relative to the corpus.
+        label: its class, or the category of a background.
+        split: ``train``, ``val`` or ``test``.
+        recording: the source recording it was cut from; no recording may be in two splits. Recordings from Freesound
+            are ``freesound:<number>`` in every corpus, since corpora share them.
+    """
+
+    name: str
+    label: str
+    split: str
+    recording: str
+
+
+class Corpus(ABC):
+    """A set of recordings in a known layout.
+
+    The tables come without touching audio (:meth:`clips`), the audio clip by clip (:meth:`read`).
+    """
+
+    @abstractmethod
+    def clips(self) -> list[Clip]:
+        """Return every clip, in an order that is the same on every machine.
+
+        Raises:
+            InputError: the tables are missing or do not hold what the options ask for.
+        """
+
+    @abstractmethod
+    def read(self, clip: Clip, start: int = 0, stop: int | None = None) -> tuple[np.ndarray, int]:
+        """Return samples of a clip, ``[samples, channels]`` in float32, and its sample rate in Hz.
+
+        Args:
+            clip: a clip of this corpus.
+            start: first sample, at the recording's own rate.
+            stop: the sample after the last one; fewer come where the recording ends before.
+
+        Raises:
+            OSError, soundfile.SoundFileError: the recording is missing or cannot be decoded.
+        """
+
+    @abstractmethod
+    def fingerprints(self, clips: Sequence[Clip], cache_dir: Path) -> list[str]:
+        """Return for each clip a text that changes whenever its audio changes, ``missing`` where there is no audio.
+
+        Args:
+            clips: clips of this corpus.
+            cache_dir: where fingerprints that are slow to compute may be remembered.
+        """
+
+    def classes(self) -> list[str]:
+        """Return the labels of the corpus in alphabetical order: the index of a label here is the class index."""
+        return sorted({clip.label for clip in self.clips()})
+
+    def archives(self) -> list[Archive]:
+        """Return the archives in which the corpus is published; none where there is nothing to download."""
+        return []
+
+    def missing(self) -> list[str]:
+        """Return what is not there of the corpus: the first table that is missing, else every missing recording."""
+        return []
+
+    def unlisted(self) -> list[str]:
+        """Return recordings that lie beside those of the corpus and do not belong to it as it is configured."""
+        return []
+
+
+class FileCorpus(Corpus):
+    """A corpus of audio files below one folder; a clip's name is its path relative to that folder.
+
+    Args:
+        root: the folder of the corpus.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = Path(root).expanduser()
+
+    def missing(self) -> list[str]:
+        """Return the path below :attr:`root` of the first table that is missing, else of every missing recording."""
+        try:
+            clips = self.clips()
+        except MissingFileError as error:
+            return [os.path.relpath(error.path, self.root)]
+        return [clip.name for clip in clips if not self.path(clip).exists()]
+
+    def unlisted(self) -> list[str]:
+        """Return the audio files beside the clips' that no clip is, as paths below :attr:`root`."""
+        paths = {self.path(clip) for clip in self.clips()}
+        kinds = {path.suffix for path in paths}
+        beside = (file for folder in {path.parent for path in paths} if folder.is_dir() for file in folder.iterdir())
+        return sorted(os.path.relpath(file, self.root) for file in beside if file.suffix in kinds and file not in paths)
+
+    def path(self, clip: Clip) -> Path:
+        """Return where a clip's file is."""
+        return self.root / clip.name
+
+    def file_recording(self, name: str) -> str:
+        """Return the source recording of a file that names none: the file itself, however it is spelt."""
+        return f"file:{os.path.realpath(self.root / name)}"
+
+    def read(self, clip: Clip, start: int = 0, stop: int | None = None) -> tuple[np.ndarray, int]:
+        """Return samples of a clip, ``[samples, channels]`` in float32, and its sample rate in Hz."""
+        if start == 0:
+            _refuse_truncated(self.path(clip))
+        return soundfile.read(self.path(clip), start=start, stop=stop, dtype="float32", always_2d=True)
+
+    def fingerprints(self, clips: Sequence[Clip], cache_dir: Path) -> list[str]:
+        """Return a digest of each file's bytes; each file is read once and remembered by its size and time."""
+        return FileFingerprints(cache_dir)([self.path(clip) for clip in clips])
+
+
+def _refuse_truncated(path: Path) -> None:
+    """Refuse a WAV file that is shorter than its header says, which libsndfile would read as if it were whole."""
+    with open(path, "rb") as file:
+        head = file.read(12)
+        size = os.fstat(file.fileno()).st_size
+    announced = int.from_bytes(head[4:8], "little")
+    # a writer that could not go back to the header leaves 0 or the largest number there
+    if head[:4] == b"RIFF" and head[8:] == b"WAVE" and announced not in (0, 0xFFFFFFFF) and announced + 8 > size + 1:
+        raise soundfile.SoundFileError(f"{size} bytes, but its header announces {announced + 8}: cut off")
+
+
+def check_splits(clips: Mapping[str, Sequence[Clip]]) -> None:
+    """Refuse source recordings that reach across splits, within a corpus or from one to the other.
+
+    Args:
+        clips: the clips of each option, ``data.foregrounds`` and ``data.backgrounds``.
+
+    Raises:
+        InputError: a source recording is in two splits.
+    """
+    where: dict[str, set[tuple[str, str]]] = {}
+    for option, members in clips.items():
+        for clip in members:
+            where.setdefault(clip.recording, set()).add((clip.split, option))
+    shared = sorted(recording for recording, places in where.items() if len({split for split, _ in places}) > 1)
+    if shared:
+        options = sorted({option for recording in shared for _, option in where[recording]}, reverse=True)
+        listed = ", ".join(
+            f"{name} ({' and '.join(sorted({split for split, _ in where[name]}))})" for name in shared[:10]
+        )
+        more = f" and {len(shared) - 10} more" if len(shared) > 10 else ""
+        raise InputError(
+            f"{' and '.join(options)}: {len(shared)} source recordings are in more than one split: {listed}{more}. "
+            "A recording heard in training would make the test too easy; give each recording to one split."
+        )

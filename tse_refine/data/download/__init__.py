@@ -1,0 +1,1 @@
+"""Published archives: downloaded, verified, unpacked."""

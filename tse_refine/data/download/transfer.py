@@ -1,0 +1,250 @@
+"""Published archives brought to this machine, once: downloaded, verified and unpacked."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pooch
+import requests
+from requests.adapters import HTTPAdapter
+from tqdm import tqdm
+from urllib3.util import Retry
+
+from tse_refine.data.download.archives import Archive, RemoteFile
+from tse_refine.data.download.unpacking import require_space, unpack
+from tse_refine.errors import InputError
+from tse_refine.files.atomic import write_text
+
+NUM_TRIES = 4  # of a request that finds no answer, and of a transfer that breaks off
+PAUSE_SECONDS = 1.0  # before the second try; it doubles with each further one
+TIMEOUT_SECONDS = (30, 60)  # to connect; without a byte
+BLOCK = 1 << 16  # bytes written at once: what a broken transfer loses at most
+
+
+def install(archives: Sequence[Archive], root: Path, show_progress: bool = True) -> None:
+    """Make sure that archives are downloaded, verified and unpacked into a folder.
+
+    What is finished is not done again, and what was interrupted goes on where it stopped. ``root/.installed/`` holds
+    the checksums of each archive that is unpacked, ``root/.downloads/<archive>/`` its files until it is.
+
+    Args:
+        archives: what to install.
+        root: folder that the archives are unpacked into.
+        show_progress: show bars where stderr is a terminal.
+
+    Raises:
+        InputError: a file cannot be had, has another checksum than published, cannot be unpacked, or there is too
+            little free space.
+    """
+    root = Path(root).absolute()
+    root.mkdir(parents=True, exist_ok=True)
+    with _open_session() as session:
+        downloads = {
+            archive: [
+                _Download(file, _downloads_folder(archive, root), session, show_progress) for file in archive.files
+            ]
+            for archive in archives
+            if not _is_installed(archive, root)
+        }
+        # all before the first byte: audio hardly compresses, so what is unpacked needs about the room of its archives
+        num_bytes = sum(download.num_missing_bytes() for files in downloads.values() for download in files)
+        require_space(root, num_bytes, "download")
+        for archive in archives:
+            if archive in downloads:
+                unpack([download.fetch() for download in downloads[archive]], root, show_progress)
+                write_text(_stamp_path(archive, root), _checksums(archive))
+            if _downloads_folder(archive, root).exists():  # also what a kill right after the stamp has left
+                shutil.rmtree(_downloads_folder(archive, root))
+
+
+def _downloads_folder(archive: Archive, root: Path) -> Path:
+    return root / ".downloads" / archive.name
+
+
+def _stamp_path(archive: Archive, root: Path) -> Path:
+    return root / ".installed" / archive.name
+
+
+def _checksums(archive: Archive) -> str:
+    return "".join(f"{file.md5}  {file.name}\n" for file in archive.files)
+
+
+def _is_installed(archive: Archive, root: Path) -> bool:
+    stamp = _stamp_path(archive, root)
+    return stamp.exists() and stamp.read_text(encoding="utf-8") == _checksums(archive)
+
+
+def _open_session() -> requests.Session:
+    """Return a session that asks again where there is no answer, or one that says to come back later."""
+    retry = Retry(
+        NUM_TRIES - 1, backoff_factor=PAUSE_SECONDS, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False
+    )
+    session = requests.Session()
+    session.mount("https://", HTTPAdapter(max_retries=retry))
+    session.mount("http://", HTTPAdapter(max_retries=retry))
+    session.headers["Accept-Encoding"] = "identity"  # the bytes as they are stored, so that they can be counted
+    return session
+
+
+class _Download:
+    """One file on its way here; as the downloader of ``pooch`` it goes on where an earlier one stopped.
+
+    The bytes gather in ``<name>.part``. Beside it, ``<name>.part.json`` tells what they are the beginning of: url, md5,
+    the server's mark of this version (``validator``) and the whole size, where the server gives them.
+    """
+
+    def __init__(self, file: RemoteFile, folder: Path, session: requests.Session, show_progress: bool) -> None:
+        self.file = file
+        self.path = folder / file.name
+        self.part = folder / f"{file.name}.part"
+        self.note_path = folder / f"{file.name}.part.json"
+        self.session = session
+        self.show_progress = show_progress
+        self.note = self._read_note()
+
+    def num_missing_bytes(self) -> int:
+        """Return how much is still to come; 0 where the server does not tell."""
+        if self.path.exists():
+            return 0
+        size = self.note["size"]
+        if size is None:
+            with self._answer("HEAD", accepted=(405, 501)) as response:  # some servers have no HEAD
+                size = int(response.headers.get("Content-Length", 0)) if response.ok else 0
+        return max(0, size - self._num_bytes())
+
+    def fetch(self) -> Path:
+        """Download the file unless it is here, verify it, and return its path."""
+        try:
+            pooch.retrieve(
+                self.file.url, f"md5:{self.file.md5}", fname=self.file.name, path=self.path.parent, downloader=self
+            )
+        except InputError:
+            raise
+        except ValueError as error:  # what pooch raises for a wrong checksum; it names both
+            self._start_over()
+            raise InputError(
+                f"{self.file.url}: {error} Run the command again to download it anew; where this comes back, the "
+                "published file has changed"
+            ) from error
+        self._start_over()
+        return self.path
+
+    def __call__(self, url: str, output_file: str, _: pooch.Pooch | None) -> None:
+        """Complete the part and make it ``output_file``, whose checksum ``pooch`` takes before it moves it."""
+        for num_tries in range(1, NUM_TRIES + 1):
+            try:
+                if self._is_complete() or self._receive():
+                    break
+                reason = "the transfer ended too early"
+            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+                reason = f"the transfer broke off ({error})"
+            if num_tries == NUM_TRIES:
+                raise self._failure(reason)
+            time.sleep(PAUSE_SECONDS * 2 ** (num_tries - 1))
+        os.unlink(output_file)
+        try:
+            os.link(self.part, output_file)  # the part stays for an interruption while the checksum is taken
+        except OSError:  # a file system without hard links
+            os.replace(self.part, output_file)
+
+    def _receive(self) -> bool:
+        """Ask once for what is missing and append it; return whether nothing is missing any more."""
+        num_bytes = self._num_bytes()
+        headers = {}
+        if num_bytes:
+            headers["Range"] = f"bytes={num_bytes}-"
+            if self.note["validator"]:
+                headers["If-Range"] = self.note["validator"]  # another version is sent from its start
+        with self._answer("GET", headers, accepted=(416,)) as response:
+            if response.status_code == 416:  # nothing comes after these bytes: they are all, or wrong
+                if num_bytes and pooch.file_hash(str(self.part), alg="md5") == self.file.md5:
+                    return True
+                self._start_over()
+                return False
+            if response.status_code == 206:
+                content_range = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+                if content_range is None or int(content_range[1]) != num_bytes:
+                    self._start_over()
+                    return False
+            else:
+                self._start_over()
+                self._write_note(response)
+            self._append(response)
+        return self.note["size"] is None or self._is_complete()
+
+    def _append(self, response: requests.Response) -> None:
+        with (
+            self.part.open("ab") as sink,
+            tqdm(
+                desc=self.file.name,
+                initial=sink.tell(),
+                total=self.note["size"],
+                unit="B",
+                unit_scale=True,
+                disable=None if self.show_progress else True,
+            ) as progress,
+        ):
+            for block in response.iter_content(BLOCK):
+                sink.write(block)
+                progress.update(len(block))
+
+    @contextmanager
+    def _answer(
+        self, method: str, headers: dict[str, str] | None = None, accepted: Sequence[int] = ()
+    ) -> Iterator[requests.Response]:
+        try:
+            response = self.session.request(
+                method, self.file.url, headers=headers, timeout=TIMEOUT_SECONDS, stream=True, allow_redirects=True
+            )
+        except requests.RequestException as error:
+            raise self._failure(str(error)) from error
+        with response:
+            if not response.ok and response.status_code not in accepted:
+                raise self._failure(f"the server answers {response.status_code} {response.reason}")
+            yield response
+
+    def _failure(self, reason: str) -> InputError:
+        size = self.note["size"]
+        return InputError(
+            f"{self.file.url}: {reason}; got {self._num_bytes()} of {'unknown' if size is None else size} bytes. Check "
+            "the network and run the command again: it goes on where it stopped. Or download the file in another way "
+            f"and place it at {self.path}"
+        )
+
+    def _num_bytes(self) -> int:
+        return self.part.stat().st_size if self.part.exists() else 0
+
+    def _is_complete(self) -> bool:
+        return self.note["size"] is not None and self._num_bytes() >= self.note["size"]
+
+    def _start_over(self) -> None:
+        self.part.unlink(missing_ok=True)
+        self.note_path.unlink(missing_ok=True)
+        self.note = self._read_note()
+
+    def _read_note(self) -> dict[str, str | int | None]:
+        """Return what the part is a part of; a part of something else, or of nothing known, is dropped."""
+        empty = {"url": self.file.url, "md5": self.file.md5, "validator": None, "size": None}
+        try:
+            note = json.loads(self.note_path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            note = {}
+        if (note.get("url"), note.get("md5")) == (self.file.url, self.file.md5):
+            return note
+        self.part.unlink(missing_ok=True)
+        return empty
+
+    def _write_note(self, response: requests.Response) -> None:
+        etag = response.headers.get("ETag", "")
+        weak = not etag or etag.startswith("W/")  # equal in meaning, not in bytes (RFC 9110, 8.8.1)
+        self.note["validator"] = response.headers.get("Last-Modified") if weak else etag
+        size = response.headers.get("Content-Length")
+        self.note["size"] = None if size is None else int(size)
+        write_text(self.note_path, json.dumps(self.note))

@@ -1,0 +1,1 @@
+"""Scaper's recipes (JAMS): read and written."""

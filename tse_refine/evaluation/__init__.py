@@ -1,0 +1,1 @@
+"""A network under every condition and refinement: metrics, the grid, result files."""

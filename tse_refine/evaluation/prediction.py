@@ -1,0 +1,113 @@
+"""The callback that writes extractions of chosen mixtures as WAV files."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+from pathlib import Path
+from typing import Any
+
+import soundfile
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from tse_refine.data.dataset import Batch
+from tse_refine.data.queries import condition_queries
+from tse_refine.evaluation.conditions import parse_conditions
+from tse_refine.evaluation.run_folder import RunFolder
+from tse_refine.refinement import refine
+
+
+class PredictionWriter(Callback):
+    """Writes one folder a mixture, ``RUN/predict/<index>``, with WAV files and what was asked and believed.
+
+    ``mixture.wav``, ``target.wav``, ``estimate_none.wav`` (the raw query), ``estimate_refined.wav`` (the refined query;
+    exact silence when it is empty) and ``query.json``. Which mixtures: ``data.predict_indices``. WAV files hold
+    floats, so that levels are what they are.
+
+    Args:
+        condition: the query: [active, inactive] classes.
+        threshold: a class stays in the refined query where its probability reaches this.
+    """
+
+    def __init__(self, condition: Any = [1, 3], threshold: float = 0.1) -> None:  # noqa: B006  never changed
+        self.condition = condition
+        self.threshold = threshold
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check the condition against the data."""
+        if stage == "predict":
+            data = trainer.datamodule
+            most_active, num_classes = max(data.mixture.num_events), len(data.class_names)
+            self._conditions = parse_conditions([self.condition], "prediction.condition", most_active, num_classes)
+
+    def on_predict_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, *_: int
+    ) -> None:
+        """Extract with the raw and the refined query and write both."""
+        activity = batch["activity"]
+        query = condition_queries(batch["query_order"], activity.sum(1).long(), self._conditions)[:, 0]
+        asked_sources = (query[:, None] * activity[:, None]).gather(2, batch["source_classes"].clamp(min=0)[:, None])
+        asked_sources = asked_sources[:, 0] * (batch["source_classes"] >= 0)  # [batch, events]
+        signals = {
+            "mixture": batch["mixture"],
+            "target": (asked_sources[:, :, None] * batch["sources"]).sum(1),
+            "estimate_none": self._extract(trainer, pl_module, outputs, query),
+        }
+        probability, refined = outputs["probability"], None
+        if probability is not None:
+            refined = refine(query, probability, self.threshold)
+            answered = refined.any(dim=1, keepdim=True)
+            signals["estimate_refined"] = self._extract(trainer, pl_module, outputs, refined) * answered
+        for row, index in enumerate(batch["index"].tolist()):
+            self._write(
+                RunFolder(trainer.default_root_dir).predict / f"{index:05d}",
+                {name: signal[row] for name, signal in signals.items()},
+                pl_module.sample_rate,
+                self._describe(
+                    pl_module.class_names,
+                    query[row],
+                    activity[row],
+                    None if probability is None else probability[row],
+                    None if refined is None else refined[row],
+                ),
+            )
+
+    @staticmethod
+    def _extract(trainer: Trainer, pl_module: LightningModule, outputs: Any, query: Tensor) -> Tensor:
+        with trainer.precision_plugin.forward_context():
+            return pl_module.network.extract(outputs["features"], query).float()
+
+    def _describe(
+        self,
+        class_names: list[str],
+        query: Tensor,
+        activity: Tensor,
+        probability: Tensor | None,
+        refined: Tensor | None,
+    ) -> dict[str, Any]:
+        def named(multi_hot: Tensor) -> list[str]:
+            return [name for name, is_in in zip(class_names, multi_hot.tolist(), strict=True) if is_in]
+
+        description: dict[str, Any] = {"active": named(activity), "query": named(query)}
+        if probability is not None and refined is not None:
+            description["threshold"] = self.threshold
+            description["refined_query"] = named(refined)
+            probabilities = zip(class_names, probability.tolist(), strict=True)
+            description["probability"] = {name: round(value, 4) for name, value in probabilities}
+        return description
+
+    @staticmethod
+    def _write(folder: Path, signals: dict[str, Tensor], sample_rate: int, description: dict[str, Any]) -> None:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
+        partial.mkdir()
+        try:
+            for name, signal in signals.items():
+                soundfile.write(partial / f"{name}.wav", signal.cpu().numpy(), sample_rate, subtype="FLOAT")
+            (partial / "query.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+            shutil.rmtree(folder, ignore_errors=True)  # of an earlier prediction
+            partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)

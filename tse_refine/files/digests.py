@@ -1,0 +1,66 @@
+"""Digests of files, each file read once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tse_refine.files.atomic import write_text
+
+MISSING = "missing"
+
+
+class FileFingerprints:
+    """BLAKE2 digests of files' bytes, remembered in ``cache_dir/fingerprints.json`` by path, size and time.
+
+    A corpus of many gigabytes must not be read again at each start only to learn that it has not changed; a copy of
+    it elsewhere, or a changed time alone, gives the same digests.
+
+    Args:
+        cache_dir: folder of the memory; made when missing.
+    """
+
+    def __init__(self, cache_dir: Path) -> None:
+        self.memory_path = Path(cache_dir) / "fingerprints.json"
+
+    def __call__(self, paths: Sequence[Path]) -> list[str]:
+        """Return one digest a file; ``missing`` for a file that cannot be read."""
+        known = self._load()
+        keys = [_stat_key(path) for path in paths]
+        unknown = {key: path for key, path in zip(keys, paths, strict=True) if key is not None and key not in known}
+        with ThreadPoolExecutor() as pool:  # hashlib and file reads release the interpreter lock
+            found = dict(zip(unknown, pool.map(_digest, unknown.values()), strict=True))
+        found = {key: digest for key, digest in found.items() if digest != MISSING}
+        if found:
+            known |= found
+            write_text(self.memory_path, json.dumps(known, indent=0))
+        return [known.get(key, MISSING) for key in keys]
+
+    def _load(self) -> dict[str, str]:
+        try:
+            return json.loads(self.memory_path.read_text())
+        except (FileNotFoundError, ValueError):
+            return {}  # only a memory: what it lost is computed again
+
+
+def _stat_key(path: Path) -> str | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return f"{os.path.abspath(path)}:{stat.st_size}:{stat.st_mtime_ns}"
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError:
+        return MISSING
+    return digest.hexdigest()

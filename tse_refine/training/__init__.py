@@ -1,0 +1,1 @@
+"""Losses, the LightningModule, its logger, and sweeps."""

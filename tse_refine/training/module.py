@@ -1,0 +1,177 @@
+"""The LightningModule: network, losses, optimiser."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from tse_refine.data.dataset import Batch
+from tse_refine.errors import InputError
+from tse_refine.evaluation.metrics import snri_db
+from tse_refine.model.checkpoint import CHECKPOINT_KEY
+from tse_refine.model.network import Network, NetworkConfig
+from tse_refine.model.pooling import pooled_log_probability
+from tse_refine.training.losses import clip_bce_loss, thresholded_snr_loss
+
+
+class ExtractionModule(LightningModule):
+    """Trains extraction and classification jointly: L = L_TSE + lambda L_SED (arXiv 2509.08292, section 3).
+
+    Args:
+        class_names: names of the classes by index; linked to the data.
+        sample_rate: Hz; linked to the data.
+        network: sizes of the network.
+        loss_weight: weight of the classification loss (lambda; 10 is ours, the published value is lost).
+        snr_max_db: SNR above which the extraction loss stops rewarding, dB.
+        learning_rate: peak of the schedule.
+        warmup_fraction: share of all steps in which the rate rises linearly; it then falls to 0 as a cosine.
+    """
+
+    def __init__(
+        self,
+        class_names: list[str],
+        sample_rate: int,
+        network: NetworkConfig = NetworkConfig(),  # noqa: B008  a dataclass that is never changed
+        loss_weight: float = 10.0,
+        snr_max_db: float = 30.0,
+        learning_rate: float = 5e-4,
+        warmup_fraction: float = 0.1,
+    ) -> None:
+        super().__init__()
+        # plain types, so that a checkpoint loads without executing code; classes and sample rate follow the data
+        options = {"network": asdict(network), "loss_weight": loss_weight, "snr_max_db": snr_max_db}
+        self.save_hyperparameters(options | {"learning_rate": learning_rate, "warmup_fraction": warmup_fraction})
+        for name, value in (("loss_weight", loss_weight), ("learning_rate", learning_rate)):
+            if value < 0.0:
+                raise InputError(f"model.{name} is {value}; it must not be negative.")
+        if not 0.0 <= warmup_fraction < 1.0:
+            raise InputError(f"model.warmup_fraction is {warmup_fraction}; a fraction from 0 to below 1 is expected.")
+        self.class_names = list(class_names)
+        self.sample_rate = sample_rate
+        self.network_config = network
+        self.loss_weight = loss_weight
+        self.snr_max_db = snr_max_db
+        self.learning_rate = learning_rate
+        self.warmup_fraction = warmup_fraction
+        self.network = Network(len(class_names), sample_rate, network)
+
+    def forward(self, mixture: Tensor, query: Tensor) -> Tensor:
+        """Extract what ``query`` ``[batch, classes]`` asks for from ``mixture`` ``[batch, samples]``."""
+        return self.network(mixture, query)[0]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the total loss of a batch."""
+        estimate, features = self.network(batch["mixture"], batch["query"])
+        losses = self._losses(estimate, features.frame_logits, batch)
+        active = (batch["query"] * batch["activity"]).sum(1) > 0  # a silent target has no SNRi
+        if active.any():
+            improvement = snri_db(estimate.detach()[active], batch["target"][active], batch["mixture"][active])
+            self.log("train/snri_db", improvement.mean().float(), prog_bar=True)
+        self.log_dict({f"train/{name}": value for name, value in losses.items()}, prog_bar=True)
+        return losses["loss"]
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Log the loss; return what the network knows of the mixtures, for the evaluation callback."""
+        features = self.network.features(batch["mixture"])
+        estimate = self.network.extract(features, batch["query"])
+        loss = self._losses(estimate, features.frame_logits, batch)["loss"]
+        self.log("val/loss", loss, batch_size=len(batch["mixture"]), sync_dist=True)
+        return {"features": features, "probability": features.probability()}
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Return what the network knows of the mixtures, for the evaluation callback."""
+        features = self.network.features(batch["mixture"])
+        return {"features": features, "probability": features.probability()}
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Return what the network knows of the mixtures, for the callback that writes extractions."""
+        return self.test_step(batch, batch_idx)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Adam; the rate rises linearly, then falls as a cosine, stepped with each optimiser step."""
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate)
+        steps = self.trainer.estimated_stepping_batches
+        if math.isinf(steps):
+            raise InputError(
+                "trainer.max_epochs is -1: the learning rate falls as a cosine to the end of the training, so the end "
+                "must be known; set trainer.max_epochs or trainer.max_steps."
+            )
+        total = int(steps)
+        warmup = max(1, round(self.warmup_fraction * total))
+
+        def factor(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / warmup
+            return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup)))
+
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
+
+    def setup(self, stage: str) -> None:
+        """Refuse data whose classes are not the network's."""
+        datamodule = getattr(self.trainer, "datamodule", None)
+        if datamodule is not None:
+            check_class_names(self.class_names, datamodule.class_names, "the network")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what a checkpoint must say of itself, in plain types."""
+        checkpoint.setdefault(CHECKPOINT_KEY, {}).update(
+            class_names=self.class_names,
+            sample_rate=self.sample_rate,
+            duration_seconds=self.trainer.datamodule.mixture.duration_seconds,
+            network=asdict(self.network_config),
+            data_digest=self.trainer.datamodule.digest,
+        )
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint that is not ours or has other classes, also when their number is the same."""
+        if CHECKPOINT_KEY not in checkpoint:
+            raise InputError(
+                "--ckpt_path: the checkpoint was not written by tse-refine; expected is checkpoints/best.ckpt or "
+                "last.ckpt of a run."
+            )
+        check_class_names(checkpoint[CHECKPOINT_KEY]["class_names"], self.class_names, "the checkpoint (--ckpt_path)")
+        trained_rate = checkpoint[CHECKPOINT_KEY]["sample_rate"]
+        if trained_rate != self.sample_rate:
+            raise InputError(
+                f"data.sample_rate is {self.sample_rate} Hz, but the checkpoint (--ckpt_path) was trained at "
+                f"{trained_rate} Hz; use the data options of its run's config.yaml."
+            )
+
+    def _losses(self, estimate: Tensor, frame_logits: Tensor | None, batch: Batch) -> dict[str, Tensor]:
+        extraction = thresholded_snr_loss(estimate, batch["target"], batch["mixture"], self.snr_max_db).mean()
+        if frame_logits is None:
+            return {"loss": extraction, "loss_tse": extraction.detach()}
+        classification = clip_bce_loss(*pooled_log_probability(frame_logits), batch["activity"])
+        return {
+            "loss": extraction + self.loss_weight * classification,
+            "loss_tse": extraction.detach(),
+            "loss_sed": classification.detach(),
+        }
+
+
+def check_class_names(trained: list[str], found: list[str], owner: str) -> None:
+    """Refuse data whose classes differ from those a network was built for.
+
+    Args:
+        trained: the network's class names by index.
+        found: the data's.
+        owner: what holds the network's names, for the message.
+
+    Raises:
+        InputError: the names or their order differ.
+    """
+    if trained == found:
+        return
+    only_trained = ", ".join(sorted(set(trained) - set(found))) or "none"
+    only_found = ", ".join(sorted(set(found) - set(trained))) or "none"
+    raise InputError(
+        f"data.foregrounds has other classes than {owner}: {len(found)} against {len(trained)}; only in the data: "
+        f"{only_found}; only in {owner}: {only_trained}. Use the data options of the run's config.yaml, or train on "
+        "these data."
+    )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tse_refine.model.pooling import pooled_log_probability
+from tse_refine.model.classifier import pooled_log_probability
 from tse_refine.training.losses import clip_bce_loss, thresholded_snr_loss
 
 SAMPLES = 4000

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from itertools import product
 from typing import Any
 
 import torch
@@ -13,122 +15,113 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from tse_refine.data.dataset import Batch
 from tse_refine.errors import InputError
 from tse_refine.evaluation.classification import classification_scores, mean_average_precision
-from tse_refine.evaluation.conditions import (
-    GATE,
-    NONE,
-    ORACLE,
-    Threshold,
-    condition_key,
-    parse_conditions,
-    parse_thresholds,
-    threshold_key,
-    threshold_name,
-    unique,
-)
-from tse_refine.evaluation.grid import GridResults, evaluate_batch
+from tse_refine.evaluation.conditions import parse_conditions
+from tse_refine.evaluation.grid import Grid, GridResults, evaluate_batch
+from tse_refine.evaluation.metrics import SNRI, Measure
 from tse_refine.evaluation.results import (
-    SUMMARY_COLUMNS,
-    Row,
+    append_validation,
+    decisive,
     earlier_results,
-    numeric,
-    read_table,
     summary_rows,
-    write_table,
+    summary_table,
     write_test_results,
 )
 from tse_refine.evaluation.run_folder import RunFolder
-from tse_refine.files.tables import summary_table
 from tse_refine.model.checkpoint import CHECKPOINT_KEY
 from tse_refine.model.cost import measure_cost
+from tse_refine.refinement import DEFAULT_THRESHOLD, Refinement, parse_refinement, parse_refinements
 
-# the published grid as far as its text says it, and ours beside it
+# the published conditions as far as the paper's text names them, and ours beside them
 TEST_CONDITIONS = [[1, 0], [1, 1], [1, 2], [1, 3], [1, 5], [2, 0], [2, 1], [2, 2], [2, 3], [3, 0], [3, 1], [3, 3]]
 TEST_CONDITIONS += [[0, 1], [0, 3]]
-TEST_THRESHOLDS = [NONE, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, ORACLE, GATE]
+TEST_THRESHOLDS = ["none", 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, "oracle", "gate"]
 VALIDATION_CONDITIONS = [[1, 0], [1, 1], [1, 3], [2, 2], [0, 1]]
-VALIDATION_THRESHOLDS = [NONE, 0.1, 0.3, 0.5, ORACLE]
+VALIDATION_THRESHOLDS = ["none", 0.1, 0.3, 0.5, "oracle"]
 LOG_NAMES = ("train/loss", "train/loss_tse", "train/loss_sed", "train/snri_db", "val/loss")
+REFINED = "refined"  # the second, fixed name of the operating refinement in logged metrics, for sweeps
+_OPTIONS = {
+    "val": ("evaluation.validation_conditions", "evaluation.validation_thresholds"),
+    "test": ("evaluation.conditions", "evaluation.thresholds"),
+}
 
 
 class QueryRefinementEvaluation(Callback):
-    """Evaluates conditions (active:inactive) by thresholds on the features that the module's step returns.
+    """Evaluates conditions (active:inactive) by refinements on the features that the module's step returns.
 
-    After validation it logs the named metrics, appends to ``validation.csv``, recommends a threshold and prints a
-    table; after test it writes ``RUN/test/`` and prints the table. A network without a classifier has only the
-    thresholds ``none`` and ``oracle``.
+    After validation it logs the named metrics, appends to ``validation.csv``, recommends a refinement and prints a
+    table; after test it writes ``RUN/test/`` and prints the table. A network without a classifier is evaluated with
+    the refinements that need none, ``none`` and ``oracle``.
 
     Args:
-        threshold: the operating threshold (delta); logged as ``refined``, and the gate's (0.1: the paper wants few
-            false negatives).
+        threshold: operating refinement (delta): a number, or the name of another rule that decides class by class,
+            such as ``soft:0.2-0.6``; logged as ``refined``, and always among the refinements. Its threshold is the
+            gate's (0.1: the paper wants few false negatives).
         conditions: pairs [active, inactive] of the test.
-        thresholds: of the test: numbers, ``none`` (no refinement), ``oracle`` (the true activity), ``gate`` (silence
-            when no queried class reaches the operating threshold, otherwise the raw query).
+        thresholds: refinements of the test: numbers, ``none`` (no refinement), ``oracle`` (the true activity),
+            ``gate`` (silence when no queried class reaches the operating threshold, otherwise the raw query),
+            ``soft:LOW-HIGH``.
         validation_conditions: pairs [active, inactive] after each validation epoch.
-        validation_thresholds: after each validation epoch; the recommended one is among them.
-        queries_per_pass: queries that go through the mask estimator together; a matter of memory.
+        validation_thresholds: refinements after each validation epoch; the recommended one is among them.
+        queries_per_pass: number of queries that go through the mask estimator together; a matter of memory.
     """
 
     def __init__(
         self,
-        threshold: float = 0.1,
+        threshold: float | str = DEFAULT_THRESHOLD,
         conditions: list[Any] = TEST_CONDITIONS,
         thresholds: list[Any] = TEST_THRESHOLDS,
         validation_conditions: list[Any] = VALIDATION_CONDITIONS,
         validation_thresholds: list[Any] = VALIDATION_THRESHOLDS,
         queries_per_pass: int = 16,
     ) -> None:
-        self.threshold = _operating_threshold(threshold)
-        self.given = {
-            "val": (validation_conditions, validation_thresholds),
-            "test": (conditions, thresholds),
-        }
-        self.thresholds_of = {
-            "val": parse_thresholds(validation_thresholds, "evaluation.validation_thresholds"),
-            "test": parse_thresholds(thresholds, "evaluation.thresholds"),
-        }
+        self.operating = parse_refinement(threshold, "evaluation.threshold")
+        if not self.operating.per_class:
+            raise InputError(
+                f"evaluation.threshold is {threshold!r}; a number from 0 to 1 or another rule that decides class by "
+                "class, such as soft:0.2-0.6, is expected."
+            )
         if queries_per_pass < 1:
             raise InputError(f"evaluation.queries_per_pass is {queries_per_pass}; at least 1 is expected.")
         self.queries_per_pass = queries_per_pass
-        self.recommended_threshold: float | None = None
-        self.test_config: str | None = None  # what RUN/test/config.yaml will say; the command line knows it
+        self.recommended: Refinement | None = None
+        self.test_config: str | None = None  # what RUN/test/config.yaml will hold; the command line composes it
+        self.grids: dict[str, Grid] = {}  # by split, val and test; known when the data are
+        self._conditions = {"val": validation_conditions, "test": conditions}
+        self._refinements = {
+            split: parse_refinements(values, _OPTIONS[split][1], self.operating.gate_threshold)
+            for split, values in (("val", validation_thresholds), ("test", thresholds))
+        }
         self._parts: list[GridResults] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the grids against the data, and what other callbacks monitor, before anything runs."""
         data = trainer.datamodule
         most_active, num_classes = max(data.mixture.num_events), len(data.class_names)
-        options = {"val": "evaluation.validation_conditions", "test": "evaluation.conditions"}
-        self.conditions_of = {
-            split: parse_conditions(self.given[split][0], option, most_active, num_classes)
-            for split, option in options.items()
-        }
-        if pl_module.network.classifier is None:
-            self.thresholds_of = {
-                split: [t for t in thresholds if t in (NONE, ORACLE)]
-                for split, thresholds in self.thresholds_of.items()
-            }
-        else:  # the operating threshold is always measured
-            self.thresholds_of = {
-                split: unique([*thresholds, *([] if self.threshold in thresholds else [self.threshold])])
-                for split, thresholds in self.thresholds_of.items()
-            }
-        for split, thresholds in self.thresholds_of.items():
-            if not thresholds:
-                option = "evaluation.validation_thresholds" if split == "val" else "evaluation.thresholds"
-                raise InputError(f"{option}: a network without a classifier needs 'none' or 'oracle' there.")
+        has_classifier = pl_module.network.classifier is not None
+        for split, (conditions_option, refinements_option) in _OPTIONS.items():
+            conditions = parse_conditions(self._conditions[split], conditions_option, most_active, num_classes)
+            refinements = self._refinements[split]
+            if has_classifier:  # the operating refinement is always measured
+                refinements = tuple({rule.name: rule for rule in (*refinements, self.operating)}.values())
+            refinements = tuple(rule for rule in refinements if has_classifier or not rule.needs_classifier)
+            if not refinements:
+                raise InputError(
+                    f"{refinements_option}: a network without a classifier needs 'none' or 'oracle' there."
+                )
+            self.grids[split] = Grid(conditions, refinements)
         if stage == "fit":
             self._check_monitors(trainer)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start anew."""
+        """Discard the batches of the previous epoch."""
         self._parts = []
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start anew."""
+        """Discard the batches of the previous epoch."""
         self._parts = []
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say which results this test will replace, while it can still be stopped."""
+        """Report which results this test will replace, while it can still be stopped."""
         folder = RunFolder(trainer.default_root_dir).test
         earlier = earlier_results(folder) if trainer.is_global_zero else None
         if earlier is not None:
@@ -147,83 +140,47 @@ class QueryRefinementEvaluation(Callback):
         self._evaluate(trainer, pl_module, outputs, batch, "test")
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log, recommend a threshold, print and append to ``validation.csv``; in the sanity check only compute."""
+        """Log, recommend a refinement, print and append to ``validation.csv``; in the sanity check only compute."""
         results = _joined(self._parts)
-        conditions, thresholds = self.conditions_of["val"], self.thresholds_of["val"]
-        rows = summary_rows(results, conditions, thresholds)
-        metrics = self._metrics(results, rows, "val")
+        rows = summary_rows(results)
+        metrics = logged_metrics(results, rows, "val", self.operating)
         if trainer.sanity_checking:
             return
         pl_module.log_dict(metrics, batch_size=1, sync_dist=True)
-        self.recommended_threshold = _recommended(rows, thresholds)
+        self.recommended = recommended_refinement(rows, results.grid)
         if trainer.is_global_zero:
-            _show(pl_module, f"\n{self._heading(trainer)}\n{summary_table(rows)}\n")
+            heading = f"Validation after epoch {trainer.current_epoch}"
+            if self.recommended is not None:
+                heading += f", recommended threshold {self.recommended.name}"
+            _show(pl_module, f"\n{heading}\n{summary_table(rows)}\n")
             if trainer.state.fn == "fit" and not trainer.fast_dev_run:
-                _append_validation(Path(trainer.default_root_dir) / "validation.csv", rows, trainer.current_epoch)
+                path = RunFolder(trainer.default_root_dir).validation
+                append_validation(path, rows, results.grid.measures, trainer.current_epoch)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write every result file, print the table, log the named metrics."""
         results = _joined(self._parts)
-        conditions, thresholds = self.conditions_of["test"], self.thresholds_of["test"]
-        rows: list[Row]
         if trainer.is_global_zero:
             folder = RunFolder(trainer.default_root_dir).test
             cost = measure_cost(pl_module.network)
-            rows = write_test_results(
-                folder, results, conditions, thresholds, pl_module.class_names, cost, self.test_config
-            )
-            recommended = (
-                ""
-                if self.recommended_threshold is None
-                else (f"; recommended on validation: {threshold_name(self.recommended_threshold)}")
-            )
-            _show(
-                pl_module,
-                f"\nTest, {len(results.index)} mixtures{recommended}\n{summary_table(rows)}\nWritten to {folder}",
-            )
+            rows = write_test_results(folder, results, pl_module.class_names, cost, self.test_config)
+            heading = f"Test, {len(results.index)} mixtures"
+            if self.recommended is not None:
+                heading += f"; recommended on validation: {self.recommended.name}"
+            _show(pl_module, f"\n{heading}\n{summary_table(rows)}\nWritten to {folder}")
         else:
-            rows = summary_rows(results, conditions, thresholds)
-        pl_module.log_dict(self._metrics(results, rows, "test"), batch_size=1, sync_dist=True)
+            rows = summary_rows(results)
+        pl_module.log_dict(logged_metrics(results, rows, "test", self.operating), batch_size=1, sync_dist=True)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the recommended threshold."""
-        checkpoint.setdefault(CHECKPOINT_KEY, {})["recommended_threshold"] = self.recommended_threshold
+        """Add the recommended refinement, as YAML writes it."""
+        option = None if self.recommended is None else self.recommended.option
+        checkpoint.setdefault(CHECKPOINT_KEY, {})["recommended_threshold"] = option
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Remember the threshold that was recommended when the checkpoint was written."""
-        self.recommended_threshold = checkpoint.get(CHECKPOINT_KEY, {}).get("recommended_threshold")
-
-    def metric_names(self, split: str) -> list[str]:
-        """Return the names of the metrics that are logged for ``val`` or ``test``."""
-        thresholds = self.thresholds_of[split]
-        names = [
-            f"{split}/{'snri_db' if condition[0] else 'attenuation_db'}/{condition_key(condition)}/{key}"
-            for condition in self.conditions_of[split]
-            for threshold in thresholds
-            for key in self._keys(threshold)
-        ]
-        if numeric(thresholds):
-            names += [f"{split}/macro_f1/{threshold_key(threshold)}" for threshold in numeric(thresholds)]
-            names.append(f"{split}/map")
-        return names
-
-    def _keys(self, threshold: Threshold) -> list[str]:
-        """Return the names that a threshold is logged under; the operating one has a second, fixed name for sweeps."""
-        return [threshold_key(threshold), *(["refined"] if threshold == self.threshold else [])]
-
-    def _metrics(self, results: GridResults, rows: list[Row], split: str) -> dict[str, float]:
-        metrics = {}
-        cells = [(c, t) for c in self.conditions_of[split] for t in self.thresholds_of[split]]
-        for (condition, threshold), row in zip(cells, rows, strict=True):
-            measure = "snri_db" if condition[0] else "attenuation_db"
-            for key in self._keys(threshold):
-                metrics[f"{split}/{measure}/{condition_key(condition)}/{key}"] = float(row[measure])
-        for threshold in numeric(self.thresholds_of[split]):
-            scores = classification_scores(results.probability, results.activity, threshold)
-            metrics[f"{split}/macro_f1/{threshold_key(threshold)}"] = scores.macro("f1")
-        if numeric(self.thresholds_of[split]):
-            metrics[f"{split}/map"] = mean_average_precision(results.probability, results.activity)
-        return metrics
+        """Restore the refinement that was recommended when the checkpoint was written."""
+        option = checkpoint.get(CHECKPOINT_KEY, {}).get("recommended_threshold")
+        self.recommended = None if option is None else parse_refinement(option, "the checkpoint's recommendation")
 
     def _evaluate(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, split: str) -> None:
         self._parts.append(
@@ -232,16 +189,14 @@ class QueryRefinementEvaluation(Callback):
                 outputs["features"],
                 outputs["probability"],
                 batch,
-                self.conditions_of[split],
-                self.thresholds_of[split],
-                self.threshold,
+                self.grids[split],
                 self.queries_per_pass,
                 trainer.precision_plugin.forward_context,
             )
         )
 
     def _check_monitors(self, trainer: Trainer) -> None:
-        known = [*self.metric_names("val"), *LOG_NAMES]
+        known = [*metric_names(self.grids["val"], "val", self.operating), *LOG_NAMES]
         for callback in trainer.callbacks:
             monitor = callback.monitor if isinstance(callback, Checkpoint | EarlyStopping) else None
             if monitor is not None and monitor not in known:
@@ -250,13 +205,68 @@ class QueryRefinementEvaluation(Callback):
                     f"{', '.join(known)}; evaluation.validation_conditions and validation_thresholds decide."
                 )
 
-    def _heading(self, trainer: Trainer) -> str:
-        recommended = (
-            ""
-            if self.recommended_threshold is None
-            else (f", recommended threshold {threshold_name(self.recommended_threshold)}")
-        )
-        return f"Validation after epoch {trainer.current_epoch}{recommended}"
+
+def metric_names(grid: Grid, split: str, operating: Refinement) -> list[str]:
+    """Return the names of the metrics that are logged for a grid.
+
+    Args:
+        grid: conditions, refinements and measures.
+        split: ``val`` or ``test``.
+        operating: refinement that has the second name ``refined``.
+    """
+    names = [name for name, _, _ in _metric_cells(grid, split, operating)]
+    deciding = decisive(grid.refinements)
+    names += [f"{split}/macro_f1/{refinement.key}" for refinement in deciding]
+    return [*names, f"{split}/map"] if deciding else names
+
+
+def logged_metrics(
+    results: GridResults, rows: Sequence[Mapping[str, Any]], split: str, operating: Refinement
+) -> dict[str, float]:
+    """Return the metrics of :func:`metric_names` with their values.
+
+    Args:
+        results: results of all mixtures.
+        rows: their summary (:func:`tse_refine.evaluation.results.summary_rows`).
+        split: ``val`` or ``test``.
+        operating: refinement that has the second name ``refined``.
+    """
+    cells = _metric_cells(results.grid, split, operating)
+    metrics = {name: float(rows[number][measure.name]) for name, number, measure in cells}
+    deciding = decisive(results.grid.refinements)
+    for refinement in deciding:
+        scores = classification_scores(results.probability, results.activity, refinement)
+        metrics[f"{split}/macro_f1/{refinement.key}"] = scores.macro("f1")
+    if deciding:
+        metrics[f"{split}/map"] = mean_average_precision(results.probability, results.activity)
+    return metrics
+
+
+def recommended_refinement(rows: Sequence[Mapping[str, Any]], grid: Grid) -> Refinement | None:
+    """Return the refinement with the best mean SNRi over fully and partially matched queries; None without one.
+
+    Args:
+        rows: summary of a validation.
+        grid: what the validation measured.
+    """
+
+    def score(refinement: Refinement) -> float:
+        chosen = [row[SNRI.name] for row in rows if row["active"] and row["threshold"] == refinement.name]
+        return sum(chosen) / len(chosen)
+
+    candidates = decisive(grid.refinements)
+    return max(candidates, key=score) if candidates and any(row["active"] for row in rows) else None
+
+
+def _metric_cells(grid: Grid, split: str, operating: Refinement) -> Iterator[tuple[str, int, Measure]]:
+    """Yield the name of each logged metric of the grid, the number of its summary row, and its measure."""
+    for number, (condition, refinement) in enumerate(product(grid.conditions, grid.refinements)):
+        for measure in grid.measures:
+            if condition.kind in measure.kinds:
+                prefix = f"{split}/{measure.name}/{condition.key}"
+                yield f"{prefix}/{refinement.key}", number, measure
+                if refinement.name == operating.name:
+                    yield f"{prefix}/{REFINED}", number, measure
 
 
 def _show(pl_module: LightningModule, text: str) -> None:
@@ -265,36 +275,12 @@ def _show(pl_module: LightningModule, text: str) -> None:
     sys.stdout.flush()
 
 
-def _operating_threshold(threshold: float) -> float:
-    if not 0.0 <= threshold <= 1.0:
-        raise InputError(f"evaluation.threshold is {threshold}; a number from 0 to 1 is expected.")
-    return float(threshold_name(threshold))  # as the lists of thresholds are kept
-
-
 def _joined(parts: list[GridResults]) -> GridResults:
     """Join the batches of all processes."""
     mine = GridResults.join(parts)
     if not torch.distributed.is_available() or not torch.distributed.is_initialized():
         return mine
-    everyone: list[GridResults] = [mine] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(everyone, mine)
-    return GridResults.join(everyone)
-
-
-def _recommended(rows: list[Row], thresholds: list[Threshold]) -> float | None:
-    """Return the threshold with the best mean SNRi over fully and partially matched queries; None without numbers."""
-
-    def score(threshold: float) -> float:
-        chosen = [row["snri_db"] for row in rows if row["active"] and row["threshold"] == threshold_name(threshold)]
-        return sum(chosen) / len(chosen)
-
-    candidates = numeric(thresholds)
-    return max(candidates, key=score) if candidates and any(row["active"] for row in rows) else None
-
-
-def _append_validation(path: Path, rows: list[Row], epoch: int) -> None:
-    """Add an epoch's rows; those of the same or a later epoch are from a training that was resumed before them."""
-    columns = (*SUMMARY_COLUMNS, "epoch")
-    earlier = read_table(path, columns) if path.exists() else []
-    kept: list[Row] = [row for row in earlier if int(row["epoch"]) < epoch]
-    write_table(path, columns, [*kept, *({**row, "epoch": epoch} for row in rows)])
+    columns = {field.name: getattr(mine, field.name) for field in fields(mine) if field.name != "grid"}
+    of_all = [columns] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(of_all, columns)
+    return GridResults.join([GridResults(mine.grid, **part) for part in of_all])

@@ -1,4 +1,4 @@
-"""How well the classifier tells which classes are active."""
+"""Scores of the classifier's decisions."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from torchmetrics.functional.classification import binary_average_precision
 
+from tse_refine.refinement import KEPT_WEIGHT, Refinement
+
 
 @dataclass(frozen=True)
 class ClassificationScores:
-    """Scores at one threshold. Averages run over the classes that occur; absent ones say nothing of recall.
+    """Scores of one refinement's decisions. Averages run over the classes that occur; absent ones have no recall.
 
     Attributes:
         precision: per class, ``[classes]``; 0 for a class that is never predicted.
@@ -33,19 +35,33 @@ class ClassificationScores:
         return float(getattr(self, name)[occurs].mean()) if occurs.any() else float("nan")
 
 
-def classification_scores(probability: np.ndarray, activity: np.ndarray, threshold: float) -> ClassificationScores:
-    """Score the decisions ``probability >= threshold``.
+def kept_classes(probability: np.ndarray, refinement: Refinement) -> np.ndarray:
+    """Return which classes a refinement keeps in a query for all of them, ``[mixtures, classes]``.
+
+    Args:
+        probability: clip-level, ``[mixtures, classes]``, in [0, 1].
+        refinement: one that decides class by class.
+    """
+    estimates = torch.from_numpy(probability)
+    return (refinement(torch.ones_like(estimates), estimates) >= KEPT_WEIGHT).numpy()
+
+
+def classification_scores(
+    probability: np.ndarray, activity: np.ndarray, refinement: Refinement
+) -> ClassificationScores:
+    """Score the decisions of a refinement as those of a classifier.
 
     Args:
         probability: clip-level, ``[mixtures, classes]``, in [0, 1].
         activity: 1 for an active class, ``[mixtures, classes]``.
-        threshold: of the decision, in [0, 1].
+        refinement: one that decides class by class.
 
+    >>> from tse_refine.refinement import Threshold
     >>> p, active = np.array([[0.9, 0.2, 0.1], [0.8, 0.7, 0.1]]), np.array([[1, 0, 0], [0, 1, 0]])
-    >>> round(classification_scores(p, active, 0.5).macro("f1"), 4)
+    >>> round(classification_scores(p, active, Threshold(0.5)).macro("f1"), 4)
     0.8333
     """
-    decided, active = probability >= threshold, activity > 0  # torchmetrics would decide by >, the method does by >=
+    decided, active = kept_classes(probability, refinement), activity > 0
     tp, fp, fn = (
         np.sum(cases, axis=0, dtype=float) for cases in (decided & active, decided & ~active, ~decided & active)
     )

@@ -1,10 +1,11 @@
-"""Evaluates every condition by every threshold for a batch of mixtures, with as little work as the answers need."""
+"""Evaluates every condition under every refinement for a batch of mixtures: one mask pass per distinct query."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,42 +14,74 @@ from torch import Tensor
 from tse_refine.data.dataset import Batch
 from tse_refine.data.queries import condition_queries
 from tse_refine.errors import InputError
-from tse_refine.evaluation.conditions import GATE, NONE, ORACLE, Condition, Threshold
-from tse_refine.evaluation.metrics import attenuation_db, snr_db
-from tse_refine.model.network import Features, Network
-from tse_refine.refinement import gate, refine
+from tse_refine.evaluation.conditions import Condition
+from tse_refine.evaluation.metrics import HEADLINES, MEASURES, Energies, Measure, snr_db
+from tse_refine.model.network import Features, QueriedNetwork
+from tse_refine.refinement import KEPT_WEIGHT, Refinement
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is measured of every mixture: conditions by refinements.
+
+    Attributes:
+        conditions: in the order of the result files.
+        refinements: likewise, each with a name of its own.
+        measures: likewise; by default the whole table.
+    """
+
+    conditions: tuple[Condition, ...]
+    refinements: tuple[Refinement, ...]
+    measures: tuple[Measure, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Take the measures that are in the table now."""
+        object.__setattr__(self, "measures", tuple(self.measures or MEASURES.values()))
+
+    def exists(self, measure: Measure) -> np.ndarray:
+        """Whether a measure exists in each condition, ``[conditions]``."""
+        return np.array([condition.kind in measure.kinds for condition in self.conditions])
 
 
 @dataclass(frozen=True)
 class GridResults:
-    """What was measured of some mixtures, one value a mixture, condition and threshold.
+    """What was measured of some mixtures.
 
-    NaN stands where a value does not exist: SNRi of a query for inactive classes only, attenuation of any other, both
-    where a mixture has fewer active classes than the condition asks for.
+    NaN stands where a value does not exist: a measure in a condition of another kind, and everything where a mixture
+    has fewer active classes than the condition queries.
 
     Attributes:
+        grid: conditions, refinements and measures.
         index: number of each mixture, ``[mixtures]``.
         num_active: active classes of each mixture, ``[mixtures]``.
-        query_order: classes in the order they are asked for, ``[mixtures, classes]``.
+        query_order: classes in the order in which they are queried, ``[mixtures, classes]``.
         activity: 1 for an active class, ``[mixtures, classes]``.
         probability: clip-level, ``[mixtures, classes]``; NaN without a classifier.
         input_snr_db: SNR of the mixture itself, ``[mixtures, conditions]``.
-        snri_db: ``[mixtures, conditions, thresholds]``.
-        attenuation_db: ``[mixtures, conditions, thresholds]``.
-        kept_active: active classes in the refined query, ``[mixtures, conditions, thresholds]``.
-        kept_inactive: inactive classes in the refined query, ``[mixtures, conditions, thresholds]``.
+        values: by measure, ``[mixtures, conditions, refinements]``.
+        silence: by measure, the value of exact silence, ``[mixtures, conditions]``.
+        kept_active: active classes kept in the refined query, ``[mixtures, conditions, refinements]``.
+        kept_inactive: inactive ones, ``[mixtures, conditions, refinements]``.
+        empty: whether nothing of the query is left, ``[mixtures, conditions, refinements]``.
     """
 
+    grid: Grid
     index: np.ndarray
     num_active: np.ndarray
     query_order: np.ndarray
     activity: np.ndarray
     probability: np.ndarray
     input_snr_db: np.ndarray
-    snri_db: np.ndarray
-    attenuation_db: np.ndarray
+    values: Mapping[str, np.ndarray]
+    silence: Mapping[str, np.ndarray]
     kept_active: np.ndarray
     kept_inactive: np.ndarray
+    empty: np.ndarray
+
+    @property
+    def has_classifier(self) -> bool:
+        """Whether there are probabilities."""
+        return not np.isnan(self.probability).any()
 
     @staticmethod
     def join(parts: Sequence[GridResults]) -> GridResults:
@@ -56,68 +89,90 @@ class GridResults:
 
         Samplers of several processes repeat a few mixtures so that all have as many.
         """
-        columns = {f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(GridResults)}
-        _, first = np.unique(columns["index"], return_index=True)
-        return GridResults(**{name: values[first] for name, values in columns.items()})
+        _, first = np.unique(np.concatenate([part.index for part in parts]), return_index=True)
+
+        def joined(name: str) -> np.ndarray | dict[str, np.ndarray]:
+            columns = [getattr(part, name) for part in parts]
+            if isinstance(columns[0], np.ndarray):
+                return np.concatenate(columns)[first]
+            return {key: np.concatenate([column[key] for column in columns])[first] for key in columns[0]}
+
+        names = [field.name for field in fields(GridResults) if field.name != "grid"]
+        return GridResults(parts[0].grid, **{name: joined(name) for name in names})  # type: ignore[arg-type]
 
 
-def refined_queries(
-    queries: Tensor,
-    activity: Tensor,
-    probability: Tensor | None,
-    thresholds: Sequence[Threshold],
-    gate_threshold: float,
-) -> Tensor:
-    """Apply each threshold to each query.
+class _Cells(NamedTuple):
+    """The cells of a batch's grid that exist, and the distinct (mixture, refined query) pairs that answer them.
 
-    Args:
-        queries: multi-hot, ``[batch, conditions, classes]``.
-        activity: ``[batch, classes]``.
-        probability: ``[batch, classes]``; None without a classifier.
-        thresholds: numbers, or ``none``, ``oracle``, ``gate``.
-        gate_threshold: of ``gate``'s decision.
-
-    Returns:
-        ``[batch, conditions, thresholds, classes]``.
+    Attributes:
+        place: mixture, condition and refinement of each cell, three of ``[cells]``.
+        num_queried: active classes that each cell queries, ``[cells]``.
+        pair: number of the pair that answers each cell, ``[cells]``; the number of pairs for exact silence.
+        pair_mixture: mixture of each pair, ``[pairs]``, ascending.
+        pair_query: refined query of each pair, ``[pairs, classes]``.
     """
 
-    def refined(threshold: Threshold) -> Tensor:
-        if threshold == NONE:
-            return queries
-        if threshold == ORACLE:
-            return refine(queries, activity[:, None], 0.5)
-        if threshold == GATE:
-            return gate(queries, probability[:, None], gate_threshold)
-        return refine(queries, probability[:, None], threshold)
+    place: tuple[Tensor, ...]
+    num_queried: Tensor
+    pair: Tensor
+    pair_mixture: Tensor
+    pair_query: Tensor
 
-    return torch.stack([refined(threshold) for threshold in thresholds], dim=2)
+    @staticmethod
+    def of(refined: Tensor, exists: Tensor, num_queried: Tensor, grid: Grid) -> _Cells:
+        """Find the pairs among refined queries ``[batch, conditions, refinements, classes]``."""
+        place = torch.nonzero(exists[:, :, None].expand(refined.shape[:3]), as_tuple=True)
+        queries = refined[place]  # [cells, classes]
+        silencing = torch.tensor([rule.silent_when_empty for rule in grid.refinements], device=queries.device)
+        silent = silencing[place[2]] & ~queries.any(1)
+        pairs = torch.cat([place[0][:, None].to(queries), queries], dim=1)[~silent]
+        pairs, pair_of_sounding_cell = torch.unique(pairs, dim=0, return_inverse=True)
+        pair = torch.full((len(queries),), len(pairs), device=queries.device)
+        pair[~silent] = pair_of_sounding_cell
+        return _Cells(place, num_queried[place[1]], pair, pairs[:, 0].long(), pairs[:, 1:])
+
+    def on_grid(self, values: Tensor, shape: torch.Size) -> np.ndarray:
+        """Return values of the cells, ``[cells]``, on the grid, NaN elsewhere."""
+        grid = torch.full(shape, torch.nan, dtype=torch.float64, device=values.device)
+        grid[self.place] = values
+        return grid.cpu().numpy()
+
+
+class _Estimates(NamedTuple):
+    """What measures need of the estimates of all pairs; the last row is that of exact silence.
+
+    Attributes:
+        energy: ||e||^2, ``[pairs + 1]``.
+        products: <e, source>, ``[pairs + 1, events]``.
+        values: by the name of each measure that needs waveforms, ``[cells]``.
+    """
+
+    energy: Tensor
+    products: Tensor
+    values: dict[str, Tensor]
 
 
 def evaluate_batch(
-    network: Network,
+    network: QueriedNetwork,
     features: Features,
     probability: Tensor | None,
     batch: Batch,
-    conditions: Sequence[Condition],
-    thresholds: Sequence[Threshold],
-    gate_threshold: float,
+    grid: Grid,
     queries_per_pass: int,
     precision: Callable[[], AbstractContextManager] = nullcontext,
 ) -> GridResults:
-    """Answer all queries of a batch.
+    """Measure a batch of mixtures under every condition and refinement.
 
-    The shared features are given; the mask estimator runs once for each *distinct* refined query of a mixture,
-    whatever number of cells ask it, several at a time. An empty refined query is answered by the network's response to
-    a zero query; a closed gate by exact silence, without the network.
+    The shared features are computed before; the mask estimator runs once for each *distinct* refined query of a
+    mixture, however many cells need it, several at a time. An empty refined query is answered by the network's response
+    to a zero query, or by exact silence where the refinement is ``silent_when_empty``.
 
     Args:
         network: gives the estimates.
-        features: of the batch's mixtures, from :meth:`Network.features`.
+        features: features of the batch's mixtures, from :meth:`Network.features`.
         probability: clip-level, ``[batch, classes]``; None without a classifier.
-        batch: with the keys for evaluation (:class:`tse_refine.data.dataset.MixtureDataset`).
-        conditions: pairs (active, inactive).
-        thresholds: numbers, or ``none``, ``oracle``, ``gate``.
-        gate_threshold: of ``gate``'s decision.
+        batch: batch with the keys for evaluation (:class:`tse_refine.data.dataset.MixtureDataset`).
+        grid: conditions, refinements and measures.
         queries_per_pass: how many queries go through the mask estimator together.
         precision: makes the context of a pass, such as the trainer's autocast.
 
@@ -127,115 +182,164 @@ def evaluate_batch(
     if probability is not None:
         _check_finite(probability.isfinite().all(1), batch["index"], "the classifier's probability")
     activity, num_active = batch["activity"], batch["activity"].sum(1).long()
-    queries = condition_queries(batch["query_order"], num_active, conditions)
-    refined = refined_queries(queries, activity, probability, thresholds, gate_threshold)
-    asked_active = torch.tensor([active for active, _ in conditions], device=activity.device)
-    exists = asked_active[None, :] <= num_active[:, None]  # [batch, conditions]
-
-    # distinct (mixture, refined query) pairs, and for each cell the pair that answers it
-    cell_mixture, cell_condition, cell_threshold = torch.nonzero(
-        exists[:, :, None].expand(refined.shape[:3]), as_tuple=True
-    )
-    asked = refined[cell_mixture, cell_condition, cell_threshold]  # [cells, classes]
-    closed = torch.zeros(len(asked), dtype=torch.bool, device=asked.device)
-    if GATE in thresholds:
-        closed = (cell_threshold == list(thresholds).index(GATE)) & (asked.sum(1) == 0)
-    pairs = torch.cat([cell_mixture[:, None].to(asked), asked], dim=1)[~closed]
-    pairs, pair_of_open_cell = torch.unique(pairs, dim=0, return_inverse=True)
-    pair_of_cell = torch.full((len(asked),), len(pairs), device=asked.device)  # the last one: exact silence
-    pair_of_cell[~closed] = pair_of_open_cell
-
-    energy, products = _estimate_products(
-        network, features, batch["sources"], pairs[:, 0].long(), pairs[:, 1:], queries_per_pass, precision
-    )
+    queries = condition_queries(batch["query_order"], num_active, grid.conditions)  # [batch, conditions, classes]
+    per_condition = None if probability is None else probability[:, None]
+    refined = torch.stack([rule(queries, per_condition, activity[:, None]) for rule in grid.refinements], dim=2)
+    num_queried = torch.tensor([condition.active for condition in grid.conditions], device=activity.device)
+    exists = num_queried[None, :] <= num_active[:, None]  # [batch, conditions]
+    cells = _Cells.of(refined, exists, num_queried, grid)
+    estimates = _estimate(network, features, batch, cells, grid.measures, queries_per_pass, precision)
     # float64 holds the square of every finite float32, so that an energy is finite where its extraction is
-    _check_finite(energy[:-1].isfinite(), batch["index"][pairs[:, 0].long()], "the extraction")
-    snr_cells, attenuation_cells, input_snr = _measure(
-        energy[pair_of_cell], products[pair_of_cell], batch, cell_mixture, asked_active[cell_condition], asked_active
-    )
-
-    def in_grid(cells: Tensor) -> np.ndarray:
-        grid = torch.full(refined.shape[:3], torch.nan, dtype=torch.float64, device=cells.device)
-        grid[cell_mixture, cell_condition, cell_threshold] = cells
-        return grid.cpu().numpy()
-
-    kept_active = (refined * activity[:, None, None]).sum(-1).long()
-    kept = refined.sum(-1).long()
+    _check_finite(estimates.energy[:-1].isfinite(), batch["index"][cells.pair_mixture], "the extraction")
+    values, silence, input_snr = _measure(batch, grid, cells, estimates, exists)
+    kept = refined >= KEPT_WEIGHT
+    kept_active = (kept & (activity[:, None, None] > 0)).sum(-1)
     missing = torch.full_like(activity, torch.nan) if probability is None else probability
-    input_snr = torch.where(exists & (asked_active > 0), input_snr, torch.nan)
     columns = (batch["index"], num_active, batch["query_order"], activity.float(), missing.float(), input_snr)
     return GridResults(
+        grid,
         *(column.cpu().numpy() for column in columns),
-        snri_db=in_grid(snr_cells) - input_snr[:, :, None].cpu().numpy(),
-        attenuation_db=in_grid(attenuation_cells),
+        values=values,
+        silence=silence,
         kept_active=kept_active.cpu().numpy(),
-        kept_inactive=(kept - kept_active).cpu().numpy(),
+        kept_inactive=(kept.sum(-1) - kept_active).cpu().numpy(),
+        empty=~refined.any(-1).cpu().numpy(),
     )
 
 
-def _estimate_products(
-    network: Network,
+def _estimate(
+    network: QueriedNetwork,
     features: Features,
-    sources: Tensor,
-    mixture_of_pair: Tensor,
-    query_of_pair: Tensor,
+    batch: Batch,
+    cells: _Cells,
+    measures: Sequence[Measure],
     queries_per_pass: int,
     precision: Callable[[], AbstractContextManager],
-) -> tuple[Tensor, Tensor]:
-    """Run the mask estimator for each pair; return ||e||^2 ``[pairs + 1]`` and <e, source> ``[pairs + 1, events]``.
-
-    All that is measured follows from these. The last row is that of exact silence.
-    """
+) -> _Estimates:
+    """Run the mask estimator for each pair, and keep of the estimates what the measures need."""
+    sources = batch["sources"]
     energies, products = [], []
-    for rows in torch.arange(len(mixture_of_pair), device=sources.device).split(queries_per_pass):
-        mixtures = mixture_of_pair[rows]
-        few = Features(features.encoded[mixtures], features.shared[mixtures], None, features.length)
+    values = {
+        measure.name: torch.full((len(cells.pair),), torch.nan, dtype=torch.float64, device=sources.device)
+        for measure in measures
+        if measure.from_waveforms is not None
+    }
+    for rows in torch.arange(len(cells.pair_mixture), device=sources.device).split(queries_per_pass):
+        mixtures = cells.pair_mixture[rows]
         with precision():
-            estimates = network.extract(few, query_of_pair[rows])
+            estimates = network.extract(features.select(mixtures), cells.pair_query[rows])
         estimates = estimates.double()
+        _measure_waveforms(values, measures, batch, cells, estimates, int(rows[0]))
         energies.append(estimates.square().sum(1))
-        # pairs are sorted by mixture: each mixture's sources are converted once a pass and multiplied with a matrix
+        # pairs are sorted by mixture: each mixture's sources are converted once per pass and multiplied as a matrix
         for mixture, count in zip(*torch.unique_consecutive(mixtures, return_counts=True), strict=True):
             products.append(estimates[:count] @ sources[mixture].double().T)
             estimates = estimates[count:]
-    silence = torch.zeros(1, dtype=torch.float64, device=sources.device)
-    return torch.cat([*energies, silence]), torch.cat([*products, silence.expand(1, sources.shape[1])])
+    silence = torch.zeros(1, sources.shape[-1], dtype=torch.float64, device=sources.device)
+    _measure_waveforms(values, measures, batch, cells, silence, len(cells.pair_mixture))
+    nothing = silence[:, :1]
+    return _Estimates(
+        torch.cat([*energies, nothing[0]]), torch.cat([*products, nothing.expand(1, sources.shape[1])]), values
+    )
+
+
+def _measure_waveforms(
+    values: dict[str, Tensor],
+    measures: Sequence[Measure],
+    batch: Batch,
+    cells: _Cells,
+    estimates: Tensor,
+    first_pair: int,
+) -> None:
+    """Enter the measures that need waveforms for the cells that the estimates of consecutive pairs answer.
+
+    Args:
+        values: by measure, ``[cells]``; changed in place.
+        measures: measures of the grid.
+        batch: batch with the keys for evaluation.
+        cells: cells of the grid.
+        estimates: ``[pairs of this pass, samples]``, float64.
+        first_pair: number of the first of these pairs.
+    """
+    if not values:
+        return
+    answered = torch.nonzero((cells.pair >= first_pair) & (cells.pair < first_pair + len(estimates)))[:, 0]
+    for cell in answered.tolist():
+        mixture = int(cells.place[0][cell])
+        target = batch["sources"][mixture, : int(cells.num_queried[cell])].double().sum(0)
+        estimate = estimates[cells.pair[cell] - first_pair]
+        for measure in measures:
+            if measure.from_waveforms is not None:
+                signals = (estimate, target, batch["mixture"][mixture].double())
+                values[measure.name][cell] = measure.from_waveforms(*(signal[None] for signal in signals))[0].double()
 
 
 def _measure(
-    energy: Tensor, products: Tensor, batch: Batch, cell_mixture: Tensor, cell_asked: Tensor, asked_active: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return SNR and attenuation of each cell, ``[cells]``, and the mixtures' own SNR, ``[batch, conditions]``.
+    batch: Batch, grid: Grid, cells: _Cells, estimates: _Estimates, exists: Tensor
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], Tensor]:
+    """Return each measure on the grid, the headline measures of exact silence, and the SNR of the mixtures themselves.
 
-    The target of a condition that asks for ``a`` active classes is the sum of the first ``a`` sources, because sources
-    come in the order in which they are asked for; with ||s - e||^2 = ||s||^2 - 2 <s, e> + ||e||^2.
+    The target of a condition with ``a`` active classes is the sum of the first ``a`` sources, because sources come in
+    the order in which they are queried.
     """
     sources, mixture = batch["sources"].double(), batch["mixture"].double()
     mixture_energy = mixture.square().sum(1)
     gram = torch.einsum("bet,bft->bef", sources, sources).cumsum(1).cumsum(2)
     target_energy = _from_none(gram.diagonal(dim1=1, dim2=2))  # [batch, 1 + events]: of the first 0, 1, ... sources
     mixture_product = _from_none(torch.einsum("bet,bt->be", sources, mixture).cumsum(1))
+    num_queried = torch.tensor([condition.active for condition in grid.conditions], device=exists.device)
+    products = _from_none(estimates.products[cells.pair].cumsum(1)).gather(1, cells.num_queried[:, None])[:, 0]
+    of_cells = Energies(
+        target_energy[cells.place[0], cells.num_queried],
+        estimates.energy[cells.pair],
+        products,
+        mixture_energy[cells.place[0]],
+    )
+    of_mixtures = Energies(  # the mixture as its own estimate, [batch, conditions]
+        target_energy[:, num_queried],
+        mixture_energy[:, None],
+        mixture_product[:, num_queried],
+        mixture_energy[:, None],
+    )
+    values, silence, shape = {}, {}, torch.Size((*exists.shape, len(grid.refinements)))
+    for measure in grid.measures:
+        value = estimates.values.get(measure.name)
+        if measure.from_energies is not None:
+            value = measure.from_energies(of_cells)
+        assert value is not None
+        own = torch.zeros_like(exists, dtype=torch.float64)
+        if measure.is_improvement:
+            own = _of_mixtures(measure, of_mixtures, batch, grid)
+        there = exists & torch.from_numpy(grid.exists(measure)).to(exists.device)
+        place = cells.place[:2]
+        on_grid = cells.on_grid(torch.where(there[place], value - own[place], torch.nan), shape)
+        values[measure.name] = on_grid
+        if measure.from_energies is not None and measure in HEADLINES:
+            silent = measure.from_energies(of_mixtures.of_silence()) - own
+            silence[measure.name] = torch.where(there, silent, torch.nan).cpu().numpy()
+    input_snr = snr_db(of_mixtures.target, of_mixtures.error, of_mixtures.mixture)
+    return values, silence, torch.where(exists & (num_queried > 0), input_snr, torch.nan)
 
-    estimate_product = _from_none(products.cumsum(1)).gather(1, cell_asked[:, None])[:, 0]
-    target = target_energy[cell_mixture, cell_asked]
-    error = (target - 2.0 * estimate_product + energy).clamp(min=0.0)
-    snr = snr_db(target, error, mixture_energy[cell_mixture])
-    attenuation = attenuation_db(mixture_energy[cell_mixture], energy)
-    asks_active = cell_asked > 0
 
-    own_target, own_product = target_energy[:, asked_active], mixture_product[:, asked_active]
-    own_error = (own_target - 2.0 * own_product + mixture_energy[:, None]).clamp(min=0.0)
-    input_snr = snr_db(own_target, own_error, mixture_energy[:, None])
-    return torch.where(asks_active, snr, torch.nan), torch.where(asks_active, torch.nan, attenuation), input_snr
+def _of_mixtures(measure: Measure, energies: Energies, batch: Batch, grid: Grid) -> Tensor:
+    """Return a measure of the mixtures themselves, ``[batch, conditions]``."""
+    if measure.from_energies is not None:
+        return measure.from_energies(energies)
+    assert measure.from_waveforms is not None
+    mixture, sources = batch["mixture"].double(), batch["sources"].double()
+    columns = [
+        measure.from_waveforms(mixture, sources[:, : condition.active].sum(1), mixture) for condition in grid.conditions
+    ]
+    return torch.stack(columns, dim=1).double()
 
 
 def _check_finite(finite: Tensor, index: Tensor, what: str) -> None:
-    """Refuse NaN and infinity: a NaN in the grid means that a cell does not exist, and no mean would show it.
+    """Reject NaN and infinity: a NaN in the grid means that a cell does not exist, and no mean would show it.
 
     Args:
-        finite: whether each value is, ``[values]``.
+        finite: whether each value is finite, ``[values]``.
         index: number of each value's mixture, ``[values]``.
-        what: the values' name.
+        what: name of the values.
     """
     if not finite.all():
         raise InputError(

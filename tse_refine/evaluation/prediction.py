@@ -14,26 +14,30 @@ from torch import Tensor
 
 from tse_refine.data.dataset import Batch
 from tse_refine.data.queries import condition_queries
+from tse_refine.errors import InputError
 from tse_refine.evaluation.conditions import parse_conditions
 from tse_refine.evaluation.run_folder import RunFolder
-from tse_refine.refinement import refine
+from tse_refine.refinement import DEFAULT_THRESHOLD, KEPT_WEIGHT, Oracle, parse_refinement
 
 
 class PredictionWriter(Callback):
-    """Writes one folder a mixture, ``RUN/predict/<index>``, with WAV files and what was asked and believed.
+    """Writes one folder per mixture, ``RUN/predict/<index>``, with WAV files, the query and the probabilities.
 
     ``mixture.wav``, ``target.wav``, ``estimate_none.wav`` (the raw query), ``estimate_refined.wav`` (the refined query;
     exact silence when it is empty) and ``query.json``. Which mixtures: ``data.predict_indices``. WAV files hold
     floats, so that levels are what they are.
 
     Args:
-        condition: the query: [active, inactive] classes.
-        threshold: a class stays in the refined query where its probability reaches this.
+        condition: query as [active, inactive] classes.
+        threshold: refinement: a number from 0 to 1, or the name of another rule that needs no truth, such as
+            ``soft:0.2-0.6``.
     """
 
-    def __init__(self, condition: Any = [1, 3], threshold: float = 0.1) -> None:  # noqa: B006  never changed
+    def __init__(self, condition: Any = [1, 3], threshold: float | str = DEFAULT_THRESHOLD) -> None:  # noqa: B006  never changed
         self.condition = condition
-        self.threshold = threshold
+        self.refinement = parse_refinement(threshold, "prediction.threshold")
+        if isinstance(self.refinement, Oracle):
+            raise InputError("prediction.threshold: 'oracle' is for evaluation; give a number or another rule.")
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the condition against the data."""
@@ -48,16 +52,16 @@ class PredictionWriter(Callback):
         """Extract with the raw and the refined query and write both."""
         activity = batch["activity"]
         query = condition_queries(batch["query_order"], activity.sum(1).long(), self._conditions)[:, 0]
-        asked_sources = (query[:, None] * activity[:, None]).gather(2, batch["source_classes"].clamp(min=0)[:, None])
-        asked_sources = asked_sources[:, 0] * (batch["source_classes"] >= 0)  # [batch, events]
+        is_target = (query * activity).gather(1, batch["source_classes"].clamp(min=0))
+        is_target = is_target * (batch["source_classes"] >= 0)  # [batch, events]
         signals = {
             "mixture": batch["mixture"],
-            "target": (asked_sources[:, :, None] * batch["sources"]).sum(1),
+            "target": (is_target[:, :, None] * batch["sources"]).sum(1),
             "estimate_none": self._extract(trainer, pl_module, outputs, query),
         }
         probability, refined = outputs["probability"], None
         if probability is not None:
-            refined = refine(query, probability, self.threshold)
+            refined = self.refinement(query, probability)
             answered = refined.any(dim=1, keepdim=True)
             signals["estimate_refined"] = self._extract(trainer, pl_module, outputs, refined) * answered
         for row, index in enumerate(batch["index"].tolist()):
@@ -87,12 +91,12 @@ class PredictionWriter(Callback):
         probability: Tensor | None,
         refined: Tensor | None,
     ) -> dict[str, Any]:
-        def named(multi_hot: Tensor) -> list[str]:
-            return [name for name, is_in in zip(class_names, multi_hot.tolist(), strict=True) if is_in]
+        def named(weights: Tensor) -> list[str]:
+            return [name for name, weight in zip(class_names, weights.tolist(), strict=True) if weight >= KEPT_WEIGHT]
 
         description: dict[str, Any] = {"active": named(activity), "query": named(query)}
         if probability is not None and refined is not None:
-            description["threshold"] = self.threshold
+            description["threshold"] = self.refinement.option
             description["refined_query"] = named(refined)
             probabilities = zip(class_names, probability.tolist(), strict=True)
             description["probability"] = {name: round(value, 4) for name, value in probabilities}

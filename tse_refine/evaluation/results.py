@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
+from itertools import product
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,40 +16,15 @@ import numpy as np
 
 from tse_refine.errors import InputError
 from tse_refine.evaluation.classification import classification_scores, mean_average_precision
-from tse_refine.evaluation.conditions import NONE, Condition, Threshold, threshold_name
+from tse_refine.evaluation.conditions import PARTIAL, Condition
 from tse_refine.evaluation.grid import GridResults
+from tse_refine.evaluation.metrics import HEADLINES, SNRI, Measure
 from tse_refine.evaluation.statistics import bootstrap_mean
 from tse_refine.files.atomic import remove_leftovers, replacing
+from tse_refine.files.tables import aligned
 from tse_refine.model.cost import Cost
+from tse_refine.refinement import NoRefinement, Refinement
 
-SUMMARY_COLUMNS = (
-    "active",
-    "inactive",
-    "threshold",
-    "n",
-    "snri_db",
-    "snri_db_low",
-    "snri_db_high",
-    "attenuation_db",
-    "attenuation_db_low",
-    "attenuation_db_high",
-    "snri_db_silence",
-    "attenuation_db_silence",
-)
-RESULT_COLUMNS = (
-    "mixture",
-    "active",
-    "inactive",
-    "threshold",
-    "num_active",
-    "query_active",
-    "query_inactive",
-    "input_snr_db",
-    "snri_db",
-    "attenuation_db",
-    "n_kept_active",
-    "n_kept_inactive",
-)
 CLASSIFICATION_COLUMNS = ("threshold", "macro_f1", "micro_f1", "macro_precision", "macro_recall", "map")
 PROBABILITY_COLUMNS = ("mixture", "class", "probability", "active")
 PER_CLASS_COLUMNS = (
@@ -60,136 +37,138 @@ PER_CLASS_COLUMNS = (
     "snri_db_none",
     "snri_db_refined",
 )
-PER_CLASS_CONDITION: Condition = (1, 3)
+COST_COLUMNS = tuple(field.name for field in fields(Cost))
+_CELL_COLUMNS = ("active", "inactive", "threshold", "n")  # of summary.csv, before the measures
 CLASSIFIER_FILES = ("probabilities.csv", "classification.csv", "per_class.csv")
 
 Row = dict[str, Any]
 
 
-def summary_rows(results: GridResults, conditions: Sequence[Condition], thresholds: Sequence[Threshold]) -> list[Row]:
-    """Return one row a condition and threshold: means over mixtures with bootstrap 95 % intervals.
+def result_columns(measures: Iterable[Measure]) -> tuple[str, ...]:
+    """Return the columns of ``results.csv``; a measure of its own adds one."""
+    first = ("mixture", "active", "inactive", "threshold", "num_active", "query_active", "query_inactive")
+    return (*first, "input_snr_db", *(measure.name for measure in measures), "n_kept_active", "n_kept_inactive")
 
-    ``snri_db_silence`` and ``attenuation_db_silence`` tell what the means would be if an empty refined query were
-    answered by exact silence instead of the network's response to a zero query.
 
-    Args:
-        results: of all mixtures.
-        conditions: pairs (active, inactive), as measured.
-        thresholds: as measured.
+def summary_columns(measures: Sequence[Measure]) -> tuple[str, ...]:
+    """Return the columns of ``summary.csv`` and ``validation.csv``: mean and interval of each measure."""
+    values = (f"{measure.name}{end}" for measure in measures for end in ("", "_low", "_high"))
+    silence = (f"{measure.name}_silence" for measure in HEADLINES)
+    return (*_CELL_COLUMNS, *values, *silence)
+
+
+def summary_rows(results: GridResults) -> list[Row]:
+    """Return one row per condition and refinement: means over mixtures with bootstrap 95 % intervals.
+
+    ``snri_db_silence`` and ``attenuation_db_silence`` are the means that result if an empty refined query is answered
+    by exact silence instead of the network's response to a zero query.
     """
+    grid = results.grid
     cells = (len(results.index), -1)
-    empty = results.kept_active + results.kept_inactive == 0
-    silent_snri = np.where(empty, 0.0 - results.input_snr_db[:, :, None], results.snri_db)
-    silent_attenuation = np.where(empty & ~np.isnan(results.attenuation_db), 120.0, results.attenuation_db)
-    snri = bootstrap_mean(results.snri_db.reshape(cells))
-    attenuation = bootstrap_mean(results.attenuation_db.reshape(cells))
-    snri_silence = bootstrap_mean(silent_snri.reshape(cells)).mean
-    attenuation_silence = bootstrap_mean(silent_attenuation.reshape(cells)).mean
-    measured = ~np.isnan(results.snri_db) | ~np.isnan(results.attenuation_db)
-    count = measured.sum(0).reshape(-1)
+    columns: dict[str, np.ndarray] = {}
+    for measure in grid.measures:
+        values = results.values[measure.name]
+        for end, column in zip(("", "_low", "_high"), bootstrap_mean(values.reshape(cells)), strict=True):
+            columns[f"{measure.name}{end}"] = column
+    for measure in HEADLINES:
+        values, silence = results.values[measure.name], results.silence[measure.name][:, :, None]
+        silenced = np.where(results.empty & ~np.isnan(values), silence, values)
+        columns[f"{measure.name}_silence"] = bootstrap_mean(silenced.reshape(cells)).mean
+    measured = np.any([~np.isnan(results.values[measure.name]) for measure in HEADLINES], axis=0)
+    columns["n"] = measured.sum(0).reshape(-1)
     rows = []
-    for number, (condition, threshold) in enumerate((c, t) for c in conditions for t in thresholds):
-        values = (*(part[number] for part in (*snri, *attenuation)), snri_silence[number], attenuation_silence[number])
-        head = (*condition, threshold_name(threshold), int(count[number]))
-        rows.append(dict(zip(SUMMARY_COLUMNS, (*head, *values), strict=True)))
+    for number, (condition, refinement) in enumerate(product(grid.conditions, grid.refinements)):
+        head = {"active": condition.active, "inactive": condition.inactive, "threshold": refinement.name}
+        rows.append(head | {name: column[number].item() for name, column in columns.items()})
     return rows
 
 
-def result_rows(
-    results: GridResults, conditions: Sequence[Condition], thresholds: Sequence[Threshold], class_names: Sequence[str]
-) -> Iterable[Row]:
-    """Yield one row a mixture, condition and threshold; none where a mixture cannot serve a condition."""
+def result_rows(results: GridResults, class_names: Sequence[str]) -> Iterator[Row]:
+    """Yield one row per mixture, condition and refinement; none where a mixture has too few active classes."""
+    grid = results.grid
     names = np.array(class_names)
     for m, mixture in enumerate(results.index):
         order, num_active = names[results.query_order[m]], int(results.num_active[m])
-        for c, (active, inactive) in enumerate(conditions):
-            if active > num_active:
+        for c, condition in enumerate(grid.conditions):
+            if condition.active > num_active:
                 continue
-            asked = "|".join(order[:active]), "|".join(order[num_active : num_active + inactive])
-            for t, threshold in enumerate(thresholds):
-                values = (
-                    mixture,
-                    active,
-                    inactive,
-                    threshold_name(threshold),
-                    num_active,
-                    *asked,
-                    results.input_snr_db[m, c],
-                    results.snri_db[m, c, t],
-                    results.attenuation_db[m, c, t],
-                    results.kept_active[m, c, t],
-                    results.kept_inactive[m, c, t],
-                )
-                yield dict(zip(RESULT_COLUMNS, values, strict=True))
+            head = {
+                "mixture": mixture,
+                "active": condition.active,
+                "inactive": condition.inactive,
+                "num_active": num_active,
+                "query_active": "|".join(order[: condition.active]),
+                "query_inactive": "|".join(order[num_active : num_active + condition.inactive]),
+                "input_snr_db": results.input_snr_db[m, c],
+            }
+            for r, refinement in enumerate(grid.refinements):
+                yield {
+                    **head,
+                    "threshold": refinement.name,
+                    **{measure.name: results.values[measure.name][m, c, r] for measure in grid.measures},
+                    "n_kept_active": results.kept_active[m, c, r],
+                    "n_kept_inactive": results.kept_inactive[m, c, r],
+                }
 
 
-def classification_rows(results: GridResults, thresholds: Sequence[Threshold]) -> list[Row]:
-    """Return one row a numeric threshold."""
+def classification_rows(results: GridResults) -> list[Row]:
+    """Return one row per refinement that decides class by class."""
     mean_precision = mean_average_precision(results.probability, results.activity)
     rows = []
-    for threshold in numeric(thresholds):
-        scores = classification_scores(results.probability, results.activity, threshold)
+    for refinement in decisive(results.grid.refinements):
+        scores = classification_scores(results.probability, results.activity, refinement)
         averages = (scores.macro("f1"), scores.micro_f1, scores.macro("precision"), scores.macro("recall"))
-        values = (threshold_name(threshold), *averages, mean_precision)
-        rows.append(dict(zip(CLASSIFICATION_COLUMNS, values, strict=True)))
+        rows.append(dict(zip(CLASSIFICATION_COLUMNS, (refinement.name, *averages, mean_precision), strict=True)))
     return rows
 
 
-def per_class_rows(
-    results: GridResults, conditions: Sequence[Condition], thresholds: Sequence[Threshold], class_names: Sequence[str]
-) -> list[Row]:
-    """Return one row a class and numeric threshold; SNRi at (1:3), over the mixtures that ask for the class there."""
+def per_class_rows(results: GridResults, class_names: Sequence[str]) -> list[Row]:
+    """Return one row per class and refinement; SNRi at (1:3), over the mixtures that query the class there."""
+    grid = results.grid
     rows = []
-    asked_class = results.query_order[:, 0]
-    for threshold in numeric(thresholds):
-        scores = classification_scores(results.probability, results.activity, threshold)
+    queried_class = results.query_order[:, 0]
+    names = [refinement.name for refinement in grid.refinements]
+    for refinement in decisive(grid.refinements):
+        scores = classification_scores(results.probability, results.activity, refinement)
         for label, name in enumerate(class_names):
             snri = [float("nan")] * 2
-            if PER_CLASS_CONDITION in conditions and NONE in thresholds and (asked_class == label).any():
-                at_condition = results.snri_db[asked_class == label, list(conditions).index(PER_CLASS_CONDITION)]
-                snri = [at_condition[:, list(thresholds).index(t)].mean() for t in (NONE, threshold)]
+            if PARTIAL in grid.conditions and NoRefinement().name in names and (queried_class == label).any():
+                at_condition = results.values[SNRI.name][queried_class == label, grid.conditions.index(PARTIAL)]
+                compared = (NoRefinement().name, refinement.name)
+                snri = [at_condition[:, names.index(row)].mean() for row in compared]
             measures = (scores.support[label], scores.precision[label], scores.recall[label], scores.f1[label])
-            values = (name, threshold_name(threshold), *measures, *snri)
-            rows.append(dict(zip(PER_CLASS_COLUMNS, values, strict=True)))
+            rows.append(dict(zip(PER_CLASS_COLUMNS, (name, refinement.name, *measures, *snri), strict=True)))
     return rows
 
 
 def write_test_results(
-    folder: Path,
-    results: GridResults,
-    conditions: Sequence[Condition],
-    thresholds: Sequence[Threshold],
-    class_names: Sequence[str],
-    cost: Cost,
-    config: str | None = None,
+    folder: Path, results: GridResults, class_names: Sequence[str], cost: Cost, config: str | None = None
 ) -> list[Row]:
     """Write every file of a test; return the summary's rows.
 
     All files are written before the first takes its place, so that a killed test leaves those of the one before it.
-    What only an earlier test has goes: the files of the classifier for a network without one, a configuration that
-    these results were not made with.
+    What only an earlier test has is removed: the files of the classifier for a network without one, a configuration
+    that these results were not made with.
 
     Args:
         folder: ``RUN/test``.
-        results: of all mixtures.
-        conditions: as measured.
-        thresholds: as measured.
-        class_names: by index.
-        cost: of the network.
+        results: results of all mixtures.
+        class_names: names by index.
+        cost: cost of the network.
         config: text of ``config.yaml``, the configuration of the test; None where there is none.
     """
-    summary = summary_rows(results, conditions, thresholds)
+    summary = summary_rows(results)
+    measures = results.grid.measures
     tables: dict[str, tuple[Sequence[str], Iterable[Row]]] = {
-        "results.csv": (RESULT_COLUMNS, result_rows(results, conditions, thresholds, class_names)),
-        "summary.csv": (SUMMARY_COLUMNS, summary),
-        "cost.csv": (tuple(asdict(cost)), [asdict(cost)]),
+        "results.csv": (result_columns(measures), result_rows(results, class_names)),
+        "summary.csv": (summary_columns(measures), summary),
+        "cost.csv": (COST_COLUMNS, [asdict(cost)]),
     }
-    if not np.isnan(results.probability).any():
-        per_class = per_class_rows(results, conditions, thresholds, class_names)
+    if results.has_classifier:
         tables |= {
             "probabilities.csv": (PROBABILITY_COLUMNS, _probability_rows(results, class_names)),
-            "classification.csv": (CLASSIFICATION_COLUMNS, classification_rows(results, thresholds)),
-            "per_class.csv": (PER_CLASS_COLUMNS, per_class),
+            "classification.csv": (CLASSIFICATION_COLUMNS, classification_rows(results)),
+            "per_class.csv": (PER_CLASS_COLUMNS, per_class_rows(results, class_names)),
         }
     with ExitStack() as all_files:
         if config is not None:  # the first to enter is the last to take its place
@@ -203,6 +182,41 @@ def write_test_results(
     return summary
 
 
+def append_validation(path: Path, rows: Sequence[Row], measures: Sequence[Measure], epoch: int) -> None:
+    """Add an epoch's summary rows to ``validation.csv``; rows of this or a later epoch precede a resume and go."""
+    columns = (*summary_columns(measures), "epoch")
+    earlier = read_table(path, (*_CELL_COLUMNS, "epoch")) if path.exists() else []
+    kept: list[Row] = [{name: row.get(name, "") for name in columns} for row in earlier if int(row["epoch"]) < epoch]
+    write_table(path, columns, [*kept, *({**row, "epoch": epoch} for row in rows)])
+
+
+def summary_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Lay out summary rows for people: refinements down, conditions across.
+
+    Args:
+        rows: rows of ``summary.csv``, as numbers or as text.
+
+    Returns:
+        Several lines: SNRi in dB, attenuation in dB (marked ``att``) for conditions without an active class, and the
+        number of mixtures behind each column.
+    """
+    conditions = list(dict.fromkeys(Condition(int(row["active"]), int(row["inactive"])) for row in rows))
+    refinements = list(dict.fromkeys(str(row["threshold"]) for row in rows))
+    cells = {(int(row["active"]), int(row["inactive"]), str(row["threshold"])): row for row in rows}
+
+    def text(condition: Condition, refinement: str) -> str:
+        value = cells[(*condition, refinement)][condition.measure.name]
+        return "-" if value == "" or math.isnan(float(value)) else f"{float(value):.2f}"
+
+    head = ["threshold", *(condition.name + ("" if condition.active else " att") for condition in conditions)]
+    body = [[name, *(text(condition, name) for condition in conditions)] for name in refinements]
+    counts = ["mixtures", *(str(cells[(*condition, refinements[0])]["n"]) for condition in conditions)]
+    lines = aligned([head, *body, counts])
+    rule = "-" * len(lines[0])
+    title = "SNRi in dB by condition (active:inactive); att: attenuation in dB"
+    return "\n".join([title, lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
 def earlier_results(folder: Path) -> str | None:
     """Say what results a folder holds, in a few words for a message; None where it holds none.
 
@@ -214,7 +228,7 @@ def earlier_results(folder: Path) -> str | None:
         return None
     try:
         # every mixture is in the condition that asks for the fewest active classes
-        mixtures = max(int(row["n"]) for row in read_table(folder / "summary.csv", SUMMARY_COLUMNS))
+        mixtures = max(int(row["n"]) for row in read_table(folder / "summary.csv", _CELL_COLUMNS))
         results = f"the results of {mixtures} mixtures"
     except ValueError:  # InputError is one
         results = "results that cannot be read,"
@@ -260,9 +274,9 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     return rows
 
 
-def numeric(thresholds: Sequence[Threshold]) -> list[float]:
-    """Return the thresholds that are numbers."""
-    return [threshold for threshold in thresholds if not isinstance(threshold, str)]
+def decisive(refinements: Iterable[Refinement]) -> list[Refinement]:
+    """Return the refinements that decide class by class from the probability."""
+    return [refinement for refinement in refinements if refinement.per_class]
 
 
 def _probability_rows(results: GridResults, class_names: Sequence[str]) -> Iterator[Row]:

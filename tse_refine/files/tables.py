@@ -1,12 +1,8 @@
-"""A summary as a table for people."""
+"""Tables of text cells, laid out for people."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-from tse_refine.evaluation.conditions import condition_name
+from collections.abc import Sequence
 
 
 def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
@@ -41,31 +37,3 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], note: str, left
     escaped = [[word.replace("|", r"\|") for word in row] for row in (head, *rows)]
     lines = [escaped[0], ["---"] * left + ["---:"] * (len(head) - left), *escaped[1:]]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{note}\n"
-
-
-def summary_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Lay out summary rows: thresholds down, conditions across.
-
-    Args:
-        rows: of ``summary.csv``, as numbers or as text.
-
-    Returns:
-        Several lines: SNRi in dB, attenuation in dB (marked ``att``) for conditions without an active class, and how
-        many mixtures are behind each column.
-    """
-    conditions = list(dict.fromkeys((int(row["active"]), int(row["inactive"])) for row in rows))
-    thresholds = list(dict.fromkeys(str(row["threshold"]) for row in rows))
-    cell = {(int(row["active"]), int(row["inactive"]), str(row["threshold"])): row for row in rows}
-
-    def text(condition: tuple[int, int], threshold: str) -> str:
-        row = cell[(*condition, threshold)]
-        value = row["snri_db" if condition[0] else "attenuation_db"]
-        return "-" if value == "" or math.isnan(float(value)) else f"{float(value):.2f}"
-
-    head = ["threshold", *(condition_name(c) + ("" if c[0] else " att") for c in conditions)]
-    body = [[threshold, *(text(condition, threshold) for condition in conditions)] for threshold in thresholds]
-    counts = ["mixtures", *(str(cell[(*condition, thresholds[0])]["n"]) for condition in conditions)]
-    lines = aligned([head, *body, counts])
-    rule = "-" * len(lines[0])
-    title = "SNRi in dB by condition (active:inactive); att: attenuation in dB"
-    return "\n".join([title, lines[0], rule, *lines[1:-1], rule, lines[-1]])

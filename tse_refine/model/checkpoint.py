@@ -1,22 +1,21 @@
-"""What a checkpoint says of itself, and the network in it; without the training data and without executing its code."""
+"""Networks with their weights and names on disk: read without the training data and without executing code."""
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tse_refine.errors import InputError
+from tse_refine.files.atomic import replacing
 from tse_refine.model.classifier import ClassifierConfig
 from tse_refine.model.network import Network, NetworkConfig
 
-# what is under the key, in plain types: class_names, sample_rate, duration_seconds, network, data_digest,
-# recommended_threshold
-CHECKPOINT_KEY = "tse_refine"
+CHECKPOINT_KEY = "tse_refine"  # where a checkpoint holds TrainedNetwork.description and the digest of its data
 _NETWORK_PREFIX = "network."  # of the module's weights
 
 
@@ -25,19 +24,39 @@ class TrainedNetwork:
     """A network as a training left it, in evaluation mode.
 
     Attributes:
-        network: on the device asked for.
-        class_names: by index.
+        network: network on its device.
+        class_names: names by index.
         sample_rate: Hz.
-        recommended_threshold: the best on validation; None where none was measured.
-        duration_seconds: of the mixtures that it was trained on; older checkpoints do not say, and six seconds is what
-            trainings have by default.
+        recommended_threshold: best refinement on validation, as YAML writes it: a number for a hard threshold, the
+            name of another rule (:func:`tse_refine.refinement.parse_refinement`); None where none was measured.
+        duration_seconds: length of the mixtures that it was trained on; older checkpoints do not hold it, and six
+            seconds is the default of trainings.
     """
 
     network: Network
     class_names: tuple[str, ...]
     sample_rate: int
-    recommended_threshold: float | None
+    recommended_threshold: float | str | None = None
     duration_seconds: float = 6.0
+
+    def description(self) -> dict[str, Any]:
+        """Return all but the weights in plain types, as a checkpoint holds it under ``CHECKPOINT_KEY``."""
+        return {
+            "class_names": list(self.class_names),
+            "sample_rate": self.sample_rate,
+            "duration_seconds": self.duration_seconds,
+            "network": asdict(self.network.config),
+            "recommended_threshold": self.recommended_threshold,
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write a checkpoint that :func:`load_network` reads; it appears whole or not at all.
+
+        It holds the network alone: it can be extracted with, exported and evaluated, but no training resumes from it.
+        """
+        weights = {f"{_NETWORK_PREFIX}{name}": weight for name, weight in self.network.state_dict().items()}
+        with replacing(Path(path)) as temporary:
+            torch.save({"state_dict": weights, CHECKPOINT_KEY: self.description()}, temporary)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -53,7 +72,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path} does not exist; {hint}.")
     try:
         if not zipfile.is_zipfile(path):
-            raise ValueError("it is no archive of PyTorch, or breaks off")
+            raise ValueError("it is not an archive of PyTorch, or is cut off")
         checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except Exception as error:  # on damaged bytes the unpickler raises whatever it stumbles over
         found = (str(error).splitlines() or [type(error).__name__])[0]

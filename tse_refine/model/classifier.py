@@ -1,11 +1,12 @@
-"""The classifier: which classes are active, from the shared features alone."""
+"""The classifier, weakly supervised sound event detection on the shared features, and its linear softmax pooling."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool1d
+from torch.nn.functional import avg_pool1d, logsigmoid
 
 
 @dataclass
@@ -43,3 +44,42 @@ class Classifier(nn.Module):
         # the last frames may not fill a pool: they are averaged over what is there
         pooled = avg_pool1d(shared, self.pooling, ceil_mode=True) if self.pooling > 1 else shared
         return self.linear(self.recurrence(pooled.transpose(1, 2))[0])
+
+
+def pooled_log_probability(frame_logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logarithms of the pooled probability y and of 1 - y.
+
+    With frame probabilities p = sigmoid(z), linear softmax pooling is y = sum(p^2) / sum(p) (Wang et al. 2019, arXiv
+    1810.09050). In logarithms, with l = logsigmoid(z) and LSE the log of the sum of exponentials over frames,
+
+        log y = LSE(2 l) - LSE(l),    log(1 - y) = LSE(l + logsigmoid(-z)) - LSE(l),
+
+    since 1 - y = sum(p (1 - p)) / sum(p). The plain ratio with an epsilon has no gradient once all logits are very
+    negative; these forms keep theirs. Computed in float32, also under autocast.
+
+    Args:
+        frame_logits: z, ``[batch, frames, classes]``.
+
+    Returns:
+        log y and log(1 - y), ``[batch, classes]`` each, at most 0.
+
+    >>> log_y, log_not_y = pooled_log_probability(torch.zeros(1, 4, 1))
+    >>> torch.exp(log_y).item(), torch.exp(log_not_y).item()
+    (0.5, 0.5)
+    """
+    with torch.autocast(frame_logits.device.type, enabled=False):
+        logits = frame_logits.float()
+        log_p = logsigmoid(logits)
+        log_sum = torch.logsumexp(log_p, dim=1)
+        log_y = torch.logsumexp(2.0 * log_p, dim=1) - log_sum
+        log_not_y = torch.logsumexp(log_p + logsigmoid(-logits), dim=1) - log_sum
+        return log_y, log_not_y
+
+
+def pooled_probability(frame_logits: Tensor) -> Tensor:
+    """Return the clip-level probability, ``[batch, classes]`` in [0, 1], float32.
+
+    Args:
+        frame_logits: ``[batch, frames, classes]``.
+    """
+    return torch.exp(pooled_log_probability(frame_logits)[0]).clamp(0.0, 1.0)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from tse_refine.errors import InputError
 from tse_refine.model.blocks import ConvStacks, global_layer_norm
-from tse_refine.model.classifier import Classifier, ClassifierConfig
+from tse_refine.model.classifier import Classifier, ClassifierConfig, pooled_probability
 from tse_refine.model.filterbank import sinusoidal_filters
-from tse_refine.model.pooling import pooled_probability
 
 
 @dataclass
@@ -73,7 +72,7 @@ class NetworkConfig:
 
 
 class Features(NamedTuple):
-    """What the network knows of a mixture before anything is asked.
+    """Query-independent features of a mixture.
 
     Attributes:
         encoded: encoder output, ``[batch, filters, frames]``.
@@ -90,6 +89,25 @@ class Features(NamedTuple):
     def probability(self) -> Tensor | None:
         """Return the clip-level class probabilities, ``[batch, classes]`` in [0, 1]; None without a classifier."""
         return None if self.frame_logits is None else pooled_probability(self.frame_logits)
+
+    def select(self, rows: Tensor) -> Features:
+        """Return the features of some mixtures: numbers ``[rows]`` or a mask ``[batch]``."""
+        logits = None if self.frame_logits is None else self.frame_logits[rows]
+        return Features(self.encoded[rows], self.shared[rows], logits, self.length)
+
+
+class QueriedNetwork(Protocol):
+    """What evaluation, extraction and export use of a network: one set of features serves any number of queries."""
+
+    classifier: nn.Module | None
+
+    def features(self, mixture: Tensor) -> Features:
+        """Compute what does not depend on the query from mixtures ``[batch, samples]``."""
+        ...
+
+    def extract(self, features: Features, query: Tensor) -> Tensor:
+        """Extract what queries ``[batch, classes]`` name, ``[batch, samples]``."""
+        ...
 
 
 class Network(nn.Module):
@@ -112,6 +130,7 @@ class Network(nn.Module):
     def __init__(self, num_classes: int, sample_rate: int, config: NetworkConfig) -> None:
         super().__init__()
         config.check()
+        self.config = config
         self.stride = max(1, round(config.window_ms * sample_rate / 2000))
         self.window = 2 * self.stride
         self.frame_rate = sample_rate / self.stride  # frames a second

@@ -47,7 +47,7 @@ def clip_bce_loss(log_probability: Tensor, log_complement: Tensor, activity: Ten
     """Return the binary cross-entropy of clip-level probabilities, mean over batch and classes.
 
     Args:
-        log_probability: log p, ``[batch, classes]`` (:func:`tse_refine.model.pooling.pooled_log_probability`).
+        log_probability: log p, ``[batch, classes]`` (:func:`tse_refine.model.classifier.pooled_log_probability`).
         log_complement: log(1 - p), ``[batch, classes]``.
         activity: 1 for an active class, ``[batch, classes]``.
 

@@ -13,10 +13,10 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from tse_refine.data.dataset import Batch
 from tse_refine.errors import InputError
-from tse_refine.evaluation.metrics import snri_db
-from tse_refine.model.checkpoint import CHECKPOINT_KEY
+from tse_refine.evaluation.metrics import SNRI
+from tse_refine.model.checkpoint import CHECKPOINT_KEY, TrainedNetwork
+from tse_refine.model.classifier import pooled_log_probability
 from tse_refine.model.network import Network, NetworkConfig
-from tse_refine.model.pooling import pooled_log_probability
 from tse_refine.training.losses import clip_bce_loss, thresholded_snr_loss
 
 
@@ -54,7 +54,6 @@ class ExtractionModule(LightningModule):
             raise InputError(f"model.warmup_fraction is {warmup_fraction}; a fraction from 0 to below 1 is expected.")
         self.class_names = list(class_names)
         self.sample_rate = sample_rate
-        self.network_config = network
         self.loss_weight = loss_weight
         self.snr_max_db = snr_max_db
         self.learning_rate = learning_rate
@@ -71,7 +70,7 @@ class ExtractionModule(LightningModule):
         losses = self._losses(estimate, features.frame_logits, batch)
         active = (batch["query"] * batch["activity"]).sum(1) > 0  # a silent target has no SNRi
         if active.any():
-            improvement = snri_db(estimate.detach()[active], batch["target"][active], batch["mixture"][active])
+            improvement = SNRI.of_signals(estimate.detach()[active], batch["target"][active], batch["mixture"][active])
             self.log("train/snri_db", improvement.mean().float(), prog_bar=True)
         self.log_dict({f"train/{name}": value for name, value in losses.items()}, prog_bar=True)
         return losses["loss"]
@@ -120,13 +119,13 @@ class ExtractionModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what a checkpoint must say of itself, in plain types."""
-        checkpoint.setdefault(CHECKPOINT_KEY, {}).update(
-            class_names=self.class_names,
-            sample_rate=self.sample_rate,
-            duration_seconds=self.trainer.datamodule.mixture.duration_seconds,
-            network=asdict(self.network_config),
-            data_digest=self.trainer.datamodule.digest,
+        data = self.trainer.datamodule
+        trained = TrainedNetwork(
+            self.network, tuple(self.class_names), self.sample_rate, duration_seconds=data.mixture.duration_seconds
         )
+        description = trained.description() | {"data_digest": data.digest}
+        del description["recommended_threshold"]  # the evaluation callback's
+        checkpoint.setdefault(CHECKPOINT_KEY, {}).update(description)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint that is not ours or has other classes, also when their number is the same."""

@@ -39,6 +39,7 @@ PER_CLASS_COLUMNS = (
 )
 COST_COLUMNS = tuple(field.name for field in fields(Cost))
 _CELL_COLUMNS = ("active", "inactive", "threshold", "n")  # of summary.csv, before the measures
+REMEDY = "`tse-refine test` writes it into a run's folder; run it again."  # in messages about these files
 CLASSIFIER_FILES = ("probabilities.csv", "classification.csv", "per_class.csv")
 
 Row = dict[str, Any]

@@ -23,9 +23,9 @@ import numpy as np
 import yaml
 
 from tse_refine.errors import InputError
-from tse_refine.evaluation.conditions import key_threshold
-from tse_refine.evaluation.results import SUMMARY_COLUMNS, read_table
+from tse_refine.evaluation.results import read_table
 from tse_refine.files.atomic import replacing
+from tse_refine.refinement import parse_key, parse_refinement
 
 ARGS, FOLDER = "${args}", "--trainer.default_root_dir"
 
@@ -220,9 +220,9 @@ def _metric(folder: Path, sweep: Sweep) -> float | str:
 
 def _test_metric(folder: Path, measure: str, condition: str = "", threshold: str = "") -> float | str:
     config = yaml.safe_load((folder / "test" / "config.yaml").read_text(encoding="utf-8"))
-    operating = f"{config['evaluation']['threshold']:g}"
-    wanted = operating if threshold == "refined" else key_threshold(threshold)
-    for row in read_table(folder / "test" / "summary.csv", SUMMARY_COLUMNS):
+    operating = config["evaluation"]["threshold"]
+    wanted = (parse_refinement(operating, "threshold") if threshold == "refined" else parse_key(threshold)).name
+    for row in read_table(folder / "test" / "summary.csv", ("active", "inactive", "threshold", measure)):
         if f"{row['active']}a{row['inactive']}i" == condition and row["threshold"] == wanted:
             return float(row[measure])
     return ""

@@ -332,11 +332,12 @@ def parse_refinement(given: Any, option: str, gate_threshold: float = DEFAULT_TH
     try:
         if isinstance(given, Real) and not isinstance(given, bool):
             return Threshold(float(given))
-        if isinstance(given, str):
-            return _parse_name(given, gate_threshold)
+        if isinstance(given, str) and (refinement := _named(given, gate_threshold)) is not None:
+            return refinement
     except InputError as error:
         raise InputError(f"{option}: {given!r} is not a valid refinement: {error}") from error
-    raise InputError(f"{option}: {given!r} is not a valid refinement; expected are {_forms()}.")
+    forms = ", ".join(rule.form() for rule in _RULES.values())
+    raise InputError(f"{option}: {given!r} is not a valid refinement; expected are {forms}.")
 
 
 def parse_refinements(
@@ -361,7 +362,8 @@ def parse_key(key: str) -> Refinement:
     return parse_refinement(text if word == Threshold.word else word + ":" * bool(text) + text, "metric")
 
 
-def _parse_name(name: str, gate_threshold: float) -> Refinement:
+def _named(name: str, gate_threshold: float) -> Refinement | None:
+    """Return the refinement of a name; None where no rule has the word."""
     try:
         number = float(name)
     except ValueError:
@@ -371,7 +373,7 @@ def _parse_name(name: str, gate_threshold: float) -> Refinement:
     word, _, text = name.partition(":")
     rule = _RULES.get(word)
     if rule is None or rule is Threshold:
-        raise InputError(f"expected are {_forms()}.")
+        return None
     if name == Gate.word:
         return Gate(gate_threshold)
     try:
@@ -381,10 +383,6 @@ def _parse_name(name: str, gate_threshold: float) -> Refinement:
         raise
     except (TypeError, ValueError) as error:
         raise InputError(f"it is written {rule.form()}.") from error
-
-
-def _forms() -> str:
-    return ", ".join(rule.form() for rule in _RULES.values())
 
 
 def _required(probability: Tensor | None, refinement: Refinement) -> Tensor:

@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from tse_refine.evaluation.classification import classification_scores, mean_average_precision
+from tse_refine.evaluation.classification import classification_scores, kept_classes, mean_average_precision
+from tse_refine.refinement import SoftThreshold, Threshold
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def average_precision(probability, activity):
 
 @pytest.mark.parametrize("threshold", [0.0, 0.1, 0.5, 0.97, 1.0])
 def test_scores_equal_a_plain_count(probability, activity, threshold):
-    scores = classification_scores(probability, activity, threshold)
+    scores = classification_scores(probability, activity, Threshold(threshold))
     tp, fp, fn = counted(probability, activity, threshold)
     for label in range(probability.shape[1]):
         said, there = tp[label] + fp[label], tp[label] + fn[label]
@@ -58,7 +59,7 @@ def test_scores_equal_a_plain_count(probability, activity, threshold):
 
 @pytest.mark.parametrize("name", ["precision", "recall", "f1"])
 def test_macro_averages_leave_absent_classes_out(probability, activity, name):
-    scores = classification_scores(probability, activity, 0.5)
+    scores = classification_scores(probability, activity, Threshold(0.5))
     occurring = [label for label in range(7) if label != 2]
     assert scores.macro(name) == pytest.approx(np.mean([getattr(scores, name)[label] for label in occurring]))
 
@@ -66,15 +67,15 @@ def test_macro_averages_leave_absent_classes_out(probability, activity, name):
 def test_micro_f1_counts_false_alarms_for_absent_classes(probability, activity):
     quiet = probability.copy()
     quiet[:, 2] = 0.0
-    loud = classification_scores(probability, activity, 0.5).micro_f1
-    assert classification_scores(quiet, activity, 0.5).micro_f1 > loud
+    loud = classification_scores(probability, activity, Threshold(0.5)).micro_f1
+    assert classification_scores(quiet, activity, Threshold(0.5)).micro_f1 > loud
 
 
 @pytest.mark.parametrize("threshold", [0.1, 0.3, 0.5, 0.7])
 def test_a_probability_at_the_threshold_counts_as_active(threshold):
     # float32, in which 0.7 is a little less than 0.7
     probability = np.full((3, 2), threshold, dtype=np.float32)
-    assert classification_scores(probability, np.ones((3, 2)), threshold).recall.tolist() == [1.0, 1.0]
+    assert classification_scores(probability, np.ones((3, 2)), Threshold(threshold)).recall.tolist() == [1.0, 1.0]
 
 
 def test_mean_average_precision_equals_a_plain_loop_over_the_classes_that_occur(probability, activity):
@@ -96,7 +97,7 @@ def test_mean_average_precision_of_a_constant_is_the_share_of_active_mixtures(ac
 
 def test_nothing_active_gives_nan_where_there_is_nothing_to_average(probability):
     nothing = np.zeros_like(probability)
-    scores = classification_scores(probability, nothing, 0.5)
+    scores = classification_scores(probability, nothing, Threshold(0.5))
     assert math.isnan(mean_average_precision(probability, nothing))
     assert all(math.isnan(scores.macro(name)) for name in ("precision", "recall", "f1"))
     assert scores.micro_f1 == 0.0
@@ -105,7 +106,7 @@ def test_nothing_active_gives_nan_where_there_is_nothing_to_average(probability)
 
 def test_no_decision_and_no_activity_give_zeros_not_divisions_by_zero():
     with np.errstate(all="raise"):
-        scores = classification_scores(np.zeros((4, 3)), np.zeros((4, 3)), 0.5)
+        scores = classification_scores(np.zeros((4, 3)), np.zeros((4, 3)), Threshold(0.5))
     for values in (scores.precision, scores.recall, scores.f1):
         assert values.tolist() == [0.0, 0.0, 0.0]
     assert scores.micro_f1 == 0.0
@@ -114,12 +115,16 @@ def test_no_decision_and_no_activity_give_zeros_not_divisions_by_zero():
 def test_a_single_class_that_occurs_is_enough():
     # as in the sanity check on one mixture with one event
     probability, activity = np.array([[0.9, 0.2, 0.8], [0.3, 0.2, 0.8]]), np.array([[0, 0, 0], [1, 0, 0]])
-    assert classification_scores(probability, activity, 0.5).macro("f1") == 0.0
+    assert classification_scores(probability, activity, Threshold(0.5)).macro("f1") == 0.0
     assert mean_average_precision(probability, activity) == pytest.approx(0.5)
 
 
 def test_a_single_mixture_is_enough():
     probability, activity = np.array([[0.9, 0.2, 0.8]]), np.array([[1, 1, 0]])
-    scores = classification_scores(probability, activity, 0.5)
+    scores = classification_scores(probability, activity, Threshold(0.5))
     assert scores.macro("recall") == 0.5
     assert mean_average_precision(probability, activity) == pytest.approx(1.0)
+
+
+def test_a_soft_threshold_decides_in_the_middle_of_its_ramp(probability):
+    np.testing.assert_array_equal(kept_classes(probability, SoftThreshold(0.2, 0.6)), probability >= np.float32(0.4))

@@ -3,15 +3,8 @@ import re
 import pytest
 
 from tse_refine.errors import InputError
-from tse_refine.evaluation.conditions import (
-    condition_key,
-    condition_name,
-    key_threshold,
-    parse_conditions,
-    parse_thresholds,
-    threshold_key,
-    threshold_name,
-)
+from tse_refine.evaluation.conditions import Condition, parse_conditions
+from tse_refine.evaluation.metrics import ATTENUATION, FMQ, FUQ, PMQ, SNRI
 
 OPTION = "evaluation.conditions"
 
@@ -21,28 +14,28 @@ def parse(given):
 
 
 def test_conditions_keep_their_order_and_lose_repetitions():
-    assert parse([[1, 3], (1, 0), [1, 3], [0, 1], [1, 0]]) == [(1, 3), (1, 0), (0, 1)]
+    assert parse([[1, 3], (1, 0), [1, 3], [0, 1], [1, 0]]) == ((1, 3), (1, 0), (0, 1))
 
 
 def test_the_fullest_conditions_pass():
-    assert parse([[5, 7]]) == [(5, 7)]
+    assert parse([[5, 7]]) == ((5, 7),)
 
 
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (63, "63 is no condition"),
-        ("1:3", "'1:3' is no condition"),
-        ([1], r"\[1\] is no condition"),
-        ([1, 2, 3], r"\[1, 2, 3\] is no condition"),
-        ([-1, 1], r"\[-1, 1\] is no condition"),
-        ([1, -1], r"\[1, -1\] is no condition"),
-        ([1.0, 0], r"\[1.0, 0\] is no condition"),
-        (["1", 0], r"\['1', 0\] is no condition"),
-        (None, "None is no condition"),
-        ([0, 0], r"\[0, 0\] asks for nothing"),
-        ([6, 0], r"\[6, 0\] asks for 6 active classes, .* at most 5 \(data.mixture.num_events\)"),
-        ([1, 8], r"\[1, 8\] asks for 8 inactive classes, .* 12 classes .* only 7"),
+        (63, "63 is not a valid condition"),
+        ("1:3", "'1:3' is not a valid condition"),
+        ([1], r"\[1\] is not a valid condition"),
+        ([1, 2, 3], r"\[1, 2, 3\] is not a valid condition"),
+        ([-1, 1], r"\[-1, 1\] is not a valid condition"),
+        ([1, -1], r"\[1, -1\] is not a valid condition"),
+        ([1.0, 0], r"\[1.0, 0\] is not a valid condition"),
+        (["1", 0], r"\['1', 0\] is not a valid condition"),
+        (None, "None is not a valid condition"),
+        ([0, 0], r"\[0, 0\] queries nothing"),
+        ([6, 0], r"\[6, 0\] queries 6 active classes, .* at most 5 \(data.mixture.num_events\)"),
+        ([1, 8], r"\[1, 8\] queries 8 inactive classes, .* 12 classes .* only 7"),
     ],
     ids=str,
 )
@@ -52,9 +45,9 @@ def test_impossible_conditions_are_refused_with_option_finding_and_expectation(g
 
 
 @pytest.mark.parametrize("given", [[True, 0], [1, False]], ids=str)
-def test_truth_values_are_no_numbers_of_classes(given):
+def test_truth_values_are_not_numbers_of_classes(given):
     # they would name a condition (True:0) in files and logs
-    with pytest.raises(InputError, match="is no condition"):
+    with pytest.raises(InputError, match="is not a valid condition"):
         parse([given])
 
 
@@ -63,64 +56,22 @@ def test_a_number_gets_the_hint_that_yaml_counts_in_base_60():
         parse([63])
 
 
-def test_what_is_no_number_gets_no_hint():
+def test_other_values_get_no_hint():
     with pytest.raises(InputError, match=r"\[active, inactive\]") as caught:
         parse([[1]])
     assert "base 60" not in str(caught.value)
 
 
-def test_thresholds_keep_their_order_and_lose_repetitions():
-    assert parse_thresholds(["none", 0.3, 0, "oracle", 0.30, 0.0, 1, "none", "gate"], "o") == [
-        "none",
-        0.3,
-        0.0,
-        "oracle",
-        1.0,
-        "gate",
-    ]
+def test_names_keys_and_kinds_of_conditions():
+    assert Condition(1, 3).name == "(1:3)"
+    assert Condition(1, 3).key == "1a3i"
+    assert re.fullmatch(r"[A-Za-z0-9_]+", Condition(10, 0).key)
+    assert [Condition(*pair).kind for pair in ((1, 0), (2, 1), (0, 3))] == [FMQ, PMQ, FUQ]
+    assert [Condition(*pair).measure for pair in ((1, 0), (2, 1), (0, 3))] == [SNRI, SNRI, ATTENUATION]
 
 
-@pytest.mark.parametrize("given", [True, False, 1.5, -0.1, "nope", "0.3", None, float("nan"), [0.1]], ids=str)
-def test_impossible_thresholds_are_refused_with_option_finding_and_expectation(given):
-    expected = rf"evaluation\.thresholds: {re.escape(repr(given))} is no threshold; .* 0 to 1 and none, oracle, gate"
-    with pytest.raises(InputError, match=expected):
-        parse_thresholds(["none", given], "evaluation.thresholds")
-
-
-def test_thresholds_that_are_written_alike_are_one():
-    # result files and logs tell thresholds apart by six digits
-    names = [threshold_name(threshold) for threshold in parse_thresholds([0.3, 0.30000001], "o")]
-    assert names == ["0.3"]
-
-
-@pytest.mark.parametrize(
-    ("threshold", "name", "key"),
-    [
-        (0.3, "0.3", "delta_0p3"),
-        (0.05, "0.05", "delta_0p05"),
-        (0.0, "0", "delta_0"),
-        (1.0, "1", "delta_1"),
-        (1e-05, "1e-05", "delta_1em05"),
-        (0.123456, "0.123456", "delta_0p123456"),
-        ("none", "none", "none"),
-        ("oracle", "oracle", "oracle"),
-        ("gate", "gate", "gate"),
-    ],
-)
-def test_names_and_keys_of_thresholds(threshold, name, key):
-    assert threshold_name(threshold) == name
-    assert threshold_key(threshold) == key
-    assert key_threshold(key) == name
-
-
-def test_keys_are_letters_digits_and_underscores_and_tell_thresholds_apart():
-    thresholds = parse_thresholds(["none", "oracle", "gate", *(n / 100 for n in range(101)), 1e-5, 2.5e-7], "o")
-    keys = [threshold_key(threshold) for threshold in thresholds]
-    assert len(set(keys)) == len(thresholds) == 106
-    assert all(re.fullmatch(r"[A-Za-z0-9_]+", key) for key in keys)
-
-
-def test_names_and_keys_of_conditions():
-    assert condition_name((1, 3)) == "(1:3)"
-    assert condition_key((1, 3)) == "1a3i"
-    assert re.fullmatch(r"[A-Za-z0-9_]+", condition_key((10, 0)))
+def test_keys_are_read_back():
+    assert Condition.from_key("12a0i") == (12, 0)
+    for text in ("1a", "a1i", "1a3i/none", "-1a3i"):
+        with pytest.raises(ValueError, match="is not the key of a condition"):
+            Condition.from_key(text)

@@ -220,9 +220,9 @@ def _metric(folder: Path, sweep: Sweep) -> float | str:
 
 def _test_metric(folder: Path, measure: str, condition: str = "", threshold: str = "") -> float | str:
     config = yaml.safe_load((folder / "test" / "config.yaml").read_text(encoding="utf-8"))
-    operating = parse_refinement(config["evaluation"]["threshold"], "evaluation.threshold")
-    wanted = operating if threshold == "refined" else parse_key(threshold)
+    operating = config["evaluation"]["threshold"]
+    wanted = (parse_refinement(operating, "threshold") if threshold == "refined" else parse_key(threshold)).name
     for row in read_table(folder / "test" / "summary.csv", ("active", "inactive", "threshold", measure)):
-        if f"{row['active']}a{row['inactive']}i" == condition and row["threshold"] == wanted.name:
+        if f"{row['active']}a{row['inactive']}i" == condition and row["threshold"] == wanted:
             return float(row[measure])
     return ""

@@ -3,7 +3,7 @@ import torch
 from lightning import Callback, Trainer
 
 from tse_refine.errors import InputError
-from tse_refine.evaluation.metrics import snri_db
+from tse_refine.evaluation.metrics import SNRI
 from tse_refine.model.checkpoint import CHECKPOINT_KEY
 from tse_refine.model.classifier import ClassifierConfig
 from tse_refine.model.network import NetworkConfig
@@ -29,7 +29,7 @@ def test_tiny_network_overfits_one_batch_to_8_db_snri_and_knows_its_classes(tiny
         optimizer.step()
     with torch.no_grad():
         estimate, features = module.network(batch["mixture"], batch["query"])
-    assert snri_db(estimate, batch["target"], batch["mixture"]).mean() > 8.0
+    assert SNRI.of_signals(estimate, batch["target"], batch["mixture"]).mean() > 8.0
     assert torch.equal(features.probability() > 0.5, batch["activity"] > 0.5)
 
 

@@ -195,15 +195,19 @@ def evaluate_batch(
     kept = refined >= KEPT_WEIGHT
     kept_active = (kept & (activity[:, None, None] > 0)).sum(-1)
     missing = torch.full_like(activity, torch.nan) if probability is None else probability
-    columns = (batch["index"], num_active, batch["query_order"], activity.float(), missing.float(), input_snr)
+    columns = {
+        "index": batch["index"],
+        "num_active": num_active,
+        "query_order": batch["query_order"],
+        "activity": activity.float(),
+        "probability": missing.float(),
+        "input_snr_db": input_snr,
+        "kept_active": kept_active,
+        "kept_inactive": kept.sum(-1) - kept_active,
+        "empty": ~refined.any(-1),
+    }
     return GridResults(
-        grid,
-        *(column.cpu().numpy() for column in columns),
-        values=values,
-        silence=silence,
-        kept_active=kept_active.cpu().numpy(),
-        kept_inactive=(kept.sum(-1) - kept_active).cpu().numpy(),
-        empty=~refined.any(-1).cpu().numpy(),
+        grid, values=values, silence=silence, **{name: column.cpu().numpy() for name, column in columns.items()}
     )
 
 

@@ -139,12 +139,12 @@ def test_validation_file_has_each_epoch_once_and_the_checkpoint_the_recommendati
         EarlyStopping(monitor="val_loss"),
     ],
 )
-def test_a_monitor_that_is_never_logged_is_refused_before_training(trainer, module, tiny_data, monitoring):
+def test_a_monitor_that_is_never_logged_is_rejected_before_training(trainer, module, tiny_data, monitoring):
     with pytest.raises(InputError, match=f"monitors '{monitoring.monitor}', which is not logged"):
         trainer(QueryRefinementEvaluation(), monitoring).fit(module, tiny_data)
 
 
-def test_conditions_beyond_the_data_are_refused_before_training(trainer, module, tiny_data):
+def test_conditions_beyond_the_data_are_rejected_before_training(trainer, module, tiny_data):
     for option, pair in (("conditions", [6, 0]), ("validation_conditions", [1, 9]), ("conditions", 63)):
         with pytest.raises(InputError, match=f"evaluation.{option}"):
             trainer(QueryRefinementEvaluation(**{option: [pair]})).fit(module, tiny_data)
@@ -179,6 +179,6 @@ def test_a_soft_threshold_is_measured_logged_recommended_and_saved(trainer, modu
 
 
 @pytest.mark.parametrize("threshold", ["none", "oracle", "gate", 1.5, "soft:0.6-0.2"])
-def test_an_operating_refinement_that_decides_nothing_is_refused(threshold):
+def test_an_operating_refinement_that_decides_nothing_is_rejected(threshold):
     with pytest.raises(InputError, match=r"^evaluation\.threshold"):
         QueryRefinementEvaluation(threshold=threshold)

@@ -127,7 +127,7 @@ def test_results_equal_those_of_a_plain_loop_over_cells(evaluate, network, batch
         np.testing.assert_allclose(results.values[name], expected[name], atol=2e-3, err_msg=name)
 
 
-def test_mask_estimator_answers_each_distinct_query_of_a_mixture_once(evaluate, network, batch, probability):
+def test_mask_estimator_runs_once_for_each_distinct_query_of_a_mixture(evaluate, network, batch, probability):
     evaluate()
     distinct = set()
     queries = condition_queries(batch["query_order"], batch["activity"].sum(1).long(), CONDITIONS)
@@ -254,7 +254,7 @@ def evaluate_features(network, batch, probability):
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_an_extraction_that_is_not_finite_is_refused_by_its_mixture(evaluate_features, value):
+def test_an_extraction_that_is_not_finite_is_rejected_by_its_mixture(evaluate_features, value):
     def change(encoded):
         encoded[2, 0, 10] = value
         return encoded
@@ -266,7 +266,7 @@ def test_an_extraction_that_is_not_finite_is_refused_by_its_mixture(evaluate_fea
 
 
 @pytest.mark.parametrize(("dtype", "fits"), [(torch.float32, True), (torch.bfloat16, True), (torch.float16, False)])
-def test_an_overflow_in_half_precision_is_refused(evaluate_features, dtype, fits):
+def test_an_overflow_in_half_precision_is_rejected(evaluate_features, dtype, fits):
     def precision():
         return torch.autocast("cpu", dtype, enabled=dtype != torch.float32)
 
@@ -280,7 +280,7 @@ def test_an_overflow_in_half_precision_is_refused(evaluate_features, dtype, fits
             evaluate_features(change, precision=precision)
 
 
-def test_a_probability_that_is_not_finite_is_refused_by_its_mixture(evaluate_features, probability):
+def test_a_probability_that_is_not_finite_is_rejected_by_its_mixture(evaluate_features, probability):
     broken = probability[2:].clone()
     broken[1, 0] = torch.nan  # it would drop class 0 from every refined query
     with pytest.raises(InputError, match=r"^mixture 3: the classifier's probability is not finite"):

@@ -279,7 +279,7 @@ def test_what_only_an_earlier_test_has_goes(tmp_path):
     assert left == ["cost.csv", "notes.txt", "results.csv", "summary.csv"]
 
 
-def test_earlier_results_are_told_in_a_few_words(tmp_path):
+def test_earlier_results_are_described_in_one_line(tmp_path):
     assert earlier_results(tmp_path) is None
     assert earlier_results(tmp_path / "missing") is None
     write_test_results(tmp_path, *arguments(mixtures=7, seed=0))
@@ -315,7 +315,7 @@ def test_reading_a_foreign_table_names_the_file_and_the_columns(tmp_path):
         (bytes(range(256)), "bytes that are no UTF-8 text"),
     ],
 )
-def test_a_table_that_is_not_whole_is_refused(tmp_path, content, said):
+def test_a_table_that_is_not_whole_is_rejected(tmp_path, content, said):
     path = tmp_path / "summary.csv"
     path.write_bytes(content)
     with pytest.raises(InputError, match=rf"summary\.csv: .*{said}.* run .*again"):

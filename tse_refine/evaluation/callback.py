@@ -86,7 +86,7 @@ class QueryRefinementEvaluation(Callback):
         self.queries_per_pass = queries_per_pass
         self.recommended: Refinement | None = None
         self.test_config: str | None = None  # what RUN/test/config.yaml will hold; the command line composes it
-        self.grids: dict[str, Grid] = {}  # by split, val and test; known when the data are
+        self.grids: dict[str, Grid] = {}  # by split, val and test; set up with the data
         self._conditions = {"val": validation_conditions, "test": conditions}
         self._refinements = {
             split: parse_refinements(values, _OPTIONS[split][1], self.operating.gate_threshold)
@@ -197,13 +197,13 @@ class QueryRefinementEvaluation(Callback):
         )
 
     def _check_monitors(self, trainer: Trainer) -> None:
-        known = [*metric_names(self.grids["val"], "val", self.operating), *LOG_NAMES]
+        logged = [*metric_names(self.grids["val"], "val", self.operating), *LOG_NAMES]
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             monitor = getattr(callback, "monitor", None) if isinstance(callback, Checkpoint | EarlyStopping) else None
-            if monitor is not None and monitor not in known:
+            if monitor is not None and monitor not in logged:
                 raise InputError(
                     f"{type(callback).__name__} monitors {monitor!r}, which is not logged. Logged are "
-                    f"{', '.join(known)}; evaluation.validation_conditions and validation_thresholds decide."
+                    f"{', '.join(logged)}; evaluation.validation_conditions and validation_thresholds decide."
                 )
 
 

@@ -63,8 +63,8 @@ class PredictionWriter(Callback):
         probability, refined = outputs["probability"], None
         if probability is not None:
             refined = self.refinement(query, probability)
-            answered = refined.any(dim=1, keepdim=True)
-            signals["estimate_refined"] = self._extract(trainer, pl_module, outputs, refined) * answered
+            is_queried = refined.any(dim=1, keepdim=True)
+            signals["estimate_refined"] = self._extract(trainer, pl_module, outputs, refined) * is_queried
         for row, index in enumerate(batch["index"].tolist()):
             self._write(
                 RunFolder(trainer.default_root_dir).predict / f"{index:05d}",

@@ -99,7 +99,7 @@ class ExtractionModule(LightningModule):
         if math.isinf(steps):
             raise InputError(
                 "trainer.max_epochs is -1: the learning rate falls as a cosine to the end of the training, so the end "
-                "must be known; set trainer.max_epochs or trainer.max_steps."
+                "must be fixed; set trainer.max_epochs or trainer.max_steps."
             )
         total = int(steps)
         warmup = max(1, round(self.warmup_fraction * total))

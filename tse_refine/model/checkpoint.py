@@ -52,7 +52,7 @@ class TrainedNetwork:
     def save(self, path: str | Path) -> None:
         """Write a checkpoint that :func:`load_network` reads; it appears whole or not at all.
 
-        It holds the network alone: it can be extracted with, exported and evaluated, but no training resumes from it.
+        It holds the network alone, for extraction and export; trainings and tests use the checkpoints of Lightning.
         """
         weights = {f"{_NETWORK_PREFIX}{name}": weight for name, weight in self.network.state_dict().items()}
         with replacing(Path(path)) as temporary:

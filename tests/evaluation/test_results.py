@@ -2,7 +2,6 @@
 
 import csv
 import os
-import pickle
 import re
 import signal
 import subprocess
@@ -15,16 +14,20 @@ import pytest
 import torch
 from torch import nn
 
+from tests.fixtures.runs import make_results
 from tse_refine.errors import InputError
-from tse_refine.evaluation.grid import GridResults, evaluate_batch
-from tse_refine.evaluation.results import SUMMARY_COLUMNS, earlier_results, read_table, write_table, write_test_results
+from tse_refine.evaluation.conditions import MATCHED, UNMATCHED, Condition
+from tse_refine.evaluation.grid import Grid, evaluate_batch
+from tse_refine.evaluation.results import earlier_results, read_table, summary_columns, write_table, write_test_results
 from tse_refine.model.cost import Cost
 from tse_refine.model.network import Features
+from tse_refine.refinement import Threshold, parse_refinements
 
 # Three unit pulses: source k is 1 at sample k, so that energies and errors can be counted.
 CLASSES = ["a", "b", "c", "d"]
-CONDITIONS = [(1, 0), (1, 1), (0, 1)]
-THRESHOLDS = ["none", 0.5, "oracle", "gate"]
+CONDITIONS = (MATCHED, Condition(1, 1), UNMATCHED)
+REFINEMENTS = ["none", 0.5, "oracle", "gate"]
+GRID = Grid(CONDITIONS, parse_refinements(REFINEMENTS, "refinements", gate_threshold=0.5))
 HALF = 10 * np.log10(2)  # 3.0103 dB
 
 
@@ -50,8 +53,8 @@ def tables(tmp_path: Path) -> dict[str, list[dict[str, str]]]:
     # mixture 0: a is believed, inactive c too; mixture 1: c is missed, inactive d is seen through
     probability = torch.tensor([[0.9, 0.8, 0.6, 0.1], [0.2, 0.7, 0.4, 0.3]])
     features = Features(torch.zeros(2, 1, 1), torch.zeros(2, 1, 1), None, 4)
-    results = evaluate_batch(PulseNetwork(), features, probability, batch, CONDITIONS, THRESHOLDS, 0.5, 3)
-    write_test_results(tmp_path, results, CONDITIONS, THRESHOLDS, CLASSES, Cost(10, 2, 1.5, 0.25))
+    results = evaluate_batch(PulseNetwork(), features, probability, batch, GRID, 3)
+    write_test_results(tmp_path, results, CLASSES, Cost(10, 2, 1.5, 0.25))
     names = ("results", "summary", "probabilities", "classification", "per_class", "cost")
     return {name: read(tmp_path / f"{name}.csv") for name in names}
 
@@ -112,7 +115,7 @@ def test_results_name_the_queries_and_count_what_was_kept(tables):
 
 def test_summary_averages_and_bounds(tables):
     rows = by_cell(tables["summary"], "active", "inactive", "threshold")
-    assert list(tables["summary"][0]) == list(SUMMARY_COLUMNS)
+    assert list(tables["summary"][0]) == list(summary_columns(GRID.measures))
     missed = rows["1", "0", "0.5"]
     assert missed["n"] == "2"
     assert float(missed["snri_db"]) == pytest.approx(HALF, abs=1e-5)  # mean of 6.02 and 0
@@ -143,8 +146,8 @@ def test_silence_columns_replace_the_response_to_a_zero_query(tmp_path):
         "index": torch.tensor([0]),
     }
     features = Features(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1), None, 4)
-    results = evaluate_batch(Leaky(), features, torch.zeros(1, 4), batch, CONDITIONS, [0.5], 0.5, 3)
-    write_test_results(tmp_path, results, CONDITIONS, [0.5], CLASSES, Cost(1, 0, 1.0, 0.0))
+    results = evaluate_batch(Leaky(), features, torch.zeros(1, 4), batch, Grid(CONDITIONS, (Threshold(0.5),)), 3)
+    write_test_results(tmp_path, results, CLASSES, Cost(1, 0, 1.0, 0.0))
     rows = by_cell(read(tmp_path / "summary.csv"), "active", "inactive")
     # leak of energy 0.01 beside a target of energy 1 that is missed: error 1.01
     assert float(rows["1", "0"]["snri_db"]) == pytest.approx(-10 * np.log10(1.01), abs=1e-5)
@@ -202,27 +205,19 @@ def test_a_failing_row_leaves_the_older_table_whole(tmp_path):
 
 def arguments(mixtures: int, seed: int, refines: bool = True) -> tuple:
     """Return what ``write_test_results`` takes after the folder; other numbers for another seed."""
-    rng = np.random.default_rng(seed)
-    thresholds = THRESHOLDS if refines else ["none", "oracle"]
-    shape = (mixtures, len(CONDITIONS), len(thresholds))
-    asks = np.array([active > 0 for active, _ in CONDITIONS])
-    orders = np.stack([rng.permutation(4) for _ in range(mixtures)])
-    activity = np.zeros((mixtures, 4))
-    np.put_along_axis(activity, orders[:, :2], 1.0, axis=1)
-    probability = rng.uniform(size=(mixtures, 4)) if refines else np.full((mixtures, 4), np.nan)
-    values = rng.normal(size=shape)
-    results = GridResults(
-        np.arange(mixtures), np.full(mixtures, 2), orders, activity, probability,
-        np.where(asks, rng.normal(size=shape[:2]), np.nan), np.where(asks[:, None], values, np.nan),
-        np.where(asks[:, None], np.nan, values), np.ones(shape, int), np.zeros(shape, int),
+    refinements = REFINEMENTS if refines else ["none", "oracle"]
+    results = make_results(
+        mixtures, np.random.default_rng(seed), CONDITIONS, refinements, num_classes=4, num_active=2,
+        has_classifier=refines,
     )  # fmt: skip
-    return results, CONDITIONS, thresholds, CLASSES, Cost(10, 2 if refines else 0, 1.5, 0.0), f"seed: {seed}\n"
+    return results, CLASSES, Cost(10, 2 if refines else 0, 1.5, 0.0), f"seed: {seed}\n"
 
 
 # writes results, but kills itself at the 700th row of a table
 KILLED_WRITER = """
-import os, pickle, signal, sys
+import os, signal, sys
 from pathlib import Path
+from tests.evaluation import test_results
 from tse_refine.evaluation import results
 
 folder, rows_of = Path(sys.argv[1]), sys.argv[2]
@@ -235,7 +230,7 @@ def killing(*given):
         yield row
 
 setattr(results, rows_of, killing)
-results.write_test_results(folder, *pickle.load(sys.stdin.buffer))
+results.write_test_results(folder, *test_results.arguments(mixtures=200, seed=1))
 """
 
 
@@ -247,7 +242,7 @@ def test_a_killed_test_leaves_the_results_before_it_and_the_next_one_cleans_up(t
         folder = tmp_path / rows_of
         write_test_results(folder, *arguments(mixtures=100, seed=0))
         words = [sys.executable, "-c", KILLED_WRITER, str(folder), rows_of]
-        killed[rows_of] = subprocess.Popen(words, stdin=subprocess.PIPE)
+        killed[rows_of] = subprocess.Popen(words, cwd=Path(__file__).parents[2])
     before = {path.name: path.read_bytes() for path in (tmp_path / "result_rows").iterdir()}
     assert sorted(before) == [
         "classification.csv",
@@ -259,7 +254,7 @@ def test_a_killed_test_leaves_the_results_before_it_and_the_next_one_cleans_up(t
         "summary.csv",
     ]
     for rows_of, process in killed.items():
-        process.communicate(pickle.dumps(arguments(mixtures=200, seed=1)), timeout=120)
+        process.wait(timeout=120)
         assert process.returncode == -signal.SIGKILL
         folder = tmp_path / rows_of
         (partial,) = folder.glob(f"{dies_in[rows_of]}.*.{process.pid}.part")
@@ -271,7 +266,7 @@ def test_a_killed_test_leaves_the_results_before_it_and_the_next_one_cleans_up(t
         live.touch()
         write_test_results(folder, *arguments(mixtures=200, seed=1))
         assert {path.name for path in folder.iterdir()} == {*before, live.name}
-        assert len(read(folder / "results.csv")) == 200 * len(CONDITIONS) * len(THRESHOLDS)
+        assert len(read(folder / "results.csv")) == 200 * len(CONDITIONS) * len(REFINEMENTS)
         assert (folder / "config.yaml").read_text() == "seed: 1\n"
 
 
@@ -284,7 +279,7 @@ def test_what_only_an_earlier_test_has_goes(tmp_path):
     assert left == ["cost.csv", "notes.txt", "results.csv", "summary.csv"]
 
 
-def test_earlier_results_are_told_in_a_few_words(tmp_path):
+def test_earlier_results_are_described_in_one_line(tmp_path):
     assert earlier_results(tmp_path) is None
     assert earlier_results(tmp_path / "missing") is None
     write_test_results(tmp_path, *arguments(mixtures=7, seed=0))
@@ -320,7 +315,7 @@ def test_reading_a_foreign_table_names_the_file_and_the_columns(tmp_path):
         (bytes(range(256)), "bytes that are no UTF-8 text"),
     ],
 )
-def test_a_table_that_is_not_whole_is_refused(tmp_path, content, said):
+def test_a_table_that_is_not_whole_is_rejected(tmp_path, content, said):
     path = tmp_path / "summary.csv"
     path.write_bytes(content)
     with pytest.raises(InputError, match=rf"summary\.csv: .*{said}.* run .*again"):

@@ -61,8 +61,8 @@ def summary_columns(measures: Sequence[Measure]) -> tuple[str, ...]:
 def summary_rows(results: GridResults) -> list[Row]:
     """Return one row per condition and refinement: means over mixtures with bootstrap 95 % intervals.
 
-    ``snri_db_silence`` and ``attenuation_db_silence`` are the means that result if an empty refined query is answered
-    by exact silence instead of the network's response to a zero query.
+    ``snri_db_silence`` and ``attenuation_db_silence`` are the means that result if the estimate of an empty refined
+    query is exact silence instead of the network's response to a zero query.
     """
     grid = results.grid
     cells = (len(results.index), -1)
@@ -219,7 +219,7 @@ def summary_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def earlier_results(folder: Path) -> str | None:
-    """Say what results a folder holds, in a few words for a message; None where it holds none.
+    """Return a description of the results in a folder for a message; None where there are none.
 
     Args:
         folder: ``RUN/test``.
@@ -228,7 +228,7 @@ def earlier_results(folder: Path) -> str | None:
     if path is None:
         return None
     try:
-        # every mixture is in the condition that asks for the fewest active classes
+        # every mixture is in the condition that queries the fewest active classes
         mixtures = max(int(row["n"]) for row in read_table(folder / "summary.csv", _CELL_COLUMNS))
         results = f"the results of {mixtures} mixtures"
     except ValueError:  # InputError is one

@@ -91,13 +91,15 @@ def measure_table(results: Sequence[Result], refinement: Refinement | None) -> T
         return lambda result: interval_text(result.values.get((condition, measure.name))).split()[0]
 
     measured = {cell for result in rows for cell in result.values}
-    cells = [(c, m) for c, m in table_cells() if (c, m.name) in measured]
     columns: Columns = [
         ("system", lambda result: _with_seeds(result.system.name, len(result.system.runs))),
         ("refinement", lambda result: result.refinement.label),
-        *((f"{measure.axis_label} {c.name}", mean(c, measure)) for measure in MEASURES.values() for c, m in cells if m == measure),
     ]
-    return _table(columns, rows, "Means over mixtures and seeds; their intervals are in table1.csv.", _rules([result.system for result in rows]))
+    for measure in MEASURES.values():
+        conditions = [condition for condition in TABLE_CONDITIONS if (condition, measure.name) in measured]
+        columns += [(f"{measure.axis_label} {c.name}", mean(c, measure)) for c in conditions]
+    note = "Means over mixtures and seeds; their intervals are in table1.csv."
+    return _table(columns, rows, note, _rules([result.system for result in rows]))
 
 
 def difference_table(differences: Sequence[Difference]) -> Table:
@@ -168,7 +170,9 @@ def decision_table(rows: Sequence[Row], queries: Sequence[Row]) -> Table:
         if any(key[2] == condition for key in effects):
             columns.append((f"{condition.name}: emptied", effect(condition, "emptied", _percent)))
             if condition.inactive:
-                columns.append((f"{condition.name}: inactive kept", effect(condition, "inactive_kept", "{:.2f}".format)))
+                columns.append(
+                    (f"{condition.name}: inactive kept", effect(condition, "inactive_kept", "{:.2f}".format))
+                )
     note = (
         "FNR, the false-negative rate, is the method's risk: an active class that is dropped cannot be extracted. "
         "Counts are over all classes of all mixtures, means over seeds; emptied: queries of which nothing is left."
@@ -178,7 +182,9 @@ def decision_table(rows: Sequence[Row], queries: Sequence[Row]) -> Table:
 
 
 def _table(columns: Columns, rows: Sequence[Any], note: str, rules: Collection[int] = (), num_left: int = 2) -> Table:
-    return Table([name for name, _ in columns], [[text(row) for _, text in columns] for row in rows], note, num_left, rules)
+    return Table(
+        [name for name, _ in columns], [[text(row) for _, text in columns] for row in rows], note, num_left, rules
+    )
 
 
 def _rules(systems: Sequence[object]) -> list[int]:

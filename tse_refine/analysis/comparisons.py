@@ -211,7 +211,8 @@ def mean_scores(system: System, refinement: Refinement) -> list[ClassScore]:
     means = []
     runs = [run.classifier.scores[refinement.name] for run in system.runs if run.classifier]
     for scores in zip(*runs, strict=True):
-        values = np.ma.masked_invalid([[s.precision, s.recall, s.f1, s.snri_db_none, s.snri_db_refined] for s in scores])
+        numbers = [[s.precision, s.recall, s.f1, s.snri_db_none, s.snri_db_refined] for s in scores]
+        values = np.ma.masked_invalid(numbers)
         means.append(ClassScore(scores[0].name, scores[0].support, *values.mean(0).filled(np.nan).tolist()))
     return means
 

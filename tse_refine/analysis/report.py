@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,7 +45,8 @@ from tse_refine.errors import InputError
 from tse_refine.evaluation.conditions import MATCHED, PARTIAL, UNMATCHED
 from tse_refine.evaluation.metrics import HEADLINES
 from tse_refine.evaluation.results import REMEDY, summary_columns, summary_table
-from tse_refine.files.atomic import replacing, write_text
+from tse_refine.evaluation.run_folder import RunFolder
+from tse_refine.files.atomic import check_output, replacing, write_text
 from tse_refine.files.tables import Table, read_csv, write_csv
 from tse_refine.refinement import NoRefinement, Refinement, parse_refinement
 
@@ -63,21 +63,207 @@ _CAPTIONS = {
     "false-negative rate).",
     "example": "The example on one scale of colours (as the paper's Fig. 2).",
 }
+_OPTIONAL_FILES = {"differences.md", "decisions.md", "decisions.csv", "refined_queries.csv", "per_class.csv"}
+_OPTIONAL_FILES |= {f"{name}.{suffix}" for name in _CAPTIONS for suffix in ("png", "pdf")}
 _PEAK = 10 ** (-1 / 20)  # -1 dB of full scale: room for what a player's filters add
 
 
-@dataclass
-class _Report:
-    """Contents of the report.
+def write_report(runs: Sequence[Path], output: Path, threshold: Refinement | float | str | None = None) -> list[Path]:
+    """Write the tables, the figures and the page of finished runs.
 
-    Attributes:
-        texts: text files by name.
-        tables: columns and rows of CSV files by name.
-        pictures: files of the figures by name.
-        sections: tables of the page by its headings.
+    Runs that differ only in their seed are pooled.
+
+    Args:
+        runs: folders of runs that ``test`` has evaluated, on the same test mixtures.
+        output: folder for ``index.html``, which gathers all; ``summary.txt``; ``table1.{md,tex,csv}``;
+            ``differences.{md,csv}``, paired, between methods and between conditions; a PNG and a PDF of each figure;
+            and where a run refines, ``decisions.{md,csv}`` (what each refinement drops and keeps),
+            ``refined_queries.csv`` (the same by condition) and ``per_class.csv``.
+        threshold: refinement that the figures show, a number or a name; by default the one recommended on validation
+            in the first run that refines.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: a run's file is missing or damaged, runs cannot be compared, the refinement was not tested, or
+            matplotlib is not installed.
     """
+    tested = [TestedRun(run) for run in runs]
+    texts = {"summary.txt": "\n\n".join(f"{run}\n{_summary(run)}" for run in runs) + "\n"}
+    systems = group_systems(tested)
+    _check_output(output, tested)
+    shown = _shown_refinement(systems, threshold)
+    results, decisions, queries = compare_systems(systems), decision_rows(systems), query_rows(systems)
+    differences, costs = method_differences(systems, shown), condition_differences(systems, shown)
+    example = _example(systems, shown)
+    table1 = result_table(results)
+    compared = [*([difference_table(differences)] if differences else []), *([condition_table(costs)] if costs else [])]
+    decided = [decision_table(decisions, queries)] if decisions else []
+    texts |= {"table1.md": table1.markdown(), "table1.tex": table1.latex()}
+    tables = {
+        "table1.csv": result_rows(results),
+        "differences.csv": (DIFFERENCE_COLUMNS, difference_rows(differences, costs)),
+    }
+    if compared:
+        texts["differences.md"] = "\n".join(table.markdown() for table in compared)
+    if decided:
+        texts["decisions.md"] = decided[0].markdown()
+        tables["decisions.csv"] = (DECISION_COLUMNS, decisions)
+        tables["refined_queries.csv"] = (QUERY_COLUMNS, queries)
+        tables["per_class.csv"] = (CLASS_COLUMNS, class_rows(systems))
+    pictures = _pictures(systems, shown, example)
+    sections = {"Paired differences": compared, "Decisions per threshold": decided}
+    sections["All measures"] = [measure_table(results, shown)]
+    texts["index.html"] = _page(table1, sections, pictures, shown, example)
+    return _write(output, texts, tables, pictures)
 
-    texts: dict[str, str] = field(default_factory=dict)
-    tables: dict[str, tuple[Sequence[str], Sequence[Row]]] = field(default_factory=dict)
-    pictures: dict[str, bytes] = field(default_factory=dict)
-    sections: dict[str, list[Table]] = field(default_factory=dict)
+
+def _summary(run: Path) -> str:
+    """Return the table that ``test`` printed."""
+    path = RunFolder(run).test / "summary.csv"
+    rows = read_csv(path, summary_columns(HEADLINES), REMEDY)
+    if not rows:
+        raise InputError(f"{path} holds no row; run `tse-refine test` again.")
+    return summary_table(rows)
+
+
+def _check_output(output: Path, runs: Sequence[TestedRun]) -> None:
+    check_output(output, "folder")
+    if output.resolve() in [run.folder.test.resolve() for run in runs]:
+        raise InputError(f"--output: {output} holds the results that are read; name another folder for the report.")
+
+
+def _shown_refinement(systems: Sequence[System], option: Refinement | float | str | None) -> Refinement | None:
+    """Return the refinement that figures show; None where no system refines."""
+    refining = [system for system in systems if system.has_classifier]
+    if not refining:
+        return None
+    recommended = refining[0].runs[0].recommended
+    shown = recommended if option is None else parse_refinement(option, "--threshold")
+    for system in refining:
+        names = [rule.name for rule in system.candidates]
+        if shown.name not in names:
+            origin = "The threshold that validation recommended" if option is None else "--threshold"
+            raise InputError(
+                f"{origin}: {system.runs[0].folder.path} was not tested at {shown.name}. Give --threshold, one of "
+                f"{', '.join(names)}, or test with {shown.name} in evaluation.thresholds."
+            )
+    return shown
+
+
+def _example(systems: Sequence[System], refinement: Refinement | None) -> WorkedExample | None:
+    """Return the example of the first run that refines; None, with a message, where it cannot be made."""
+    refining = [system for system in systems if system.has_classifier]
+    if not refining or refinement is None:
+        return None
+    try:
+        return extract_example(refining[0].runs[0], refinement)
+    except InputError as error:
+        print(f"tse-refine: the report has no worked example. {error}", file=sys.stderr)
+        return None
+
+
+def _pictures(
+    systems: Sequence[System], refinement: Refinement | None, example: WorkedExample | None
+) -> dict[str, bytes]:
+    """Return every figure as PNG and as PDF, by file name."""
+    require_matplotlib()
+    from matplotlib import rc_context
+
+    pictures = {}
+    with rc_context({"text.parse_math": False}):  # a class may have a $ in its name
+        plotted = _figures(systems, refinement)
+        if example is not None:
+            plotted["example"] = figures.plot_example(example)
+        for name, figure in plotted.items():
+            for suffix in ("png", "pdf"):
+                content = BytesIO()
+                figure.savefig(content, format=suffix, dpi=150)
+                pictures[f"{name}.{suffix}"] = content.getvalue()
+    return pictures
+
+
+def _figures(systems: Sequence[System], refinement: Refinement | None) -> dict[str, Figure]:
+    conditions = systems[0].runs[0].grid.conditions
+    refining = [system for system in systems if system.has_classifier]
+    plotted = {}
+    if any(condition.active == 1 for condition in conditions):
+        plotted["snri_by_inactive"] = figures.plot_snri_by_inactive(systems, refinement)
+        plotted["thresholds"] = figures.plot_refinements(refining or systems)
+    trading = [s for s in refining if s.candidates and all(s.measured(c, NoRefinement()) for c in (MATCHED, PARTIAL))]
+    if trading:
+        plotted["trade_off"] = figures.plot_trade_off(trading)
+    if UNMATCHED in conditions:
+        plotted["attenuation"] = figures.plot_attenuation(systems, refinement)
+    if refining and refinement is not None and refinement.per_class:
+        plotted["per_class"] = figures.plot_per_class(refining[0], refinement)
+    return plotted
+
+
+def _page(
+    table1: Table,
+    sections: Mapping[str, Sequence[Table]],
+    pictures: Mapping[str, bytes],
+    refinement: Refinement | None,
+    example: WorkedExample | None,
+) -> str:
+    """Return the page, which needs no other file."""
+    environment = Environment(
+        loader=PackageLoader("tse_refine", "analysis"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    shown = {
+        name: (_data_uri("image/png", pictures[f"{name}.png"]), caption)
+        for name, caption in _CAPTIONS.items()
+        if f"{name}.png" in pictures
+    }
+    return environment.get_template("report.html.jinja").render(
+        table1=Markup(table1.html()),
+        sections={title: [Markup(table.html()) for table in tables] for title, tables in sections.items() if tables},
+        figures=shown,
+        refinement=refinement,
+        example=example,
+        sounds={} if example is None else _sounds(example),
+    )
+
+
+def _sounds(example: WorkedExample) -> dict[str, str]:
+    """Return the sources of the players; one common gain, for the loudest signal, keeps their relative levels."""
+    signals = {
+        "mixture": example.mixture,
+        "target": example.target,
+        "extraction, raw query": example.raw,
+        "extraction, refined query": example.refined,
+    }
+    loudest = max(float(np.abs(signal).max(initial=0.0)) for signal in signals.values())
+    gain = _PEAK / loudest if loudest > 0.0 else 1.0
+    sounds = {}
+    for name, signal in signals.items():
+        content = BytesIO()
+        soundfile.write(content, signal * gain, example.sample_rate, subtype="PCM_16", format="WAV")
+        sounds[name] = _data_uri("audio/wav", content.getvalue())
+    return sounds
+
+
+def _data_uri(media_type: str, content: bytes) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
+
+
+def _write(
+    output: Path,
+    texts: Mapping[str, str],
+    tables: Mapping[str, tuple[Sequence[str], Sequence[Row]]],
+    pictures: Mapping[str, bytes],
+) -> list[Path]:
+    """Write all files and remove those of an earlier report of other runs; return the paths."""
+    for name, text in texts.items():
+        write_text(output / name, text)
+    for name, (columns, rows) in tables.items():
+        write_csv(output / name, columns, rows)
+    for name, content in pictures.items():
+        with replacing(output / name) as temporary:
+            temporary.write_bytes(content)
+    written = sorted([*texts, *tables, *pictures])
+    for name in _OPTIONAL_FILES - set(written):
+        (output / name).unlink(missing_ok=True)
+    return [output / name for name in written]

@@ -97,7 +97,7 @@ class TestedRun:
 
     @cached_property
     def recommended(self) -> Refinement:
-        """What validation recommended when the best checkpoint was written, else the training's operating refinement."""
+        """What validation recommended at the best checkpoint, else the training's operating refinement."""
         path = self.folder.checkpoints / "best.ckpt"
         option = read_checkpoint(path)[CHECKPOINT_KEY].get("recommended_threshold") if path.exists() else None
         if option is None:

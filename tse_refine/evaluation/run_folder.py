@@ -82,4 +82,6 @@ def import_plugins(names: Sequence[str]) -> None:
         try:
             import_module(name)
         except ImportError as error:
-            raise InputError(f"plugins: {name!r} cannot be imported ({error}); install it or set PYTHONPATH.") from error
+            raise InputError(
+                f"plugins: {name!r} cannot be imported ({error}); install it or set PYTHONPATH."
+            ) from error

@@ -6,7 +6,7 @@ import html
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tse_refine.analysis.spectrogram import RANGE_DB
+from tse_refine.analysis.plotting import RANGE_DB
 from tse_refine.extraction.listen.picture import gradient
 
 NO_CLASSIFIER = (

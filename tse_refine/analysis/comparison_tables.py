@@ -12,7 +12,7 @@ from tse_refine.evaluation.conditions import MATCHED, PARTIAL, TABLE_CONDITIONS,
 from tse_refine.evaluation.metrics import MEASURES, SI_SDRI, Measure
 from tse_refine.evaluation.statistics import Interval
 from tse_refine.files.tables import Table
-from tse_refine.refinement import NoRefinement, Oracle, Refinement
+from tse_refine.refinement import NoRefinement, Oracle, Refinement, parse_refinement
 
 DIFFERENCE_COLUMNS = ("first", "second", "condition", "measure", "difference", "low", "high")
 _ENDS = ("", "_low", "_high")
@@ -38,12 +38,13 @@ def result_table(results: Sequence[Result]) -> Table:
     def values(condition: Condition, measure: Measure, title: str) -> tuple[str, Callable[[Result], str]]:
         return title, lambda result: interval_text(result.values.get((condition, measure.name)))
 
+    measured = {cell for result in results for cell in result.values}
     columns: Columns = [
         ("system", lambda result: _with_seeds(result.system.name, len(result.system.runs))),
         ("refinement", lambda result: result.refinement.label),
         ("inactive samples", lambda result: f"{100 * result.system.inactive_sample_rate:g} %"),
         *(values(c, c.measure, f"{c.kind} {c.name}" + (", att." * (not c.active))) for c in TABLE_CONDITIONS),
-        *(values(c, SI_SDRI, f"{SI_SDRI.label} {c.name}") for c in (MATCHED, PARTIAL)),
+        *(values(c, SI_SDRI, f"{SI_SDRI.label} {c.name}") for c in (MATCHED, PARTIAL) if (c, SI_SDRI.name) in measured),
         ("macro F1", lambda result: "–" if result.macro_f1 is None else f"{result.macro_f1:.2f}"),
         ("GMAC/s", lambda result: f"{result.system.runs[0].cost.gmac_per_second:.3g}"),
         ("parameters", lambda result: f"{result.system.runs[0].cost.parameters / 1e6:.2f} M"),
@@ -157,7 +158,7 @@ def decision_table(rows: Sequence[Row], queries: Sequence[Row]) -> Table:
 
     columns: Columns = [
         ("system", lambda row: _with_seeds(row["system"], row["seeds"])),
-        ("refinement", lambda row: row["threshold"]),
+        ("refinement", lambda row: parse_refinement(row["threshold"], "threshold").label),
         ("macro precision", decimals("macro_precision")),
         ("macro recall", decimals("macro_recall")),
         ("macro FNR", decimals("macro_false_negative_rate")),

@@ -170,9 +170,9 @@ def plot_example(example: WorkedExample) -> Figure:
     signals = {
         f"mixture: {', '.join(example.active)}": example.mixture,
         f"target: {', '.join(example.query[: example.condition.active])}": example.target,
-        f"raw query {', '.join(example.query)}: SNRi {example.raw_snri_db:.1f} dB": example.raw,
-        f"refined query ({example.refinement.label}) {', '.join(example.refined_query)}: "
-        f"SNRi {example.refined_snri_db:.1f} dB": example.refined,
+        f"raw query: {', '.join(example.query)} (SNRi {example.raw_snri_db:.1f} dB)": example.raw,
+        f"refined query, {example.refinement.label}: {', '.join(example.refined_query)} "
+        f"(SNRi {example.refined_snri_db:.1f} dB)": example.refined,
     }
     loudest = spectrogram_db(example.mixture, example.sample_rate).max()
     for panel, (title, signal) in zip(panels.flat, signals.items(), strict=True):
@@ -273,10 +273,19 @@ def _places(panel: Axes, values: list[Any]) -> list[Any]:
 
 
 def _annotate(panel: Axes, labels: Sequence[tuple[str, float, float]]) -> None:
-    """Write labels beside points, the first come first, and none where another one stands already."""
-    taken: list[np.ndarray] = []
+    """Write labels beside points where no other one stands: above or below, right or left; none where all are taken."""
+    taken: list[tuple[str, np.ndarray]] = []  # the lower left corner of each, in inches
     for text, x, y in labels:
-        place = panel.transData.transform((x, y)) / panel.figure.dpi  # inches
-        if all(np.any(np.abs(place - other) > (0.6, 0.14)) for other in taken):
-            taken.append(place)
-            panel.annotate(text, (x, y), (6, 5), textcoords="offset points", fontsize=8)
+        width, height = 0.07 * len(text), 0.14
+        point = panel.transData.transform((x, y)) / panel.figure.dpi
+        for right, above in ((True, True), (True, False), (False, True), (False, False)):
+            corner = point + np.array([0.08 if right else -0.08 - width, 0.05 if above else -0.05 - height])
+            if any(text == other or np.all(np.abs(corner - place) < (width, height)) for other, place in taken):
+                continue
+            taken.append((text, corner))
+            offset = (6 if right else -6, 5 if above else -5)
+            panel.annotate(
+                text, (x, y), offset, textcoords="offset points", fontsize=8, ha="left" if right else "right",
+                va="bottom" if above else "top",
+            )  # fmt: skip
+            break

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from tse_refine.errors import InputError
-from tse_refine.refinement import Gate, NoRefinement, Oracle, Refinement
+from tse_refine.refinement import Gate, NoRefinement, Oracle, Refinement, Threshold
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,12 +75,17 @@ def numbered_style(number: int) -> dict[str, Any]:
 
 def refinement_styles(refinements: Iterable[Refinement]) -> dict[str, dict[str, Any]]:
     """Return the look of the line of each refinement by its name, the same in every panel."""
-    looks = zip(cycle((*COLOURS[:-1], "#F0E442")), cycle("^vDPX<>"), strict=False)
+    colours = (*COLOURS[:-1], "#F0E442")  # black is the raw query's
+    thresholds, others = (zip(cycle(colours), cycle(markers), strict=False) for markers in ("^vDPX<", "<X>vPD"))
     styles: dict[str, dict[str, Any]] = {}
     for rule in refinements:
-        if rule.name not in styles:
-            reference = _REFERENCE_STYLES.get(type(rule))
-            styles[rule.name] = reference or dict(zip(("color", "marker"), next(looks), strict=True))
+        if type(rule) in _REFERENCE_STYLES:
+            styles[rule.name] = _REFERENCE_STYLES[type(rule)]
+        elif rule.name not in styles:
+            colour, marker = next(thresholds if isinstance(rule, Threshold) else others)
+            styles[rule.name] = {"color": colour, "marker": marker}
+            if not isinstance(rule, Threshold):
+                styles[rule.name] |= {"linestyle": "-.", "markerfacecolor": "white"}
     return styles
 
 

@@ -57,14 +57,15 @@ _CAPTIONS = {
     "snri_by_inactive": "SNRi against the number of inactive classes in the query (as the paper's Fig. 3).",
     "trade_off": "What refinement costs fully matched queries and gains on partially matched ones, one point per "
     "refinement.",
-    "attenuation": "Attenuation of the output where no queried class is in the mixture.",
     "thresholds": "SNRi against inactive classes with every refinement, one panel per system.",
+    "attenuation": "Attenuation of the output where no queried class is in the mixture.",
     "per_class": "Each class: SNRi at (1:3) without and with refinement, and the recall of the classifier (1 minus its "
     "false-negative rate).",
     "example": "The example on one scale of colours (as the paper's Fig. 2).",
 }
 _OPTIONAL_FILES = {"differences.md", "decisions.md", "decisions.csv", "refined_queries.csv", "per_class.csv"}
 _OPTIONAL_FILES |= {f"{name}.{suffix}" for name in _CAPTIONS for suffix in ("png", "pdf")}
+_DPI, _PAGE_DPI = 150, 100  # of files, and of the same figures on the page
 _PEAK = 10 ** (-1 / 20)  # -1 dB of full scale: room for what a player's filters add
 
 
@@ -115,7 +116,7 @@ def write_report(runs: Sequence[Path], output: Path, threshold: Refinement | flo
     pictures = _pictures(systems, shown, example)
     sections = {"Paired differences": compared, "Decisions per threshold": decided}
     sections["All measures"] = [measure_table(results, shown)]
-    texts["index.html"] = _page(table1, sections, pictures, shown, example)
+    texts["index.html"] = _page(systems, table1, sections, pictures, shown, example)
     return _write(output, texts, tables, pictures)
 
 
@@ -179,7 +180,7 @@ def _pictures(
         for name, figure in plotted.items():
             for suffix in ("png", "pdf"):
                 content = BytesIO()
-                figure.savefig(content, format=suffix, dpi=150)
+                figure.savefig(content, format=suffix, dpi=_DPI)
                 pictures[f"{name}.{suffix}"] = content.getvalue()
     return pictures
 
@@ -202,6 +203,7 @@ def _figures(systems: Sequence[System], refinement: Refinement | None) -> dict[s
 
 
 def _page(
+    systems: Sequence[System],
     table1: Table,
     sections: Mapping[str, Sequence[Table]],
     pictures: Mapping[str, bytes],
@@ -212,19 +214,22 @@ def _page(
     environment = Environment(
         loader=PackageLoader("tse_refine", "analysis"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    shown = {
-        name: (_data_uri("image/png", pictures[f"{name}.png"]), caption)
-        for name, caption in _CAPTIONS.items()
-        if f"{name}.png" in pictures
-    }
     return environment.get_template("report.html.jinja").render(
+        systems=systems,
+        num_mixtures=len(systems[0].runs[0].grid.mixtures),
         table1=Markup(table1.html()),
         sections={title: [Markup(table.html()) for table in tables] for title, tables in sections.items() if tables},
-        figures=shown,
+        figures={n: _shown(pictures[f"{n}.png"], text) for n, text in _CAPTIONS.items() if f"{n}.png" in pictures},
         refinement=refinement,
         example=example,
         sounds={} if example is None else _sounds(example),
     )
+
+
+def _shown(png: bytes, caption: str) -> dict[str, str | int]:
+    """Return what the page shows of a figure, all in one scale."""
+    width = int.from_bytes(png[16:20], "big")  # from the header of the file
+    return {"source": _data_uri("image/png", png), "width": round(width * _PAGE_DPI / _DPI), "caption": caption}
 
 
 def _sounds(example: WorkedExample) -> dict[str, str]:

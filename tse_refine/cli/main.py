@@ -157,7 +157,7 @@ def run_export(args: list[str]) -> None:
 def run_listen(args: list[str]) -> None:
     """Open a local page to drop or record sound, tick classes, and hear what is extracted."""
     from tse_refine.extraction.listen.server import serve
-    from tse_refine.extraction.listen.uploads import Limits
+    from tse_refine.extraction.listen.sounds import Limits
 
     parser = _Parser("tse-refine listen", description=run_listen.__doc__, allow_abbrev=False)
     add = parser.add_argument

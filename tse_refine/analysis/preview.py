@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import secrets
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +17,7 @@ from tse_refine.data.corpora.base import SPLITS
 from tse_refine.data.datamodule import SPLIT_STAGES, MixtureDataModule
 from tse_refine.data.recipes import Event, Recipe
 from tse_refine.errors import InputError
-from tse_refine.files.atomic import file_names
+from tse_refine.files.atomic import check_output, file_names, replacing_folder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,7 +66,7 @@ def write_preview(
     figure = draw_preview(description, mixture, sources)
     signals = {"mixture.wav": mixture, "background.wav": background}
     signals |= {event["file"]: source for event, source in zip(description["events"], sources, strict=True)}
-    with _new_folder(output.resolve()) as folder:
+    with replacing_folder(output) as folder:
         (folder / "sources").mkdir()
         for name, signal in signals.items():
             soundfile.write(folder / name, signal, data.sample_rate, subtype="FLOAT")
@@ -132,8 +129,7 @@ def _check(data: MixtureDataModule, split: str, index: int, epoch: int) -> None:
 
 
 def _check_output(output: Path, overwrite: bool) -> None:
-    if output.exists() and not output.is_dir():
-        raise InputError(f"--output: {output} is a file; name a folder to write the preview to.")
+    check_output(output, "folder")
     if not output.exists() or not any(output.iterdir()):
         return
     ours = {"mixture.wav", "background.wav", "sources", "recipe.json", "mixture.png"}
@@ -143,20 +139,6 @@ def _check_output(output: Path, overwrite: bool) -> None:
         raise InputError(
             f"--output: {output} holds a preview already; name another folder or replace it with --overwrite."
         )
-
-
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder, which takes the other's place when the block ends without an error."""
-    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-        if folder.exists():  # empty, or an earlier preview
-            shutil.rmtree(folder)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _describe(data: MixtureDataModule, recipe: Recipe) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tse_refine.data.bank.clip_bank import REJECTED
 from tse_refine.data.corpora.base import SPLITS
 from tse_refine.data.datamodule import MixtureDataModule
-from tse_refine.files.tables import aligned
+from tse_refine.files.tables import Table
 
 
 def prepare(data: MixtureDataModule) -> str:
@@ -22,7 +22,7 @@ def prepare(data: MixtureDataModule) -> str:
     """
     data.prepare_data()
     head = ("role", "split", "clips", "hours", "classes", "rejected")
-    rows = [head]
+    rows = []
     notes = []
     for option, clips in data.clips.items():
         bank = data.banks[option]
@@ -44,4 +44,4 @@ def prepare(data: MixtureDataModule) -> str:
             notes.append(f"{role}: {len(unlisted)} other files beside them are not used, such as {unlisted[0]}")
     for split in data.splits:
         data.recipe_source(split)  # a split whose last clip of a class was rejected is refused now, not in the training
-    return "\n".join([*aligned(rows, left=2), *notes, f"data digest: {data.digest}"])
+    return "\n".join([Table(head, rows, num_left=2).text(), *notes, f"data digest: {data.digest}"])

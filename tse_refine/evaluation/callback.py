@@ -31,13 +31,12 @@ from tse_refine.evaluation.results import (
     Row,
     earlier_results,
     numeric,
-    read_table,
     summary_rows,
-    write_table,
+    summary_table,
     write_test_results,
 )
 from tse_refine.evaluation.run_folder import RunFolder
-from tse_refine.files.tables import summary_table
+from tse_refine.files.tables import read_csv, write_csv
 from tse_refine.model.checkpoint import CHECKPOINT_KEY
 from tse_refine.model.cost import measure_cost
 
@@ -295,6 +294,6 @@ def _recommended(rows: list[Row], thresholds: list[Threshold]) -> float | None:
 def _append_validation(path: Path, rows: list[Row], epoch: int) -> None:
     """Add an epoch's rows; those of the same or a later epoch are from a training that was resumed before them."""
     columns = (*SUMMARY_COLUMNS, "epoch")
-    earlier = read_table(path, columns) if path.exists() else []
+    earlier = read_csv(path, columns) if path.exists() else []
     kept: list[Row] = [row for row in earlier if int(row["epoch"]) < epoch]
-    write_table(path, columns, [*kept, *({**row, "epoch": epoch} for row in rows)])
+    write_csv(path, columns, [*kept, *({**row, "epoch": epoch} for row in rows)])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from tse_refine.data.dataset import Batch
 from tse_refine.data.queries import condition_queries
 from tse_refine.evaluation.conditions import parse_conditions
 from tse_refine.evaluation.run_folder import RunFolder
+from tse_refine.files.atomic import replacing_folder
 from tse_refine.refinement import refine
 
 
@@ -100,14 +99,7 @@ class PredictionWriter(Callback):
 
     @staticmethod
     def _write(folder: Path, signals: dict[str, Tensor], sample_rate: int, description: dict[str, Any]) -> None:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
-        partial.mkdir()
-        try:
+        with replacing_folder(folder) as partial:
             for name, signal in signals.items():
                 soundfile.write(partial / f"{name}.wav", signal.cpu().numpy(), sample_rate, subtype="FLOAT")
             (partial / "query.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-            shutil.rmtree(folder, ignore_errors=True)  # of an earlier prediction
-            partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)

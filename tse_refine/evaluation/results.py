@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
-from tse_refine.errors import InputError
 from tse_refine.evaluation.classification import classification_scores, mean_average_precision
-from tse_refine.evaluation.conditions import NONE, Condition, Threshold, threshold_name
+from tse_refine.evaluation.conditions import NONE, Condition, Threshold, condition_name, threshold_name
 from tse_refine.evaluation.grid import GridResults
 from tse_refine.evaluation.statistics import bootstrap_mean
 from tse_refine.files.atomic import remove_leftovers, replacing
+from tse_refine.files.tables import Table, read_csv, write_csv
 from tse_refine.model.cost import Cost
 
 SUMMARY_COLUMNS = (
@@ -61,6 +61,7 @@ PER_CLASS_COLUMNS = (
     "snri_db_refined",
 )
 PER_CLASS_CONDITION: Condition = (1, 3)
+REMEDY = "`tse-refine test` writes it into a run's folder; run it again."  # in messages about these files
 CLASSIFIER_FILES = ("probabilities.csv", "classification.csv", "per_class.csv")
 
 Row = dict[str, Any]
@@ -195,7 +196,7 @@ def write_test_results(
         if config is not None:  # the first to enter is the last to take its place
             all_files.enter_context(replacing(folder / "config.yaml")).write_text(config, encoding="utf-8")
         for name, (columns, rows) in tables.items():
-            _write_rows(all_files.enter_context(replacing(folder / name)), columns, rows)
+            write_csv(all_files.enter_context(replacing(folder / name)), columns, rows)
     written = {*tables, *([] if config is None else ["config.yaml"])}
     for name in {"config.yaml", *CLASSIFIER_FILES} - written:
         (folder / name).unlink(missing_ok=True)
@@ -214,50 +215,37 @@ def earlier_results(folder: Path) -> str | None:
         return None
     try:
         # every mixture is in the condition that asks for the fewest active classes
-        mixtures = max(int(row["n"]) for row in read_table(folder / "summary.csv", SUMMARY_COLUMNS))
+        mixtures = max(int(row["n"]) for row in read_csv(folder / "summary.csv", SUMMARY_COLUMNS))
         results = f"the results of {mixtures} mixtures"
     except ValueError:  # InputError is one
         results = "results that cannot be read,"
     return f"{results} measured on {datetime.fromtimestamp(path.stat().st_mtime):%Y-%m-%d %H:%M}"
 
 
-def write_table(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
-    """Write a CSV file whole or not at all; numbers get five decimals, NaN an empty cell."""
-    with replacing(path) as temporary:
-        _write_rows(temporary, columns, rows)
+def summary_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Lay out summary rows: thresholds down, conditions across.
 
+    Args:
+        rows: of ``summary.csv``, as numbers or as text.
 
-def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Read a CSV file that holds some columns.
-
-    Raises:
-        InputError: the file is missing, empty, not text or cut off in the middle of a row, or lacks a column.
+    Returns:
+        Several lines: SNRi in dB, attenuation in dB (marked ``att``) for conditions without an active class, and how
+        many mixtures are behind each column.
     """
-    remedy = "The file is cut off or changed; run the command that wrote it again (`tse-refine test` for RUN/test)."
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(_whole_lines(file), strict=True)
-            found = reader.fieldnames or ()
-            missing = [column for column in columns if column not in found]
-            if missing:
-                raise InputError(
-                    f"{path}: the columns {', '.join(missing)} are missing{'' if found else '; it is empty'}; is it a "
-                    "file that `tse-refine test` wrote? If it is, run `tse-refine test` again."
-                )
-            rows = []
-            for row in reader:
-                if None in row or None in row.values():
-                    raise InputError(
-                        f"{path}: line {reader.line_num} has not as many cells as the first, {len(found)}. {remedy}"
-                    )
-                rows.append(row)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; `tse-refine test` writes it into a run's folder.") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not a table: it holds bytes that are no UTF-8 text. {remedy}") from error
-    except csv.Error as error:
-        raise InputError(f"{path}: {error}. {remedy}") from error
-    return rows
+    conditions = list(dict.fromkeys((int(row["active"]), int(row["inactive"])) for row in rows))
+    thresholds = list(dict.fromkeys(str(row["threshold"]) for row in rows))
+    cell = {(int(row["active"]), int(row["inactive"]), str(row["threshold"])): row for row in rows}
+
+    def text(condition: tuple[int, int], threshold: str) -> str:
+        row = cell[(*condition, threshold)]
+        value = row["snri_db" if condition[0] else "attenuation_db"]
+        return "-" if value == "" or math.isnan(float(value)) else f"{float(value):.2f}"
+
+    head = ["threshold", *(condition_name(c) + ("" if c[0] else " att") for c in conditions)]
+    body = [[threshold, *(text(condition, threshold) for condition in conditions)] for threshold in thresholds]
+    counts = ["mixtures", *(str(cell[(*condition, thresholds[0])]["n"]) for condition in conditions)]
+    title = "SNRi in dB by condition (active:inactive); att: attenuation in dB"
+    return f"{title}\n{Table(head, [*body, counts], rules=(0, len(body))).text()}"
 
 
 def numeric(thresholds: Sequence[Threshold]) -> list[float]:
@@ -270,27 +258,3 @@ def _probability_rows(results: GridResults, class_names: Sequence[str]) -> Itera
         for k, name in enumerate(class_names):
             values = (mixture, name, results.probability[m, k], int(results.activity[m, k]))
             yield dict(zip(PROBABILITY_COLUMNS, values, strict=True))
-
-
-def _write_rows(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows([_cell(row[column]) for column in columns] for row in rows)
-
-
-def _whole_lines(file: TextIO) -> Iterator[str]:
-    """Yield the lines of a CSV file; a number that is cut off would still be a number, so that the last must end."""
-    line = "\n"
-    for line in file:
-        if "\0" in line:
-            raise csv.Error("it holds a NUL byte, which no table has")
-        yield line
-    if not line.endswith(("\n", "\r")):
-        raise csv.Error("its last line does not end")
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, float | np.floating):
-        return "" if np.isnan(value) else f"{value:.5f}"
-    return value

@@ -88,7 +88,7 @@ def test_unknown_categories_and_folds_are_refused(root, options, said):
 
 
 def test_a_missing_or_foreign_table_is_refused_by_name(root):
-    with pytest.raises(InputError, match=r"meta/esc50\.csv: there is no such file\. ESC50 root: give the folder"):
+    with pytest.raises(InputError, match=r"meta/esc50\.csv does not exist\. ESC50 root: give the folder"):
         corpus(root / "nowhere").clips()
     table = root / "meta" / "esc50.csv"
     table.write_text("filename,fold\n")

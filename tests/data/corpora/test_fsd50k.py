@@ -76,7 +76,7 @@ def test_unknown_classes_are_refused(fsd50k_root):
 
 
 def test_missing_tables_name_the_option(tmp_path):
-    with pytest.raises(InputError, match=r"dev\.csv: there is no such file\. FSD50K root: give the folder"):
+    with pytest.raises(InputError, match=r"dev\.csv does not exist\. FSD50K root: give the folder"):
         used(tmp_path, "Bark")
 
 

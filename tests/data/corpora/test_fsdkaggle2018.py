@@ -97,11 +97,9 @@ def test_lists_of_another_corpus_are_refused(fsdkaggle2018_root, lists, row, sai
 
 
 def test_missing_tables_name_the_option(fsdkaggle2018_root, tmp_path):
-    with pytest.raises(
-        InputError, match=r"train_post_competition\.csv: there is no such file\. FSDKaggle2018 root: give"
-    ):
+    with pytest.raises(InputError, match=r"train_post_competition\.csv does not exist\. FSDKaggle2018 root: give"):
         FSDKaggle2018(str(tmp_path / "nowhere")).clips()
-    with pytest.raises(InputError, match=r"nowhere/train\.csv: there is no such file\. FSDKaggle2018 splits: give"):
+    with pytest.raises(InputError, match=r"nowhere/train\.csv does not exist\. FSDKaggle2018 splits: give"):
         FSDKaggle2018(str(fsdkaggle2018_root), splits=str(tmp_path / "nowhere")).clips()
 
 

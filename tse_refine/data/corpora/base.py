@@ -13,7 +13,7 @@ import soundfile
 
 from tse_refine.data.download.archives import Archive
 from tse_refine.errors import InputError, MissingFileError
-from tse_refine.files.digests import FileFingerprints
+from tse_refine.files.digests import FileDigests
 
 SPLITS = ("train", "val", "test")
 
@@ -130,7 +130,7 @@ class FileCorpus(Corpus):
 
     def fingerprints(self, clips: Sequence[Clip], cache_dir: Path) -> list[str]:
         """Return a digest of each file's bytes; each file is read once and remembered by its size and time."""
-        return FileFingerprints(cache_dir)([self.path(clip) for clip in clips])
+        return FileDigests(cache_dir)([self.path(clip) for clip in clips])
 
 
 def _refuse_truncated(path: Path) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tse_refine.data.corpora.base import Clip, FileCorpus
-from tse_refine.data.corpora.metadata import read_table
 from tse_refine.errors import InputError, did_you_mean
+from tse_refine.files.tables import read_csv
 
 COLUMNS = ("filename", "fold", "category", "src_file")
 REMEDY = (
@@ -78,7 +78,7 @@ class ESC50(FileCorpus):
         return self.root / "meta" / "esc50.csv"
 
     def _rows(self) -> list[dict[str, str]]:
-        rows = read_table(self._table, COLUMNS, REMEDY, key="filename")
+        rows = read_csv(self._table, COLUMNS, REMEDY, filled=COLUMNS, key="filename", final_newline=False)
         for row in rows:
             if not row["fold"].isdigit():
                 raise InputError(

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from tse_refine.data.corpora.base import Clip, FileCorpus
-from tse_refine.data.corpora.metadata import read_table
 from tse_refine.data.download.archives import Archive, RemoteFile
 from tse_refine.errors import InputError, did_you_mean
+from tse_refine.files.tables import read_csv
 
 REMEDY = (
     "FSD50K root: give the folder into which the archives of https://zenodo.org/records/4060432 are unpacked, with the "
@@ -72,8 +72,10 @@ class FSD50K(FileCorpus):
                 a clip that can be used.
         """
         tables = self.root / "FSD50K.ground_truth"
-        dev = read_table(tables / "dev.csv", ("fname", "labels", "split"), REMEDY, key="fname")
-        evaluation = read_table(tables / "eval.csv", ("fname", "labels"), REMEDY, key="fname")
+        dev, evaluation = (
+            read_csv(tables / name, columns, REMEDY, filled=columns, key="fname", final_newline=False)
+            for name, columns in (("dev.csv", ("fname", "labels", "split")), ("eval.csv", ("fname", "labels")))
+        )
         labels_of = [set(row["labels"].split(",")) for row in dev + evaluation]
         ancestors = _ancestors(labels_of)
         self._check(ancestors)

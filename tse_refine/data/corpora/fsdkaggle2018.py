@@ -7,15 +7,16 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from tse_refine.data.corpora.base import SPLITS, Clip, FileCorpus
-from tse_refine.data.corpora.metadata import read_table
 from tse_refine.data.corpora.splitting import assign_splits
 from tse_refine.data.download.archives import Archive, RemoteFile
 from tse_refine.errors import InputError, did_you_mean
+from tse_refine.files.tables import read_csv
 
 REMEDY = (
     "FSDKaggle2018 root: give the folder into which the archives of https://zenodo.org/records/2552860 are unpacked, "
     "with the names they have inside; `tse-refine prepare` downloads and unpacks them."
 )
+SPLITS_REMEDY = "FSDKaggle2018 splits: give a folder with train.csv, val.csv and test.csv, or leave the option out."
 
 # of the archives in the record
 MD5 = {
@@ -97,8 +98,8 @@ class FSDKaggle2018(FileCorpus):
         """Return all clips in their published parts, and the names of those without a verified label."""
         meta = self.root / "FSDKaggle2018.meta"
         columns = ("fname", "label", "freesound_id")
-        train = read_table(meta / "train_post_competition.csv", (*columns, "manually_verified"), REMEDY, key="fname")
-        test = read_table(meta / "test_post_competition_scoring_clips.csv", columns, REMEDY, key="fname")
+        train = _read(meta / "train_post_competition.csv", (*columns, "manually_verified"), REMEDY)
+        test = _read(meta / "test_post_competition_scoring_clips.csv", columns, REMEDY)
         clips = [
             Clip(f"FSDKaggle2018.audio_{part}/{row['fname']}", row["label"], part, f"freesound:{row['freesound_id']}")
             for part, rows in (("train", train), ("test", test))
@@ -122,10 +123,7 @@ class FSDKaggle2018(FileCorpus):
         listed = []
         for split in SPLITS:
             table = folder / f"{split}.csv"
-            remedy = (
-                "FSDKaggle2018 splits: give a folder with train.csv, val.csv and test.csv, or leave the option out."
-            )
-            for row in read_table(table, ("fname", "label"), remedy, key="fname"):
+            for row in _read(table, ("fname", "label"), SPLITS_REMEDY):
                 clip = by_file.get(PurePosixPath(row["fname"]).name)
                 if clip is None:
                     raise InputError(
@@ -139,3 +137,7 @@ class FSDKaggle2018(FileCorpus):
                     )
                 listed.append(replace(clip, split=split))
         return listed
+
+
+def _read(table: Path, columns: Sequence[str], remedy: str) -> list[dict[str, str]]:
+    return read_csv(table, columns, remedy, filled=columns, key="fname", final_newline=False)

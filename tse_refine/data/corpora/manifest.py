@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from tse_refine.data.corpora.base import SPLITS, Clip, FileCorpus
-from tse_refine.data.corpora.metadata import read_table
 from tse_refine.errors import InputError
+from tse_refine.files.tables import read_csv
 
 COLUMNS = ("path", "label", "role", "split", "source")
 ROLES = ("foreground", "background")
@@ -43,7 +43,7 @@ class Manifest(FileCorpus):
             InputError: the table is missing or not whole, has a value that is not allowed, the same recording twice
                 or no row of the role.
         """
-        rows = read_table(self.table, COLUMNS, REMEDY, may_be_empty=("source",))
+        rows = read_csv(self.table, COLUMNS, REMEDY, filled=COLUMNS[:-1], final_newline=False)
         for row in rows:
             self._check(row, "role", ROLES)
         rows = [row for row in rows if row["role"] == self.role]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import PurePosixPath
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from tse_refine.data.corpora.base import Clip, FileCorpus
-from tse_refine.data.corpora.metadata import read_table
 from tse_refine.data.corpora.splitting import assign_splits
 from tse_refine.data.download.archives import Archive, RemoteFile
+from tse_refine.files.tables import read_csv
 
 DEVELOPMENT = "TAU-urban-acoustic-scenes-2019-development"
 EVALUATION = "TAU-urban-acoustic-scenes-2019-evaluation"
@@ -107,8 +107,7 @@ class TAU2019(FileCorpus):
         Raises:
             InputError: a table is missing or not whole, or a scene has too few places for the splits.
         """
-        columns = ("filename", "scene_label", "identifier")
-        rows = read_table(self.root / DEVELOPMENT / "meta.csv", columns, REMEDY, key="filename", delimiter="\t")
+        rows = _read(self.root / DEVELOPMENT / "meta.csv", ("filename", "scene_label", "identifier"))
         fractions = {"val": self.val_fraction}
         if self.test_set == "development":
             fractions["test"] = self.test_fraction
@@ -128,7 +127,7 @@ class TAU2019(FileCorpus):
 
     def _evaluation_clips(self) -> list[Clip]:
         table = self.root / EVALUATION / "evaluation_setup" / "test.csv"
-        names = [row["filename"] for row in read_table(table, ("filename",), REMEDY, key="filename", delimiter="\t")]
+        names = [row["filename"] for row in _read(table, ("filename",))]
         return [
             Clip(f"{EVALUATION}/{name}", "unknown", "test", f"TAU2019-evaluation:{PurePosixPath(name).stem}")
             for name in names
@@ -143,3 +142,7 @@ class TAU2019(FileCorpus):
             )
             for part, md5 in md5_of.items()
         ]
+
+
+def _read(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    return read_csv(table, columns, REMEDY, delimiter="\t", filled=columns, key="filename", final_newline=False)

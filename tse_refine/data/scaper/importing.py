@@ -26,7 +26,7 @@ from tse_refine.data.scaper.jams import SCENE_FILE, TARGETS_FILE, PeakRule, Scen
 from tse_refine.data.scaper.loudness import ExcerptLoudness
 from tse_refine.errors import InputError
 from tse_refine.files.atomic import replacing
-from tse_refine.files.digests import FileFingerprints
+from tse_refine.files.digests import FileDigests
 
 _FORMAT = 1
 _PEAK_RULES: tuple[PeakRule, ...] = ("limit", "normalize", "none")
@@ -120,7 +120,7 @@ def import_recipes(
     """
     folders = scene_folders(folder, split)
     files = [path / name for path in folders for name in (SCENE_FILE, TARGETS_FILE)]
-    identity: list = [_FORMAT, [path.name for path in folders], FileFingerprints(cache_dir)(files)]
+    identity: list = [_FORMAT, [path.name for path in folders], FileDigests(cache_dir)(files)]
     identity += [*(bank.digest for bank in banks), banks[0].sample_rate, duration_seconds]
     identity += [[[clip.name, clip.label, clip.split] for clip in corpus.clips()] for corpus in corpora]
     key = hashlib.blake2b(json.dumps(identity).encode(), digest_size=10).hexdigest()
@@ -158,7 +158,7 @@ def scenes_digest(folder: Path, cache_dir: Path) -> str:
     scenes = sorted((Path(folder) / "jams").rglob(SCENE_FILE))
     files = [path.with_name(name) for path in scenes for name in (SCENE_FILE, TARGETS_FILE)]
     names = [str(path.relative_to(folder)) for path in files]
-    found = list(zip(names, FileFingerprints(cache_dir)(files), strict=True))
+    found = list(zip(names, FileDigests(cache_dir)(files), strict=True))
     return hashlib.blake2b(json.dumps(found).encode(), digest_size=10).hexdigest()
 
 

@@ -160,7 +160,7 @@ def test_recipes_are_written_read_back_and_mixed_alike(config_file, fsdkaggle, t
     assert "data.num_val is 7, but" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["recipes", "-c", config, "--split", "test", "--output", str(tmp_path / "scenes")])
-    assert "is there already" in capsys.readouterr().err
+    assert "scenes/jams/test exists. Remove it or give another folder." in capsys.readouterr().err
 
     # questions in another order are other data, and a link of an earlier export is not kept
     read = config_file(*fsdkaggle, recipes=str(tmp_path / "scenes"))

@@ -70,7 +70,7 @@ def test_grandparents_are_ancestors_too(tmp_path):
         used(root, "Bark", "Animal")
 
 
-def test_unknown_classes_are_refused(fsd50k_root):
+def test_unknown_classes_are_rejected(fsd50k_root):
     with pytest.raises(InputError, match=r"classes: 'Barking' is not in .*did you mean 'Bark'"):
         used(fsd50k_root, "Barking")
 

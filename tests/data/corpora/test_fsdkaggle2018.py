@@ -90,7 +90,7 @@ def test_lists_may_name_clips_without_a_folder(fsdkaggle2018_root, lists):
         ("FSDKaggle2018.audio_train/00044347.wav,Meow", r"00044347\.wav is labelled Meow, but Bark in the tables"),
     ],
 )
-def test_lists_of_another_corpus_are_refused(fsdkaggle2018_root, lists, row, said):
+def test_lists_of_another_corpus_are_rejected(fsdkaggle2018_root, lists, row, said):
     (lists / "val.csv").write_text(f"fname,label\n{row}\n")
     with pytest.raises(InputError, match=said):
         FSDKaggle2018(str(fsdkaggle2018_root), splits=str(lists)).clips()

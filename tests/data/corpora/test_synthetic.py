@@ -55,6 +55,6 @@ def test_no_recording_is_in_two_splits():
 def test_fingerprints_tell_clips_apart_and_stay(tmp_path):
     corpus = SyntheticSounds(2, 1, 1)
     clips = corpus.clips()
-    found = corpus.fingerprints(clips, tmp_path)
+    found = corpus.digests(clips, tmp_path)
     assert len(set(found)) == len(clips)
-    assert SyntheticSounds(9, 9, 9).fingerprints(clips, tmp_path) == found
+    assert SyntheticSounds(9, 9, 9).digests(clips, tmp_path) == found

@@ -61,7 +61,7 @@ def test_development_needs_no_evaluation_set(tau2019_root):
         TAU2019(str(tau2019_root)).clips()
 
 
-def test_too_few_places_are_refused_by_scene(tau2019_root):
+def test_too_few_places_are_rejected_by_scene(tau2019_root):
     table = tau2019_root / DEVELOPMENT / "meta.csv"
     table.write_text("\n".join(line for line in table.read_text().splitlines() if "bus-london" not in line))
     with pytest.raises(InputError, match="'bus' has 2 source recordings"):

@@ -1,4 +1,4 @@
-"""Corpora, one module a layout."""
+"""Corpora, one module per layout."""
 
 from tse_refine.data.corpora.esc50 import ESC50
 from tse_refine.data.corpora.fsd50k import FSD50K

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from tse_refine.data.recipes import Recipe, Recipes
 from tse_refine.data.rendering import Renderer
 
 Batch = dict[str, torch.Tensor]
+T = TypeVar("T")
 
 
 class MixtureDataset(Dataset[Batch]):
@@ -100,7 +101,8 @@ class RecipeSampler(DistributedSampler[int]):
         rank: int = 0,
         samples_done: Callable[[], int] = lambda: 0,
     ) -> None:
-        super().__init__(range(size), num_replicas=num_replicas, rank=rank, shuffle=shuffle, seed=seed)
+        items: Any = range(size)  # only their number is used
+        super().__init__(items, num_replicas=num_replicas, rank=rank, shuffle=shuffle, seed=seed)
         self.redraw = redraw
         self.samples_done = samples_done
 
@@ -116,7 +118,7 @@ class MixtureLoader(DataLoader[Batch]):
     that start at once would render the first batches of epoch 0.
     """
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         yield from super().__iter__()
 
     def state_dict(self) -> dict[str, Any]:
@@ -127,6 +129,6 @@ class MixtureLoader(DataLoader[Batch]):
         """Restore nothing."""
 
 
-def identity_collate(batch: Batch) -> Batch:
+def identity_collate(batch: T) -> T:
     """Return a batch that the dataset has already assembled."""
     return batch

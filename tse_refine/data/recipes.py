@@ -155,10 +155,11 @@ def mixture_generator(seed: int, split: str, epoch: int, index: int, purpose: in
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
 
 
+@dataclass
 class DrawnRecipes:
     """Draws the recipes of one split: the same ``(seed, split, epoch, index)`` always gives the same recipe.
 
-    Args:
+    Attributes:
         split: ``train``, ``val`` or ``test``.
         pools: clips to draw from.
         foreground_bank: bank of the foreground clips.
@@ -168,26 +169,18 @@ class DrawnRecipes:
         seed: seed of the data set.
     """
 
-    def __init__(
-        self,
-        split: str,
-        pools: ClipPools,
-        foreground_bank: ClipBank,
-        background_bank: ClipBank,
-        mixture: MixtureConfig,
-        queries: QueryConfig,
-        seed: int,
-    ) -> None:
-        self.split = split
-        self.pools = pools
-        self.foreground_bank = foreground_bank
-        self.background_bank = background_bank
-        self.mixture = mixture
-        self.queries = queries
-        self.seed = seed
-        self.num_classes = len(pools.foregrounds)
-        self.num_samples = round(mixture.duration_seconds * foreground_bank.sample_rate)
-        self.max_events = max(mixture.num_events)
+    split: str
+    pools: ClipPools
+    foreground_bank: ClipBank
+    background_bank: ClipBank
+    mixture: MixtureConfig
+    queries: QueryConfig
+    seed: int
+
+    def __post_init__(self) -> None:
+        self.num_classes = len(self.pools.foregrounds)
+        self.num_samples = round(self.mixture.duration_seconds * self.foreground_bank.sample_rate)
+        self.max_events = max(self.mixture.num_events)
 
     def draw(self, epoch: int, index: int) -> Recipe:
         """Draw one recipe.

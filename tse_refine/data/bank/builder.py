@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import IO, Any
 
 from filelock import FileLock
 from tqdm import tqdm
@@ -202,16 +202,20 @@ def _line(clip: Clip, decoded: DecodedClip) -> dict[str, Any]:
     }
 
 
-def _commit(lines: list[dict[str, Any]], done: _PartialBank, data: Sequence[BinaryIO], journal: TextIO) -> None:
+def _commit(lines: list[dict[str, Any]], done: _PartialBank, data: Sequence[IO[bytes]], journal: IO[str]) -> None:
     """Write the journal after the data that it lists are on disk."""
-    for file in (*data, journal):
-        if file is journal:
-            journal.writelines(json.dumps(line) + "\n" for line in lines)
-        file.flush()
-        os.fsync(file.fileno())
+    for file in data:
+        _sync(file)
+    journal.writelines(json.dumps(line) + "\n" for line in lines)
+    _sync(journal)
     for line in lines:
         done.add(line)
     lines.clear()
+
+
+def _sync(file: IO[Any]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _resume(folder: Path) -> _PartialBank:

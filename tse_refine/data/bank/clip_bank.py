@@ -140,9 +140,9 @@ class ClipBank:
         size, expected = path.stat().st_size if path.exists() else 0, length * np.dtype(dtype).itemsize
         if size != expected:
             raise _damaged(self.folder, f"{name} has {size} bytes instead of {expected}")
-        # numpy cannot map an empty file, which a bank has whose every clip was rejected
-        mapped = np.memmap(path, dtype=dtype, mode="r") if length else []
-        return np.asarray(mapped, dtype=dtype)  # as a plain array: slices of a memmap object are slow
+        if not length:  # a bank whose every clip was rejected; numpy cannot map an empty file
+            return np.empty(0, dtype)
+        return np.asarray(np.memmap(path, dtype=dtype, mode="r"))  # a plain array: slices of a memmap object are slow
 
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder}

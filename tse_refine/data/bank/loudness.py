@@ -79,14 +79,7 @@ def gated_loudness(hops: np.ndarray) -> float:
     >>> round(gated_loudness(np.full(30, 0.01)), 3)
     -20.691
     """
-    # called for every excerpt drawn: np.add.reduce takes half the time of mean()
-    blocks = hops[:-3] + hops[1:-2] + hops[2:-1] + hops[3:]  # four times the power of each 400 ms block
-    loud = blocks[blocks > _BLOCK_HOPS * _ABSOLUTE_GATE]
-    if not len(loud):
-        return LUFS_FLOOR
-    loud = loud[loud > _RELATIVE_GATE * (np.add.reduce(loud) / len(loud))]
-    mean = float(np.add.reduce(loud) / len(loud))
-    return max(LUFS_FLOOR, _LUFS_OFFSET + 10.0 * math.log10(mean / _BLOCK_HOPS))
+    return _gated(_blocks(hops), _BLOCK_HOPS)
 
 
 def integrated_loudness(waveform: torch.Tensor, sample_rate: int) -> float:
@@ -110,11 +103,7 @@ def integrated_loudness(waveform: torch.Tensor, sample_rate: int) -> float:
     ends = np.array([int(0.4 * (number * 0.25 + 1) * sample_rate) for number in range(num_blocks)])
     last = len(waveform)
     power = (energy[np.minimum(ends, last)] - energy[np.minimum(begins, last)]) / (0.4 * sample_rate)
-    loud = power[power > _ABSOLUTE_GATE]
-    if not len(loud):
-        return LUFS_FLOOR
-    loud = loud[loud > _RELATIVE_GATE * loud.mean()]
-    return max(LUFS_FLOOR, _LUFS_OFFSET + 10.0 * math.log10(loud.mean()))
+    return _gated(power, 1)
 
 
 def rms_level(hops: np.ndarray) -> float:
@@ -128,5 +117,20 @@ def rms_level(hops: np.ndarray) -> float:
 
 def loudest_block(hops: np.ndarray) -> float:
     """Return the loudness of the loudest 400 ms block of K-weighted hops, ``[hops]``, in LUFS, ungated."""
-    blocks = hops[:-3] + hops[1:-2] + hops[2:-1] + hops[3:]
-    return _LUFS_OFFSET + 10.0 * math.log10(max(float(blocks.max()) / _BLOCK_HOPS, 1e-12))
+    return _LUFS_OFFSET + 10.0 * math.log10(max(float(_blocks(hops).max()) / _BLOCK_HOPS, 1e-12))
+
+
+def _blocks(hops: np.ndarray) -> np.ndarray:
+    """Return four times the mean power of each 400 ms block, ``[blocks]``."""
+    return hops[:-3] + hops[1:-2] + hops[2:-1] + hops[3:]
+
+
+def _gated(blocks: np.ndarray, scale: int) -> float:
+    """Return the loudness of blocks that pass both gates; ``blocks`` are their powers times ``scale``."""
+    loud = blocks[blocks > scale * _ABSOLUTE_GATE]
+    if not len(loud):
+        return LUFS_FLOOR
+    # called for every excerpt drawn: np.add.reduce takes half the time of mean()
+    loud = loud[loud > _RELATIVE_GATE * (np.add.reduce(loud) / len(loud))]
+    mean = float(np.add.reduce(loud) / len(loud))
+    return max(LUFS_FLOOR, _LUFS_OFFSET + 10.0 * math.log10(mean / scale))

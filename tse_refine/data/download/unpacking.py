@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import IO, Any
 
 from tqdm import tqdm
 
@@ -82,7 +83,7 @@ class _Volumes(io.RawIOBase):
         self.position = position
         return position
 
-    def readinto(self, buffer: bytearray) -> int:
+    def readinto(self, buffer: Any) -> int:  # any writable buffer
         if self.position >= self.starts[-1]:
             return 0
         index = bisect_right(self.starts, self.position) - 1
@@ -93,7 +94,7 @@ class _Volumes(io.RawIOBase):
         return num_bytes
 
 
-def _open_zip(joined: io.BufferedReader, starts: Sequence[int]) -> zipfile.ZipFile:
+def _open_zip(joined: IO[bytes], starts: Sequence[int]) -> zipfile.ZipFile:
     """Open the joined volumes with offsets that count from the start of the first volume.
 
     In a split archive an offset counts from the start of its volume. ``zipfile`` does not support volumes: it finds the

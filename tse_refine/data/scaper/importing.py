@@ -12,6 +12,7 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -38,6 +39,7 @@ _Row = tuple[int, int, int, int, int, float, float]  # of _EVENT
 _SCENE = np.dtype([("first", "i8"), ("num_rows", "i4"), ("fade_in", "f8"), ("fade_out", "f8"), ("peak_rule", "i1")])
 
 
+@dataclass
 class ImportedRecipes:
     """The recipes of one split, read from files (see :class:`tse_refine.data.recipes.Recipes`).
 
@@ -45,7 +47,7 @@ class ImportedRecipes:
     Validation and test queries for the loss have the first events, as many as
     ``target_counts[index mod len(target_counts)]``: with the default counts the published ``index mod 3 + 1``.
 
-    Args:
+    Attributes:
         split: ``train``, ``val`` or ``test``.
         scenes: one row per mixture.
         events: rows of all mixtures, each mixture's background first.
@@ -55,24 +57,16 @@ class ImportedRecipes:
         seed: seed of the queries.
     """
 
-    def __init__(
-        self,
-        split: str,
-        scenes: np.ndarray,
-        events: np.ndarray,
-        num_classes: int,
-        num_samples: int,
-        queries: QueryConfig,
-        seed: int,
-    ) -> None:
-        self.split = split
-        self.scenes = scenes
-        self.events = events
-        self.num_classes = num_classes
-        self.num_samples = num_samples
-        self.max_events = int(scenes["num_rows"].max()) - 1
-        self.queries = queries
-        self.seed = seed
+    split: str
+    scenes: np.ndarray
+    events: np.ndarray
+    num_classes: int
+    num_samples: int
+    queries: QueryConfig
+    seed: int
+
+    def __post_init__(self) -> None:
+        self.max_events = int(self.scenes["num_rows"].max()) - 1
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -165,33 +159,28 @@ def scenes_digest(folder: Path, cache_dir: Path) -> str:
 
 
 class _Importer:
-    """Converts scenes to rows of numbers; role 0 is the foreground, 1 the background."""
+    """Converts scenes to rows of numbers."""
 
     def __init__(
         self, split: str, corpora: tuple[Corpus, Corpus], banks: tuple[ClipBank, ClipBank], duration_seconds: float
     ) -> None:
         self.split = split
-        self.corpora = corpora
-        self.banks = banks
         self.duration_seconds = duration_seconds
         self.sample_rate = banks[0].sample_rate
         self.class_names = corpora[0].classes()
-        self.clips = tuple(_by_file_name(corpus.clips()) for corpus in corpora)
-        self.loudness: dict[tuple[int, int], ExcerptLoudness] = {}
+        self.foregrounds = _Excerpts(FOREGROUNDS, corpora[0], banks[0])
+        self.backgrounds = _Excerpts(BACKGROUNDS, corpora[1], banks[1], duration_seconds)
 
     def run(self, folders: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
         scenes = np.empty(len(folders), _SCENE)
-        rows: list[list[_Row]] = []
-        first = 0
+        rows: list[_Row] = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            done = tqdm(
-                pool.map(self._scene, folders), f"{self.split} recipes", len(folders), unit="mixture", disable=None
-            )
-            for number, (scene, events) in enumerate(done):
-                scenes[number] = (first, len(events), *scene.fade_seconds, _PEAK_RULES.index(scene.peak_rule))
-                first += len(events)
-                rows.append(events)
-        return scenes, np.array([row for events in rows for row in events], _EVENT)
+            done = pool.map(self._scene, folders)
+            progress = tqdm(done, f"{self.split} recipes", len(folders), unit="mixture", disable=None)
+            for number, (scene, events) in enumerate(progress):
+                scenes[number] = (len(rows), len(events), *scene.fade_seconds, _PEAK_RULES.index(scene.peak_rule))
+                rows += events
+        return scenes, np.array(rows, _EVENT)
 
     def _scene(self, folder: Path) -> tuple[Scene, list[_Row]]:
         path = folder / SCENE_FILE
@@ -205,17 +194,16 @@ class _Importer:
         return scene, rows + [self._event(event, scene, path) for event in scene.events]
 
     def _background(self, scene: Scene, path: Path) -> _Row:
-        event = scene.background
-        clip = self._clip(1, event, path)
-        gain, seconds = self._gain(1, clip, event, scene, path)
-        rate = self._loudness(1, scene).rate(clip)
-        position = self.banks[1].position(clip.name)
-        start = round(int(event.source_time * rate) / rate * self.sample_rate)
-        length = min(round(seconds * self.sample_rate), self.banks[1].entry(position).length - start)
-        return (position, -1, start, length, 0, event.snr_db, gain)
+        clip = self.backgrounds.clip(scene.background, path)
+        number, available = self.backgrounds.number(clip, path)
+        start_seconds, seconds, gain = self.backgrounds.measure(clip, scene.background, scene, path)
+        start = round(start_seconds * self.sample_rate)
+        length = min(round(seconds * self.sample_rate), available - start)
+        return (number, -1, start, length, 0, scene.background.snr_db, gain)
 
     def _event(self, event: SceneEvent, scene: Scene, path: Path) -> _Row:
-        clip = self._clip(0, event, path)
+        clip = self.foregrounds.clip(event, path)
+        number, available = self.foregrounds.number(clip, path)
         if clip.label != event.label:
             raise InputError(f"{path}: labels {clip.name} {event.label}; its label in the corpus is {clip.label}.")
         if clip.split != self.split:
@@ -223,59 +211,65 @@ class _Importer:
                 f"{path}: uses {clip.name}, which the corpus has in its {clip.split} split. Give the corpus the splits "
                 "that these mixtures were drawn from (FSDKaggle2018: init_args.splits)."
             )
-        gain, seconds = self._gain(0, clip, event, scene, path)
-        rate = self._loudness(0, scene).rate(clip)
-        position = self.banks[0].position(clip.name)
+        start_seconds, seconds, gain = self.foregrounds.measure(clip, event, scene, path)
         num_samples = round(self.duration_seconds * self.sample_rate)
         onset_seconds = int(scene.sample_rate * event.time) / scene.sample_rate
-        start_seconds = int(event.source_time * rate) / rate
         onset = min(round(onset_seconds * self.sample_rate), num_samples - 1)
         # one rounding of the shift onset - start instead of two
         start = max(0, onset + round((start_seconds - onset_seconds) * self.sample_rate))
-        length = min(
-            round(seconds * self.sample_rate), self.banks[0].entry(position).length - start, num_samples - onset
-        )
-        return (position, self.class_names.index(clip.label), start, length, onset, event.snr_db, gain)
+        length = min(round(seconds * self.sample_rate), available - start, num_samples - onset)
+        return (number, self.class_names.index(clip.label), start, length, onset, event.snr_db, gain)
 
-    def _loudness(self, role: int, scene: Scene) -> ExcerptLoudness:
-        if (role, scene.sample_rate) not in self.loudness:
-            repeated = self.duration_seconds if role == 1 else 0.0
-            self.loudness[role, scene.sample_rate] = ExcerptLoudness(self.corpora[role], scene.sample_rate, repeated)
-        return self.loudness[role, scene.sample_rate]
 
-    def _gain(self, role: int, clip: Clip, event: SceneEvent, scene: Scene, path: Path) -> tuple[float, float]:
-        """Return an excerpt's factor and its length in seconds."""
-        loudness, seconds = self._loudness(role, scene)(clip, event)
-        if not seconds:
-            raise InputError(f"{path}: {clip.name} has no sound at {event.source_time:g} s.")
-        return 10.0 ** ((scene.ref_db + event.snr_db - loudness) / 20.0), seconds
+class _Excerpts:
+    """The recordings of one option: finds the clips that scenes name and measures their excerpts."""
 
-    def _clip(self, role: int, event: SceneEvent, path: Path) -> Clip:
-        option = (FOREGROUNDS, BACKGROUNDS)[role]
+    def __init__(self, option: str, corpus: Corpus, bank: ClipBank, repeated_to_seconds: float = 0.0) -> None:
+        self.option = option
+        self.corpus = corpus
+        self.bank = bank
+        self.repeated_to_seconds = repeated_to_seconds
+        self.clips: dict[str, list[Clip]] = defaultdict(list)
+        for clip in corpus.clips():
+            self.clips[PurePosixPath(clip.name).name].append(clip)
+        self.loudness: dict[int, ExcerptLoudness] = {}
+
+    def clip(self, event: SceneEvent, path: Path) -> Clip:
+        """Return the clip that an event of a scene file names."""
         name = PurePosixPath(event.source_file.replace("\\", "/"))
-        clips = self.clips[role][name.name]
+        clips = self.clips[name.name]
         if len(clips) > 1:
             shared = [_shared_end(PurePosixPath(clip.name), name) for clip in clips]
             clips = [clip for clip, length in zip(clips, shared, strict=True) if length == max(shared)]
         if len(clips) != 1:
             what = "has no clip" if not clips else "has several clips"
             raise InputError(
-                f"{path}: {option} {what} {'/'.join(name.parts[-2:])}. Give the corpora that these mixtures were drawn "
-                "from."
+                f"{path}: {self.option} {what} {'/'.join(name.parts[-2:])}. Give the corpora that these mixtures were "
+                "drawn from."
             )
-        if clips[0].name not in self.banks[role]:
-            raise InputError(f"{path}: uses {clips[0].name}, which cannot be used (see rejected.csv of the clip bank).")
         return clips[0]
+
+    def number(self, clip: Clip, path: Path) -> tuple[int, int]:
+        """Return a clip's number in the bank and its length in samples."""
+        if clip.name not in self.bank:
+            raise InputError(f"{path}: uses {clip.name}, which cannot be used (see rejected.csv of the clip bank).")
+        number = self.bank.position(clip.name)
+        return number, self.bank.entry(number).length
+
+    def measure(self, clip: Clip, event: SceneEvent, scene: Scene, path: Path) -> tuple[float, float, float]:
+        """Return start and length of an excerpt in seconds, and its gain."""
+        if scene.sample_rate not in self.loudness:
+            self.loudness[scene.sample_rate] = ExcerptLoudness(self.corpus, scene.sample_rate, self.repeated_to_seconds)
+        measured = self.loudness[scene.sample_rate]
+        loudness, seconds = measured(clip, event)
+        if not seconds:
+            raise InputError(f"{path}: {clip.name} has no sound at {event.source_time:g} s.")
+        rate = measured.rate(clip)
+        gain = 10.0 ** ((scene.ref_db + event.snr_db - loudness) / 20.0)
+        return int(event.source_time * rate) / rate, seconds, gain
 
 
 def _shared_end(first: PurePosixPath, second: PurePosixPath) -> int:
     """Return the number of equal parts at the ends of two paths."""
     pairs = zip(reversed(first.parts), reversed(second.parts), strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-
-
-def _by_file_name(clips: Sequence[Clip]) -> dict[str, list[Clip]]:
-    by_name: dict[str, list[Clip]] = defaultdict(list)
-    for clip in clips:
-        by_name[PurePosixPath(clip.name).name].append(clip)
-    return by_name

@@ -16,7 +16,7 @@ import soundfile
 import torch
 
 from tse_refine.analysis.tested_run import MeasuredRun
-from tse_refine.data.corpora import EmbeddedBackgrounds, EmbeddedSounds
+from tse_refine.data.corpora import SyntheticBackgrounds, SyntheticSounds
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.data.recipes import MixtureConfig
 from tse_refine.errors import InputError
@@ -170,7 +170,7 @@ def find_mixtures(checkpoint: Path, folder: Path) -> Mixtures:
             raise InputError("the data in its config.yaml have other classes, or another sample rate.")
         return Mixtures(data, "test mixture")
     except InputError as error:
-        if class_names != EmbeddedSounds().classes():
+        if class_names != SyntheticSounds().classes():
             raise InputError(f"No test mixtures: {error}") from error
     seconds = float(about.get("duration_seconds", TrainedNetwork.duration_seconds))
     return Mixtures(_synthetic_data(rate, seconds, folder), "synthetic mixture")
@@ -179,8 +179,8 @@ def find_mixtures(checkpoint: Path, folder: Path) -> Mixtures:
 def _synthetic_data(rate: int, seconds: float, folder: Path) -> MixtureDataModule:
     shortest, longest = (seconds / MixtureConfig.duration_seconds * limit for limit in MixtureConfig.event_seconds)
     return MixtureDataModule(
-        EmbeddedSounds(1, 1, _SYNTHETIC_RECORDINGS),  # a split without recordings is rejected
-        EmbeddedBackgrounds(1, 1, _SYNTHETIC_RECORDINGS),
+        SyntheticSounds(1, 1, _SYNTHETIC_RECORDINGS),  # a split without recordings is rejected
+        SyntheticBackgrounds(1, 1, _SYNTHETIC_RECORDINGS),
         sample_rate=rate,
         mixture=MixtureConfig(duration_seconds=seconds, event_seconds=(shortest, longest)),
         num_test=1000,

@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEMO := -c experiment/proposed -c model/small -c data/synthetic -c budget/demo
-DOCUMENTED_NAMES := --isolated --select=DOC1,DOC6 --style=google --arg-type-hints-in-docstring=False
+DOCUMENTED_NAMES := --isolated --select=DOC1,DOC602 --style=google --arg-type-hints-in-docstring=False
 
 .PHONY: setup demo compare notebooks test test-browser coverage docs format
 

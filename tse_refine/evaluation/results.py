@@ -182,7 +182,7 @@ def write_test_results(
 
 
 def append_validation(path: Path, rows: Sequence[Row], measures: Sequence[Measure], epoch: int) -> None:
-    """Add an epoch's summary rows to ``validation.csv``; rows of this or a later epoch precede a resume and are dropped."""
+    """Add an epoch's summary rows to ``validation.csv``, without those of this or a later epoch before a resume."""
     columns = (*summary_columns(measures), "epoch")
     remedy = "Remove the file to continue without the rows of earlier epochs."
     earlier = read_csv(path, (*_CELL_COLUMNS, "epoch"), remedy) if path.exists() else []

@@ -28,6 +28,9 @@ class Spectrograms:
         brightest_db: level of the brightest colour, dB re full-scale sine.
     """
 
+    top_hz: float
+    brightest_db: float
+
     def __init__(self, waveform: np.ndarray, rate: int, top_hz: float) -> None:
         self.top_hz = top_hz
         self._rate = rate

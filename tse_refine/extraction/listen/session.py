@@ -59,12 +59,18 @@ class Session:
         network_rate: sample rate of the network, Hz.
     """
 
+    sound: Sound
+    probability: dict[str, float]
+    result: Result | None
+    files: SoundFiles
+    network_rate: int
+
     def __init__(self, extractor: Extractor, sound: Sound, folder: Path) -> None:
         self.sound = sound
-        self.probability: dict[str, float] = {}
+        self.probability = {}
         if extractor.has_classifier:
             self.probability = extractor.probabilities(sound.waveform, sound.sample_rate)
-        self.result: Result | None = None
+        self.result = None
         self.files = SoundFiles(folder)
         self.network_rate = extractor.sample_rate
         self._extractor = extractor
@@ -86,6 +92,10 @@ class Session:
 
     def extract(self, query: Sequence[str], threshold: float) -> Result:
         """Extract with the query as it is and with the refined query; earlier estimates are used again.
+
+        Args:
+            query: queried classes.
+            threshold: decision threshold in [0, 1].
 
         Raises:
             InputError: the query is empty.
@@ -132,6 +142,10 @@ class Sessions:
 
     def open(self, visitor: str, sound: Sound) -> Session:
         """Return a new session, which replaces the visitor's earlier one.
+
+        Args:
+            visitor: name of the visitor.
+            sound: recording or test mixture.
 
         Raises:
             InputError: the sound cannot be processed; an earlier session stays open.

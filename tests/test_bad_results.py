@@ -69,7 +69,7 @@ def test_a_damaged_file_is_rejected_by_its_name(make_run, refused, name, damage)
 def test_a_missing_file_is_rejected_by_its_name(make_run, refused, name):
     run = make_run("run")
     (run / "test" / name).unlink()
-    assert re.search(rf"test/{name} does not exist; `tse-refine test` writes it", refused(run))
+    assert re.search(rf"test/{name} does not exist\. `tse-refine test` writes it", refused(run))
 
 
 # in results.csv the row of mixture 7, (1:1), 0.3 is "7,1,1,0.3,3,dog,bell,-5.8,9.2,,1,0": up to the threshold, active

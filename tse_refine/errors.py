@@ -1,6 +1,7 @@
 """The exception for input that a user can correct, and hints for misspelt names."""
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -43,3 +44,13 @@ def did_you_mean(word: str, known: list[str], few: bool = False) -> str:
     if near:
         return "did you mean " + " or ".join(repr(by_lower[name]) for name in near) + "?"
     return "" if few else "known are: " + ", ".join(known)
+
+
+def listed(texts: Sequence[str], separator: str = ", ", most: int = 20) -> str:
+    """Join texts, but not more than ``most`` of them.
+
+    >>> listed(["a", "b", "c"], most=2)
+    'a, b, and 1 more'
+    """
+    more = [f"and {len(texts) - most} more"] if len(texts) > most else []
+    return separator.join([*texts[:most], *more])

@@ -351,6 +351,9 @@ def parse_refinements(
 def parse_key(key: str) -> Refinement:
     """Return the refinement that a logged metric names (:attr:`Refinement.key`).
 
+    Args:
+        key: key of a refinement, such as ``delta_0p3``.
+
     Raises:
         InputError: no refinement has this key.
 

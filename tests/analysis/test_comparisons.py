@@ -162,7 +162,9 @@ def test_a_soft_threshold_keeps_the_classes_of_at_least_half_weight(make_run):
     """The probabilities are 0.8 for active classes and 0.1 for inactive ones."""
     falls = {"none": 2.0, "soft:0.2-0.6": 0.25, "soft:0.7-1": 0.5, "soft:0-0.19": 0.5}
     rows = {row["threshold"]: row for row in decision_rows(systems_of(make_run("p", falls=falls)))}
-    dropped, kept = ({name: row[column] for name, row in rows.items()} for column in ("active_dropped", "inactive_kept"))
+    dropped, kept = (
+        {name: row[column] for name, row in rows.items()} for column in ("active_dropped", "inactive_kept")
+    )
     assert dropped == {"soft:0.2-0.6": 0, "soft:0.7-1": 120, "soft:0-0.19": 0}
     assert kept == {"soft:0.2-0.6": 0, "soft:0.7-1": 0, "soft:0-0.19": 120}
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from tse_refine.analysis.sweep_choice import best_pair, best_value, difference_on_test
+
 from tse_refine.analysis.sweeps import SweptRun
 from tse_refine.errors import InputError
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+from tse_refine.analysis.threshold_choice import best_by_share, choose_threshold
 
 from tse_refine.analysis.systems import group_systems
 from tse_refine.analysis.tested_run import MeasuredRun
-from tse_refine.analysis.threshold_choice import best_by_share, choose_threshold
 from tse_refine.errors import InputError
 
 

@@ -212,7 +212,7 @@ def test_a_folder_that_cannot_be_written_is_said(extract, record, tmp_path, caps
     ("words", "said"),
     [
         (["--output", "out", "--threshold", "7"], "threshold is 7.0; a number from 0 to 1 is expected"),
-        (["--output", "text.wav/x"], "text.wav/x cannot be written, since text.wav is no folder"),
+        (["--output", "text.wav/x"], "text.wav/x/a.wav cannot be written because text.wav is not a folder"),
     ],
 )
 def test_wrong_options_are_said_once_however_many_recordings_there_are(

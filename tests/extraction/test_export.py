@@ -263,7 +263,7 @@ def test_what_cannot_be_exported_is_refused(refusal, tmp_path):
 
 def test_a_file_that_exists_or_is_called_otherwise_is_refused(refusal, tmp_path):
     (tmp_path / "model.onnx").write_text("mine")
-    assert "model.onnx exists; name another file, or add --overwrite" in refusal()
+    assert "model.onnx exists; name another file or replace it with --overwrite" in refusal()
     assert (tmp_path / "model.onnx").read_text() == "mine"
     assert "a file of the format torch ends in .pt2" in refusal(format="torch")
     assert "a file of the format onnx ends in .onnx" in refusal(output=tmp_path / "model")
@@ -328,5 +328,5 @@ def test_a_threshold_that_was_never_measured_is_the_default(tiny_network_config)
 
 def test_an_output_below_a_file_is_refused_before_anything_is_done(tmp_path):
     (tmp_path / "text").touch()
-    with pytest.raises(InputError, match=r"text is a file; name another folder"):
+    with pytest.raises(InputError, match=r"text is not a folder; name another file"):
         export_checkpoint(tmp_path / "no.ckpt", tmp_path / "text" / "model.pt2", "torch")

@@ -105,13 +105,13 @@ def test_a_class_called_residual_does_not_take_its_place(folder):
 @pytest.mark.parametrize("output", ["odd.voc/out", "odd.voc/new/out", "nowhere/out"])
 def test_a_folder_that_cannot_be_made_is_refused(folder, output):
     (folder / "nowhere").symlink_to(folder / "gone")
-    with pytest.raises(InputError, match=r"out cannot be written, since .*(odd\.voc|nowhere) is no folder"):
+    with pytest.raises(InputError, match=r"out/a\.wav cannot be written because .*(odd\.voc|nowhere) is not a folder"):
         plan(folder, ["a.wav", "b.flac"], output)
 
 
 def test_a_folder_where_one_may_not_write_is_refused(folder, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: path != folder / "other")  # the superuser may everywhere
-    with pytest.raises(InputError, match=r"other/new cannot be written, since you may not write in .*other;"):
+    with pytest.raises(InputError, match=r"other/new/a\.wav cannot be written because you may not write in .*other;"):
         plan(folder, ["a.wav", "b.flac"], "other/new")
 
 

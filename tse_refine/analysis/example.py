@@ -148,9 +148,7 @@ def _tested_checkpoint(run: TestedRun) -> Path:
 
 def _render(run: TestedRun, index: int) -> Batch:
     """Return a batch of one test mixture."""
-    run.data.prepare_data()
-    run.data.setup("test")
-    return run.data.datasets["test"].__getitems__([(0, index)])
+    return run.data.open_split("test").__getitems__([(0, index)])
 
 
 def _extract(

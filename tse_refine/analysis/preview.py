@@ -13,7 +13,7 @@ import soundfile
 
 from tse_refine.analysis.plotting import COLOURS, plot_spectrogram, require_matplotlib, spectrogram_db
 from tse_refine.data.corpora.base import SPLITS
-from tse_refine.data.datamodule import SPLIT_STAGES, MixtureDataModule
+from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.data.recipes import Event, Recipe
 from tse_refine.errors import InputError
 from tse_refine.files.atomic import check_output, file_names, replacing_folder
@@ -50,9 +50,7 @@ def write_preview(
     output = Path(output)
     _check(data, split, index, epoch)
     _check_output(output, overwrite)
-    data.prepare_data()
-    data.setup(SPLIT_STAGES[split])
-    dataset = data.datasets[split]
+    dataset = data.open_split(split)
     recipe = dataset.recipe((epoch if split == "train" and data.redraw else 0, index))
     mixture = np.empty(dataset.recipes.num_samples, np.float32)
     sources = np.empty((len(recipe.events), len(mixture)), np.float32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -257,10 +256,7 @@ def _numbers(path: Path, cells: Iterable[tuple[str, str]]) -> dict[str, float]:
 
 def _swept(path: Path) -> list[str]:
     """Return the columns of ``sweep.csv``; nothing while a sweep has not ended, or for runs of several sweeps."""
-    if not path.exists():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return next(csv.reader(file), [])
+    return list(next(iter(read_csv(path, ())), {})) if path.exists() else []
 
 
 def _settings(configs: Sequence[Mapping[str, Any]], swept: Sequence[str]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from tse_refine.extraction.file_extraction import FileExtraction, extract_file
 from tse_refine.extraction.outputs import Outputs
 from tse_refine.extraction.recordings import Recording
 from tse_refine.files.atomic import printable
-from tse_refine.files.tables import aligned
+from tse_refine.files.tables import Table
 
 
 def extract_files(
@@ -113,17 +113,18 @@ def table(described: dict[str, Any]) -> str:
         described: of :func:`describe`.
     """
     word = {True: "kept", False: "removed", None: "-"}
-    rows = [("class", "asked", "probability", "windows", "decision")]
+    rows = []
     for one in described["classes"]:
         probability = "-" if one["probability"] is None else f"{one['probability']:.3f}"
         share = "-" if one["window_share"] is None else f"{100 * one['window_share']:.0f} %"
         rows.append((one["class"], "yes" if one["asked"] else "no", probability, share, word[one["kept"]]))
+    decisions = Table(("class", "asked", "probability", "windows", "decision"), rows, num_left=2)
     decision = "not refined"
     if described["threshold"] is not None:
         decision = f"threshold {described['threshold']:g}, decided for each {described['refinement']}"
     paths = (described["extraction"], *described["each"].values(), described["residual"])
     written = [f"Written to {path}" for path in paths if path]
-    return "\n".join([f"{described['input']}: {decision}", *aligned(rows, left=2), *written])
+    return "\n".join([f"{described['input']}: {decision}", decisions.text(), *written])
 
 
 def _remarks(done: FileExtraction, each: bool) -> list[str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from tse_refine.errors import InputError
 from tse_refine.evaluation.callback import Module
 from tse_refine.evaluation.conditions import parse_conditions
 from tse_refine.evaluation.run_folder import RunFolder
+from tse_refine.files.atomic import replacing_folder
 from tse_refine.refinement import DEFAULT_THRESHOLD, KEPT_WEIGHT, Oracle, parse_refinement
 
 
@@ -105,14 +104,7 @@ class PredictionWriter(Callback):
 
     @staticmethod
     def _write(folder: Path, signals: dict[str, Tensor], sample_rate: int, description: dict[str, Any]) -> None:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
-        partial.mkdir()
-        try:
+        with replacing_folder(folder) as partial:
             for name, signal in signals.items():
                 soundfile.write(partial / f"{name}.wav", signal.cpu().numpy(), sample_rate, subtype="FLOAT")
             (partial / "query.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-            shutil.rmtree(folder, ignore_errors=True)  # of an earlier prediction
-            partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)

@@ -26,7 +26,7 @@ from torch.nn.functional import conv1d, pad
 
 from tse_refine.errors import InputError
 from tse_refine.extraction.extractor import Extractor
-from tse_refine.files.atomic import replacing
+from tse_refine.files.atomic import check_output, replacing
 from tse_refine.model.checkpoint import TrainedNetwork, load_network
 from tse_refine.model.classifier import Classifier
 from tse_refine.model.network import Network
@@ -269,13 +269,7 @@ def _check_output(output: Path, file_format: str, overwrite: bool) -> None:
     suffix = SUFFIXES[file_format]
     if output.suffix != suffix:
         raise InputError(f"{output}: a file of the format {file_format} ends in {suffix}.")
-    if output.is_dir():
-        raise InputError(f"{output} is a folder; name a file.")
-    if output.exists() and not overwrite:
-        raise InputError(f"{output} exists; name another file, or add --overwrite to replace it.")
-    parent = next(parent for parent in output.absolute().parents if parent.exists())
-    if not parent.is_dir():
-        raise InputError(f"{output} cannot be written: {parent} is a file; name another folder.")
+    check_output(output, "file", overwrite)
 
 
 def _check_packages() -> None:

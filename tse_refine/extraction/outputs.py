@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from tse_refine.errors import InputError, did_you_mean
 from tse_refine.extraction.recordings import find_recordings, place_of
 from tse_refine.extraction.sound_formats import FORMATS, SUFFIXES
-from tse_refine.files.atomic import file_names, printable
+from tse_refine.files.atomic import check_output, file_names, printable
 
 RESIDUAL = "residual"
 
@@ -86,8 +85,6 @@ def plan_outputs(
         for (path, _), base in zip(found, bases, strict=True)
     ]
     _check_paths(plans, overwrite)
-    for folder in dict.fromkeys(path.parent for plan in plans for path in plan.paths()):
-        _check_writable(folder)
     return plans
 
 
@@ -135,31 +132,12 @@ def _check_paths(plans: Sequence[Outputs], overwrite: bool) -> None:
                     f"{printable(plan.recording)}; extract them into different folders."
                 )
             written_by[place] = plan.recording
-            if path.is_dir():
-                raise InputError(f"--output: {printable(path)} is a folder, and would have to be a file; name another.")
             if path.exists() and _identity(path) in read:
                 raise InputError(
                     f"--output: {printable(path)} is the recording {printable(read[_identity(path)])} itself; name "
                     "another file or folder."
                 )
-            if path.exists() and not overwrite:
-                raise InputError(
-                    f"--output: {printable(path)} exists; name another file or folder, or replace it with --overwrite."
-                )
-
-
-def _check_writable(folder: Path) -> None:
-    """Refuse a folder that cannot be written, or cannot be made."""
-    there = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), folder)
-    if not there.is_dir():
-        raise InputError(
-            f"--output: {printable(folder)} cannot be written, since {printable(there)} is no folder; name another."
-        )
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(
-            f"--output: {printable(folder)} cannot be written, since you may not write in {printable(there)}; name "
-            "another."
-        )
+            check_output(path, "file", overwrite)
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -138,11 +138,6 @@ def _latex(cell: str) -> str:
     return re.sub(r"^(\S+) (\[.+\])$", r"\1 {\\scriptsize\2}", cell.translate(_LATEX_ESCAPES))
 
 
-def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
-    """Lay out rows of words in columns, of which some are flush left."""
-    return Table(rows[0], rows[1:], num_left=left).text().splitlines()
-
-
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], delimiter: str = ",") -> None:
     """Write a CSV file whole or not at all; floats have five decimals, NaN is an empty cell."""
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:

@@ -62,6 +62,9 @@ class TrainedNetwork:
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Return the content of a checkpoint of this package; tensors stay on disk until they are used.
 
+    Args:
+        path: checkpoint of a run.
+
     Raises:
         InputError: the file is missing, damaged, or another program's.
     """

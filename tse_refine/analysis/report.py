@@ -91,42 +91,53 @@ def write_report(runs: Sequence[Path], output: Path, threshold: Refinement | flo
             matplotlib is not installed.
     """
     tested = [TestedRun(run) for run in runs]
-    texts = {"summary.txt": "\n\n".join(f"{run}\n{_summary(run)}" for run in runs) + "\n"}
+    summaries = {str(run): _read_summary(run) for run in runs}
     systems = group_systems(tested)
     _check_output(output, tested)
     shown = _shown_refinement(systems, threshold)
-    results, decisions, queries = compare_systems(systems), decision_rows(systems), query_rows(systems)
-    differences, costs = method_differences(systems, shown), condition_differences(systems, shown)
+    texts, tables, sections = _compare(systems, shown)
+    texts["summary.txt"] = "\n\n".join(f"{run}\n{summary_table(rows)}" for run, rows in summaries.items()) + "\n"
     example = _example(systems, shown)
-    table1 = result_table(results)
-    compared = [*([difference_table(differences)] if differences else []), *([condition_table(costs)] if costs else [])]
-    decided = [decision_table(decisions, queries)] if decisions else []
-    texts |= {"table1.md": table1.markdown(), "table1.tex": table1.latex()}
-    tables = {
-        "table1.csv": result_rows(results),
-        "differences.csv": (DIFFERENCE_COLUMNS, difference_rows(differences, costs)),
-    }
-    if compared:
-        texts["differences.md"] = "\n".join(table.markdown() for table in compared)
-    if decided:
-        texts["decisions.md"] = decided[0].markdown()
-        tables["decisions.csv"] = (DECISION_COLUMNS, decisions)
-        tables["refined_queries.csv"] = (QUERY_COLUMNS, queries)
-        tables["per_class.csv"] = (CLASS_COLUMNS, class_rows(systems))
     pictures = _pictures(systems, shown, example)
-    sections = {"Paired differences": compared, "Decisions per threshold": decided}
-    sections["All measures"] = [measure_table(results, shown)]
-    texts["index.html"] = _page(systems, table1, sections, pictures, shown, example)
+    texts["index.html"] = _page(systems, sections, pictures, shown, example)
     return _write(output, texts, tables, pictures)
 
 
-def _summary(run: Path) -> str:
-    """Return the table that ``test`` printed."""
+def _compare(
+    systems: Sequence[System], refinement: Refinement | None
+) -> tuple[dict[str, str], dict[str, tuple[Sequence[str], Sequence[Row]]], dict[str, list[Table]]]:
+    """Return the text files, the CSV files and, by heading, the page's tables."""
+    results, decisions, queries = compare_systems(systems), decision_rows(systems), query_rows(systems)
+    methods, conditions = method_differences(systems, refinement), condition_differences(systems, refinement)
+    sections = {
+        "Results": [result_table(results)],
+        "Paired differences": [
+            *([difference_table(methods)] if methods else []),
+            *([condition_table(conditions)] if conditions else []),
+        ],
+        "Decisions per threshold": [decision_table(decisions, queries)] if decisions else [],
+        "All measures": [measure_table(results, refinement)],
+    }
+    (table1,) = sections["Results"]
+    texts = {"table1.md": table1.markdown(), "table1.tex": table1.latex()}
+    tables = {"table1.csv": result_rows(results)}
+    tables["differences.csv"] = (DIFFERENCE_COLUMNS, difference_rows(methods, conditions))
+    for heading, name in (("Paired differences", "differences.md"), ("Decisions per threshold", "decisions.md")):
+        if sections[heading]:
+            texts[name] = "\n".join(table.markdown() for table in sections[heading])
+    if decisions:
+        tables["decisions.csv"] = (DECISION_COLUMNS, decisions)
+        tables["refined_queries.csv"] = (QUERY_COLUMNS, queries)
+        tables["per_class.csv"] = (CLASS_COLUMNS, class_rows(systems))
+    return texts, tables, sections
+
+
+def _read_summary(run: Path) -> list[dict[str, str]]:
     path = RunFolder(run).test / "summary.csv"
     rows = read_csv(path, summary_columns(HEADLINES), REMEDY)
     if not rows:
         raise InputError(f"{path} holds no row; run `tse-refine test` again.")
-    return summary_table(rows)
+    return rows
 
 
 def _check_output(output: Path, runs: Sequence[TestedRun]) -> None:
@@ -204,7 +215,6 @@ def _figures(systems: Sequence[System], refinement: Refinement | None) -> dict[s
 
 def _page(
     systems: Sequence[System],
-    table1: Table,
     sections: Mapping[str, Sequence[Table]],
     pictures: Mapping[str, bytes],
     refinement: Refinement | None,
@@ -217,8 +227,9 @@ def _page(
     return environment.get_template("report.html.jinja").render(
         systems=systems,
         num_mixtures=len(systems[0].runs[0].grid.mixtures),
-        table1=Markup(table1.html()),
-        sections={title: [Markup(table.html()) for table in tables] for title, tables in sections.items() if tables},
+        sections={
+            heading: [Markup(table.html()) for table in tables] for heading, tables in sections.items() if tables
+        },
         figures={n: _shown(pictures[f"{n}.png"], text) for n, text in _CAPTIONS.items() if f"{n}.png" in pictures},
         refinement=refinement,
         example=example,

@@ -124,7 +124,8 @@ class TestedRun:
     @cached_property
     def classifier(self) -> MeasuredClassifier | None:
         """Probabilities and scores of the classifier; None without one."""
-        return read_classifier(self.folder.test, self.grid) if self.has_classifier else None
+        grid = self.grid
+        return read_classifier(self.folder.test, grid) if self.has_classifier else None
 
     @cached_property
     def cost(self) -> Cost:

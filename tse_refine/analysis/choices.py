@@ -94,7 +94,8 @@ def best_by_share(system: System, partial: Condition = PARTIAL) -> list[tuple[Re
     both = ~np.isnan((matched + partly).sum((0, 2)))  # mixtures that have both conditions, as in choose_refinement
     starts, ends = (values[:, both].mean((0, 1)) for values in (matched, partly))
     current = max(range(len(refinements)), key=lambda r: (starts[r], ends[r]))
-    ranges, share = [], 0.0
+    ranges: list[tuple[Refinement, float, float]] = []
+    share = 0.0
     while True:
         crossings = []
         for r in range(len(refinements)):
@@ -224,8 +225,8 @@ def difference_on_test(first: Sequence[SweptRun], second: Sequence[SweptRun], me
         return None
     groups = [[TestedRun(run.folder) for run in group if run.folder] for group in (first, second)]
     group_systems([*groups[0], *groups[1]])  # rejects runs that were tested with other queries
-    cells = [np.stack([_cell(run, MEASURES[measure_name], *place) for run in group])[:, :, None] for group in groups]
-    return paired_difference(*cells)
+    ours, theirs = (np.stack([_cell(run, MEASURES[measure_name], *place) for run in group]) for group in groups)
+    return paired_difference(ours[:, :, None], theirs[:, :, None])
 
 
 def _snri(system: System, condition: Condition, refinements: Sequence[Refinement]) -> np.ndarray:

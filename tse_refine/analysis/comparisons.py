@@ -116,7 +116,7 @@ def method_differences(systems: Sequence[System], refinement: Refinement | None)
         refinement: refinement that is shown; None where no system refines.
     """
     raw = NoRefinement()
-    pairs = [(system, raw, systems[0]) for system in systems[1:]]
+    pairs: list[tuple[System, Refinement, System]] = [(system, raw, systems[0]) for system in systems[1:]]
     for system in (system for system in systems if system.has_classifier):
         pairs += [(system, rule, system) for rule in system.refinements if rule.name != raw.name]
         if refinement is not None:
@@ -204,6 +204,10 @@ def class_rows(systems: Sequence[System]) -> list[Row]:
 
 def mean_scores(system: System, refinement: Refinement) -> list[ClassScore]:
     """Return the scores of every class, means over the runs of a system; a run without a value is left out.
+
+    Args:
+        system: system that refines.
+        refinement: refinement that decides class by class.
 
     Raises:
         KeyError: the refinement was not tested.

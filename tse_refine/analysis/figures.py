@@ -247,10 +247,10 @@ def _plot_by_inactive(
 ) -> None:
     """Plot SNRi against the inactive classes beside one active, its interval shaded."""
     conditions = sorted(condition for condition in system.runs[0].grid.conditions if condition.active == 1)
-    points = [(c.inactive, mean) for c in conditions if (mean := system.mean(c, refinement, SNRI)) is not None]
-    inactive = [number for number, _ in points]
-    mean, low, high = (np.array([getattr(interval, part)[0] for _, interval in points]) for part in Interval._fields)
-    panel.plot(inactive, mean, label=label, **style)
+    means = [(c.inactive, mean) for c in conditions if (mean := system.mean(c, refinement, SNRI)) is not None]
+    inactive = [number for number, _ in means]
+    panel.plot(inactive, [interval.mean[0] for _, interval in means], label=label, **style)
+    low, high = ([getattr(interval, end)[0] for _, interval in means] for end in ("low", "high"))
     panel.fill_between(inactive, low, high, color=style["color"], alpha=alpha, linewidth=0)
     panel.set_xticks([condition.inactive for condition in conditions])
     panel.set_xlabel(_INACTIVE_AXIS)

@@ -25,7 +25,7 @@ from tse_refine.files.tables import read_columns, read_csv
 from tse_refine.refinement import Refinement, parse_refinement
 
 _ROUNDING = 2e-5  # the mean of values of five decimals against a mean of five decimals
-_TYPES = dict.fromkeys(("mixture", "active", "inactive", "num_active"), int)
+_TYPES: dict[str, type] = dict.fromkeys(("mixture", "active", "inactive", "num_active"), int)
 _TYPES |= dict.fromkeys(("threshold", "query_active", "query_inactive"), str)
 _EVERY_CLASS = "every class of every mixture of results.csv once"
 _CHANGED = "It is cut off, changed or of another test; run `tse-refine test` again."
@@ -67,7 +67,11 @@ class MeasuredGrid:
         return condition in self.conditions and any(refinement.name == other.name for other in self.refinements)
 
     def place(self, condition: Condition, refinement: Refinement) -> tuple[int, int]:
-        """Return the numbers of a condition and of the refinement with a name.
+        """Return the numbers of a cell's condition and refinement.
+
+        Args:
+            condition: condition of the queries.
+            refinement: refinement with the name to look up.
 
         Raises:
             KeyError: there is no such cell.
@@ -79,6 +83,11 @@ class MeasuredGrid:
 
     def cell(self, measure: Measure, condition: Condition, refinement: Refinement) -> np.ndarray:
         """Return a measure in one cell, ``[mixtures]``.
+
+        Args:
+            measure: measure with the name to look up.
+            condition: condition of the queries.
+            refinement: refinement with the name to look up.
 
         Raises:
             KeyError: there is no such measure or cell.

@@ -40,7 +40,14 @@ def require_matplotlib() -> None:
 
 
 def new_figure(width: float, height: float, columns: int = 1, rows: int = 1, sharey: bool = True) -> tuple[Figure, Any]:
-    """Return a figure of a size in inches, and its panel, or an array of its panels.
+    """Return a figure and its panel, or an array of its panels.
+
+    Args:
+        width: width in inches.
+        height: height in inches.
+        columns: panels side by side.
+        rows: panels below one another, which share their x axis.
+        sharey: whether panels share their y axis.
 
     Raises:
         InputError: matplotlib is not installed.
@@ -61,8 +68,9 @@ def finish(panel: Axes, grid: str = "both") -> None:
 def add_legend(panel: Axes, title: str | None = None, beside: bool = False) -> None:
     """Add a legend to a panel, beside it where it is asked for or has more than six lines."""
     options: dict[str, Any] = {"frameon": False, "fontsize": 8, "title": title}
-    if beside or len(panel.get_legend_handles_labels()[0]) > 6:
-        panel.get_figure().set_figwidth(1.35 * panel.get_figure().get_figwidth())
+    figure = panel.get_figure(root=True)
+    if figure is not None and (beside or len(panel.get_legend_handles_labels()[0]) > 6):
+        figure.set_figwidth(1.35 * figure.get_figwidth())
         options |= {"loc": "center left", "bbox_to_anchor": (1.02, 0.5)}
     panel.legend(**options)
 

@@ -120,7 +120,7 @@ def _compare(
     }
     (table1,) = sections["Results"]
     texts = {"table1.md": table1.markdown(), "table1.tex": table1.latex()}
-    tables = {"table1.csv": result_rows(results)}
+    tables: dict[str, tuple[Sequence[str], Sequence[Row]]] = {"table1.csv": result_rows(results)}
     tables["differences.csv"] = (DIFFERENCE_COLUMNS, difference_rows(methods, conditions))
     for heading, name in (("Paired differences", "differences.md"), ("Decisions per threshold", "decisions.md")):
         if sections[heading]:

@@ -89,7 +89,9 @@ def read_sweep_folder(folder: str | Path) -> list[SweptRun]:
                 "finished. Run the sweep again, which continues where it stopped; or remove this folder."
             )
     settings = _settings(configs, _swept(folder / "sweep.csv"))
-    swept = [SweptRun(run.path.name, *parts, run.path) for run, *parts in zip(runs, settings, metrics, strict=True)]
+    swept = [
+        SweptRun(run.path.name, own, values, run.path) for run, own, values in zip(runs, settings, metrics, strict=True)
+    ]
     return sorted(swept, key=_by_settings)
 
 

@@ -18,8 +18,10 @@ from tse_refine.refinement import Gate, NoRefinement, Oracle, Refinement, Thresh
 from tse_refine.version import PACKAGE
 
 # options of the data that change how mixtures are served, not what they are
-_NOT_DIGESTED = ("digest", "cache_dir", "num_workers", "batch_size", "num_train", "num_val", "num_test")
-_NOT_DIGESTED += ("download", "predict_indices")
+_NOT_DIGESTED = (
+    *("digest", "cache_dir", "num_workers", "batch_size", "num_train", "num_val", "num_test"),
+    *("download", "predict_indices"),
+)
 
 
 @dataclass(frozen=True)

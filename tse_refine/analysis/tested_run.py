@@ -26,9 +26,11 @@ from tse_refine.version import PACKAGE
 
 # options that do not say what was trained: where it ran, what was shown of it, what it was tested on
 _NOT_DATA = ("digest", "cache_dir", "num_workers", "num_test", "download", "predict_indices")
-_NOT_TRAINER = ("default_root_dir", "logger", "callbacks", "log_every_n_steps", "profiler", "accelerator", "barebones")
-_NOT_TRAINER += ("enable_checkpointing", "enable_progress_bar", "enable_model_summary", "enable_autolog_hparams")
-_NOT_TRAINER += ("num_sanity_val_steps", "model_registry")
+_NOT_TRAINER = (
+    *("default_root_dir", "logger", "callbacks", "log_every_n_steps", "profiler", "accelerator", "barebones"),
+    *("enable_checkpointing", "enable_progress_bar", "enable_model_summary", "enable_autolog_hparams"),
+    *("num_sanity_val_steps", "model_registry"),
+)
 
 
 class TestedRun:

@@ -75,6 +75,9 @@ class RunFolder:
 def import_plugins(names: Sequence[str]) -> None:
     """Import the modules of ``plugins:``, whose refinement rules, measures and corpora a run uses.
 
+    Args:
+        names: names of the modules.
+
     Raises:
         InputError: a module cannot be imported.
     """

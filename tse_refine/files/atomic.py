@@ -1,32 +1,58 @@
-"""Files that are written whole or not at all, and how their names are shown and made."""
+"""Files and folders that appear whole or not at all, and the paths and names they may have."""
 
 from __future__ import annotations
 
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
-_LONGEST_NAME = 60  # characters; file systems take 255 bytes
+from tse_refine.errors import InputError
+
+_LONGEST_NAME = 60  # characters; file systems allow 255 bytes
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``, which takes its place when the block ends without an error.
+    """Yield a temporary path beside ``path``, which replaces it when the block ends without an error.
 
-    The folder is made when missing. After an error the temporary file is removed and an older ``path`` is untouched.
+    The folder is created when missing. After an error the temporary file is removed and an older ``path`` is untouched.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # short, so that a name can be as long as the file system allows; its process can be told from a dead one
-    temporary = path.with_name(f".{path.name[: _LONGEST_NAME // 2]}.{secrets.token_hex(4)}.{os.getpid()}.part")
+    temporary = _temporary(path)
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield a new temporary folder beside ``path``, which replaces it when the block ends without an error.
+
+    After an error the temporary folder is removed and an older ``path`` is untouched.
+    """
+    path = Path(path).resolve()  # "." has no name to derive the temporary one from
+    temporary = _temporary(path)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    # short, so that a name can be as long as the file system allows; the process tells a leftover from a file in use
+    return path.with_name(f".{path.name[: _LONGEST_NAME // 2]}.{secrets.token_hex(4)}.{os.getpid()}.part")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -36,27 +62,52 @@ def write_text(path: Path, text: str) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of :func:`replacing` whose process was killed before it could; not a live one's."""
+    """Remove temporary files and folders in ``folder`` whose process was killed, not those of a running process."""
     for path in Path(folder).glob(".*.part"):
-        found = re.fullmatch(r"\..+\.(\d+)\.part", path.name)
-        if found and not _is_alive(int(found[1])):
-            path.unlink(missing_ok=True)
+        match = re.fullmatch(r"\..+\.(\d+)\.part", path.name)
+        if match and not _is_running(int(match[1])):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _is_alive(process: int) -> bool:
-    if os.name != "posix":  # elsewhere signal 0 is no question but ends a process
+def _is_running(process: int) -> bool:
+    if os.name != "posix":  # elsewhere signal 0 ends the process
         return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (PermissionError, OverflowError):  # another user's; no process number at all
+    except (PermissionError, OverflowError):  # another user's process; not a process number
         return True
     return True
 
 
+def check_output(path: Path, kind: Literal["file", "folder"], overwrite: bool = True) -> None:
+    """Reject an ``--output`` that cannot be written, before anything is computed.
+
+    Args:
+        path: file or folder to write; missing folders above it will be created.
+        kind: which of the two.
+        overwrite: accept a path that exists.
+
+    Raises:
+        InputError: the path is of the other kind, exists, or lies in a folder that cannot be created or written.
+    """
+    name, other = f"--output: {printable(path)}", "folder" if kind == "file" else "file"
+    if path.exists() and path.is_dir() != (kind == "folder"):
+        raise InputError(f"{name} is a {other}; name a {kind}.")
+    if path.exists() and not overwrite:
+        raise InputError(f"{name} exists; name another {kind} or replace it with --overwrite.")
+    parent = next(parent for parent in (*path.parents, Path(".")) if os.path.lexists(parent))
+    if not parent.is_dir():
+        raise InputError(f"{name} cannot be written because {printable(parent)} is not a folder; name another {kind}.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{name} cannot be written because you may not write in {printable(parent)}; name another {kind}."
+        )
+
+
 def printable(path: str | Path) -> str:
-    r"""Return a path as one line of text, whatever its name holds.
+    r"""Return a path as one line of text, whatever characters its name has.
 
     >>> printable("two\nlines.wav"), printable("\udcff.wav")
     ('two\\nlines.wav', '\\udcff.wav')
@@ -65,7 +116,7 @@ def printable(path: str | Path) -> str:
 
 
 def file_names(names: Sequence[str]) -> list[str]:
-    """Return a file name for each class: what a file system may refuse becomes ``_``, and none is like another.
+    """Return a distinct file name per class; characters that a file system may reject become ``_``.
 
     >>> file_names(["dog", "Car/truck", "car|truck", "../up"])
     ['dog', 'Car_truck', 'car_truck_', '___up']
@@ -74,7 +125,7 @@ def file_names(names: Sequence[str]) -> list[str]:
     taken: set[str] = set()
     for name in names:
         name = re.sub(r"[^\w ,()&'+-]", "_", name)[:_LONGEST_NAME].strip()
-        while not name or name.lower() in taken:  # some file systems do not tell cases apart
+        while not name or name.lower() in taken:  # some file systems ignore case
             name += "_"
         taken.add(name.lower())
         safe.append(name)

@@ -1,11 +1,12 @@
-# make setup | demo | compare | notebooks | test | test-browser | format: each installs into .venv first, once, and again
-# when pyproject.toml changes.
+# make setup | demo | compare | notebooks | test | test-browser | coverage | docs | format: each installs into .venv
+# first, once, and again when pyproject.toml changes.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-DEMO := -c configs/proposed.yaml -c configs/model/small.yaml -c configs/data/embedded.yaml -c configs/demo.yaml
+DEMO := -c experiment/proposed -c model/small -c data/synthetic -c budget/demo
+DOCUMENTED_NAMES := --isolated --select=DOC1,DOC602 --style=google --arg-type-hints-in-docstring=False
 
-.PHONY: setup demo compare notebooks test test-browser format
+.PHONY: setup demo compare notebooks test test-browser coverage docs format
 
 setup: $(INSTALLED)
 
@@ -20,21 +21,33 @@ demo: $(INSTALLED)
 	$(BIN)/tse-refine report runs/demo --output runs/demo/report
 
 compare: $(INSTALLED)
-	$(BIN)/python benchmarks/compare.py --output runs/compare --seeds 0 1
+	$(BIN)/tse-refine compare --output runs/compare --seeds 0 1
 
-# in place, on the runs that their first cells name: make compare, tse-refine sweep configs/sweeps/loss_weight.yaml
+# in place, on the runs that their first cells name: make compare, tse-refine sweep sweeps/loss_weight
 notebooks: $(INSTALLED)
 	$(BIN)/jupyter execute --inplace --kernel_name=python3 notebooks/*.ipynb
 
 test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/flake8 $(DOCUMENTED_NAMES) tse_refine
+	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
 # what a person sees of `tse-refine listen`: needs Chromium, at /usr/bin/chromium or where CHROMIUM says
 test-browser: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable '.[browser]'
 	$(BIN)/python -m pytest -m browser tests
+
+# the lines that no test runs
+coverage: $(INSTALLED)
+	$(BIN)/python -m pytest --cov
+
+# the site into site/, which needs no network to be read: open site/index.html
+docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

@@ -21,14 +21,14 @@ from time import perf_counter
 import torch
 import yaml
 
-from tse_refine.data.corpora import EmbeddedBackgrounds, EmbeddedSounds
+from tse_refine.data.corpora import SyntheticBackgrounds, SyntheticSounds
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.data.queries import condition_queries
 from tse_refine.data.recipes import MixtureConfig
 from tse_refine.evaluation.callback import TEST_CONDITIONS, TEST_THRESHOLDS
 from tse_refine.evaluation.conditions import GATE
 from tse_refine.evaluation.grid import evaluate_batch, refined_queries
-from tse_refine.files.tables import aligned
+from tse_refine.files.tables import Table
 from tse_refine.model.classifier import ClassifierConfig
 from tse_refine.model.network import Features, Network, NetworkConfig
 
@@ -43,18 +43,18 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a mixture")
     options = parser.parse_args()
     head = ("network", "mixtures", "distinct queries", "engine (s)", "masks' part", "engine / parts", "plain / engine")
-    rows = [head]
+    rows = []
     for name, mixtures in zip(("small", "paper"), options.mixtures, strict=True):
         rows.append((name, str(mixtures), *measure(name, mixtures, options.seconds)))
-    print("\n".join(aligned(rows)))
+    print(Table(head, rows).text())
 
 
 @torch.inference_mode()
 def measure(name: str, mixtures: int, seconds: float) -> tuple[str, ...]:
     """Return a network's cells of the table."""
     data = MixtureDataModule(
-        EmbeddedSounds(2, 2, 2),
-        EmbeddedBackgrounds(1, 1, 1),
+        SyntheticSounds(2, 2, 2),
+        SyntheticBackgrounds(1, 1, 1),
         mixture=MixtureConfig(duration_seconds=seconds, event_seconds=(seconds / 2, seconds)),
         num_test=mixtures,
         predict_indices=[],

@@ -36,7 +36,7 @@ from tse_refine.cli.trainer import read_data
 from tse_refine.evaluation.metrics import snri_db
 from tse_refine.extraction.extractor import Extractor
 from tse_refine.extraction.windowed_network import Keep, WindowedNetwork
-from tse_refine.files.tables import aligned
+from tse_refine.files.tables import Table
 from tse_refine.model.checkpoint import TrainedNetwork, load_network
 from tse_refine.model.classifier import ClassifierConfig
 from tse_refine.model.network import Network, NetworkConfig
@@ -72,7 +72,7 @@ def main() -> None:
                 seconds, megabytes = cost(checkpoint, path, refinement, trained.class_names[:3])
                 speed = f"{60 * minutes / seconds:.1f}"
                 rows.append((path.stem, refinement, f"{seconds:.0f}", speed, f"{megabytes:.0f}"))
-    print("\n".join(aligned(rows, left=2)))
+    print(Table(rows[0], rows[1:], num_left=2).text())
 
 
 def rendered(run: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -126,7 +126,7 @@ class Minute:
 
 def show(rows: list[tuple[str, ...]]) -> None:
     """Print a table."""
-    print("\n".join(aligned(rows)), end="\n\n", flush=True)
+    print(Table(rows[0], rows[1:]).text(), end="\n\n", flush=True)
 
 
 def agreement_db(reference: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

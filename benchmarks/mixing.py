@@ -28,7 +28,7 @@ from scaper_clips import write_clips
 from tse_refine.data.corpora import LabelFolders
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.data.dataset import MixtureDataset
-from tse_refine.files.tables import aligned
+from tse_refine.files.tables import Table
 
 PEER = Path(__file__).with_name("scaper_peer.py")
 BATCH = 8
@@ -55,9 +55,9 @@ def main() -> None:
         if options.scaper_python:
             rates |= scaper_rates(options.scaper_python, options.scaper_count, foregrounds, backgrounds, folder)
     complete = rates["complete mixtures"]
-    rows = [("", "per second", "complete mixtures are")]
-    rows += [(name, f"{rate:,.0f}", f"{complete / rate:.2f} times as fast") for name, rate in rates.items()]
-    print("\n".join(aligned(rows)))
+    head = ("", "per second", "complete mixtures are")
+    rows = [(name, f"{rate:,.0f}", f"{complete / rate:.2f} times as fast") for name, rate in rates.items()]
+    print(Table(head, rows).text())
 
 
 def our_rates(train: MixtureDataset, evaluation: MixtureDataset, seconds: float) -> dict[str, float]:

@@ -26,7 +26,6 @@ from scaper_clips import write_clips
 
 from tse_refine.data.corpora import LabelFolders
 from tse_refine.data.datamodule import MixtureDataModule
-from tse_refine.data.scaper.exporting import export_scenes
 
 PEER = Path(__file__).with_name("scaper_peer.py")
 
@@ -57,7 +56,7 @@ def main() -> None:
             print(json.dumps(found | {"drawn_by": "Scaper"} | compare(read, scenes / "rendered")))
             drawn = MixtureDataModule(*corpora, **options_of_data)
             ours = folder / f"ours{rate}"
-            export_scenes(drawn, "test", ours)
+            drawn.export_scenes("test", ours)
             subprocess.run([options.scaper_python, PEER, "render", ours / "jams", ours / "rendered"], check=True)
             print(json.dumps(found | {"drawn_by": "us"} | compare(drawn, ours / "rendered")))
 

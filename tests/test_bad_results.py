@@ -56,7 +56,7 @@ CASES = {(name, damage) for name in FILES for damage in DAMAGES}
 
 
 @pytest.mark.parametrize(("name", "damage"), sorted(CASES))
-def test_a_damaged_file_is_refused_by_its_name(make_run, refused, name, damage):
+def test_a_damaged_file_is_rejected_by_its_name(make_run, refused, name, damage):
     run = make_run("run")
     path = run / "test" / name
     before = path.read_bytes()
@@ -66,10 +66,10 @@ def test_a_damaged_file_is_refused_by_its_name(make_run, refused, name, damage):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_missing_file_is_refused_by_its_name(make_run, refused, name):
+def test_a_missing_file_is_rejected_by_its_name(make_run, refused, name):
     run = make_run("run")
     (run / "test" / name).unlink()
-    assert re.search(rf"test/{name} does not exist; `tse-refine test` writes it", refused(run))
+    assert re.search(rf"test/{name} does not exist\. `tse-refine test` writes it", refused(run))
 
 
 # in results.csv the row of mixture 7, (1:1), 0.3 is "7,1,1,0.3,3,dog,bell,-5.8,9.2,,1,0": up to the threshold, active
@@ -110,7 +110,7 @@ ROW = HEAD + QUERY + OWN + SNRI + KEPT
         ("cost.csv", "500000", "nan", "negative or not finite: nan"),
     ],
 )  # fmt: skip
-def test_what_a_test_cannot_have_measured_is_refused(make_run, refused, name, pattern, by, said):
+def test_what_a_test_cannot_have_measured_is_rejected(make_run, refused, name, pattern, by, said):
     run = make_run("run")
     path = run / "test" / name
     text, places = re.subn(pattern, by, path.read_text(), flags=re.MULTILINE)
@@ -119,7 +119,7 @@ def test_what_a_test_cannot_have_measured_is_refused(make_run, refused, name, pa
     assert re.search(rf"test/({name}|summary\.csv): .*{said}.*run `tse-refine test` again", refused(run))
 
 
-def test_a_row_that_asks_for_more_than_the_mixture_has_is_refused(make_run, refused):
+def test_a_row_that_asks_for_more_than_the_mixture_has_is_rejected(make_run, refused):
     run = make_run("run")
     path = run / "test" / "results.csv"
     path.write_text(re.sub(r"(?m)^(7,\d,\d,[\w.]+),3,", r"\1,0,", path.read_text()))  # mixture 7 has no active class
@@ -138,7 +138,7 @@ def test_a_row_that_asks_for_more_than_the_mixture_has_is_refused(make_run, refu
         ("test/config.yaml", b"\0"),
     ],
 )
-def test_a_damaged_configuration_is_refused_by_its_name(make_run, refused, name, content):
+def test_a_damaged_configuration_is_rejected_by_its_name(make_run, refused, name, content):
     runs = [make_run("one"), make_run("two", seed=1)]
     (runs[1] / name).write_bytes(content)
     assert re.search(rf"two/{name}: is not the configuration of a run .*train and test again", refused(*runs))
@@ -154,7 +154,7 @@ def test_a_damaged_configuration_is_refused_by_its_name(make_run, refused, name,
         (("trainer",), None),
     ],
 )
-def test_a_configuration_with_a_value_of_another_kind_is_refused(make_run, refused, keys, value):
+def test_a_configuration_with_a_value_of_another_kind_is_rejected(make_run, refused, keys, value):
     run = make_run("run")
     config = yaml.safe_load((run / "config.yaml").read_text())
     inner = config
@@ -182,7 +182,7 @@ def make_tested(make_run):
     return make
 
 
-def test_runs_tested_by_other_versions_are_refused(make_tested, refused):
+def test_runs_tested_by_other_versions_are_rejected(make_tested, refused):
     runs = [make_tested("new", "0.2.0"), make_tested("unknown", seed=1), make_tested("old", "0.1.7", seed=2)]
     text = refused(*runs)
     assert re.search(r"/new and .*/old were tested by tse-refine 0\.2\.0 and 0\.1\.7, .*one version", text)
@@ -195,7 +195,7 @@ def test_runs_tested_by_one_series_of_versions_are_one_system(make_tested, versi
     assert [run.version for run in system.runs] == list(versions)
 
 
-def test_runs_on_other_recordings_are_refused(make_tested, refused):
+def test_runs_on_other_recordings_are_rejected(make_tested, refused):
     text = refused(make_tested("one", digest="aaaa"), make_tested("another", digest="bbbb", seed=1))
     assert re.search(r"/one and .*/another were tested .* on different recordings: .*aaaa and bbbb", text)
 
@@ -208,7 +208,7 @@ def test_a_training_with_other_queries_has_another_digest_and_is_compared(make_t
     assert len(group_systems([MeasuredRun(run) for run in runs])) == 2
 
 
-def test_trainings_on_other_recordings_are_refused(make_run, refused):
+def test_trainings_on_other_recordings_are_rejected(make_run, refused):
     runs = [make_run("one"), make_run("two", seed=1)]
     for run, digest in zip(runs, ("aaaa", "bbbb"), strict=True):
         config = yaml.safe_load((run / "config.yaml").read_text())
@@ -217,7 +217,7 @@ def test_trainings_on_other_recordings_are_refused(make_run, refused):
     assert re.search(r"were trained .* on different recordings: .*aaaa and bbbb", refused(*runs))
 
 
-def test_runs_of_one_system_at_other_thresholds_are_refused(make_run, refused):
+def test_runs_of_one_system_at_other_thresholds_are_rejected(make_run, refused):
     runs = [make_run("one"), make_run("two", seed=1)]
     for path in (runs[1] / "test").glob("*.csv"):
         path.write_text(path.read_text().replace("0.3,", "0.4,"))
@@ -227,18 +227,18 @@ def test_runs_of_one_system_at_other_thresholds_are_refused(make_run, refused):
     )
 
 
-def test_gates_of_one_system_that_close_at_other_thresholds_are_refused(make_tested, refused):
+def test_gates_of_one_system_that_close_at_other_thresholds_are_rejected(make_tested, refused):
     runs = [make_tested("one"), make_tested("two", threshold=0.1, seed=1)]
     assert re.search(r"their gates close at different thresholds: 0\.3 and 0\.1.*evaluation\.threshold", refused(*runs))
 
 
-def test_one_run_given_twice_is_refused(make_run, refused, tmp_path):
+def test_one_run_given_twice_is_rejected(make_run, refused, tmp_path):
     run = make_run("run")
     (tmp_path / "link").symlink_to(run)
     assert "are the same run, which would count as two seeds" in refused(run, tmp_path / "link")
 
 
-def test_runs_of_other_classes_are_refused(make_run, refused):
+def test_runs_of_other_classes_are_rejected(make_run, refused):
     runs = [make_run("dogs"), make_run("cats", refines=False)]
     for path in (runs[1] / "test").glob("*.csv"):
         path.write_text(path.read_text().replace("dog", "cat"))
@@ -248,19 +248,19 @@ def test_runs_of_other_classes_are_refused(make_run, refused):
     )
 
 
-def test_runs_of_other_numbers_of_mixtures_are_refused(make_run, refused):
+def test_runs_of_other_numbers_of_mixtures_are_rejected(make_run, refused):
     text = refused(make_run("many"), make_run("few", mixtures=30))
     assert "there are 40 and 30 mixtures" in text
 
 
-def test_runs_that_heard_other_mixtures_are_refused(make_run, refused):
+def test_runs_that_heard_other_mixtures_are_rejected(make_run, refused):
     runs = [make_run("one"), make_run("two", refines=False)]
     path = runs[1] / "test" / "results.csv"
     path.write_text(re.sub(r"(?m)^(\d+,1,\d,\w+,3,\w+,[^,]*,)-", r"\g<1>-9", path.read_text()))
     assert re.search(r"their own SNRs differ by up to 90\.00 dB", refused(*runs))
 
 
-def test_a_classifier_that_the_configuration_does_not_know_is_refused(make_run, refused):
+def test_a_classifier_that_the_configuration_does_not_know_is_rejected(make_run, refused):
     runs = [make_run("one", refines=False), make_run("two")]
     (runs[1] / "config.yaml").write_bytes((runs[0] / "config.yaml").read_bytes())
     with pytest.raises(InputError, match=r"two/test/results\.csv has refined queries \(0\.3\), but .*two/config\.yaml"):

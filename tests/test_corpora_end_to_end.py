@@ -160,7 +160,7 @@ def test_recipes_are_written_read_back_and_mixed_alike(config_file, fsdkaggle, t
     assert "data.num_val is 7, but" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["recipes", "-c", config, "--split", "test", "--output", str(tmp_path / "scenes")])
-    assert "is there already" in capsys.readouterr().err
+    assert "scenes/jams/test exists. Remove it or give another folder." in capsys.readouterr().err
 
     # questions in another order are other data, and a link of an earlier export is not kept
     read = config_file(*fsdkaggle, recipes=str(tmp_path / "scenes"))
@@ -191,11 +191,11 @@ def test_a_label_that_is_a_path_is_not_linked(config_file, manifest, manifest_ta
 
 def test_a_place_that_cannot_be_written_is_said_in_one_paragraph(config_file, manifest, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    for options in (
-        ["--output", str(tmp_path / "file" / "x")],
-        ["--output", str(tmp_path / "x"), "--data.cache_dir", str(tmp_path / "file" / "c")],
+    for options, message in (
+        (["--output", str(tmp_path / "file" / "x")], "file is not a folder"),
+        (["--output", str(tmp_path / "x"), "--data.cache_dir", str(tmp_path / "file" / "c")], "Not a directory"),
     ):
         with pytest.raises(SystemExit) as stop:
             main(["preview", "-c", config_file(*manifest), *options])
         assert stop.value.code == 2
-        assert "Not a directory" in capsys.readouterr().err
+        assert message in capsys.readouterr().err

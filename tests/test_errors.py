@@ -25,7 +25,7 @@ def test_the_nearest_word_is_named_whatever_its_case(word, expected):
     assert did_you_mean(word, KNOWN) == expected
 
 
-def test_known_words_in_capitals_are_found():
+def test_valid_words_in_capitals_are_matched():
     assert did_you_mean("tv", ["TV", "rain"]) == "did you mean 'TV'?"
 
 
@@ -35,7 +35,7 @@ def test_two_near_words_are_both_named_the_nearer_first():
     )
 
 
-def test_all_words_are_named_where_none_is_near():
+def test_all_words_are_listed_where_none_is_near():
     assert did_you_mean("xylophone", ["cat", "dog"]) == "known are: cat, dog"
 
 

@@ -123,7 +123,7 @@ def test_a_soft_threshold_lies_between_the_hard_ones_at_its_ends(query, probabil
     assert (weights >= Threshold(0.6)(query, probability)).all()
 
 
-def test_a_rule_without_its_probability_is_refused(query):
+def test_a_rule_without_its_probability_is_rejected(query):
     for rule in (Threshold(0.3), SoftThreshold(0.2, 0.6), Gate(0.1)):
         with pytest.raises(InputError, match=f"'{rule.name}' needs a classifier"):
             rule(query, None)
@@ -172,7 +172,7 @@ def test_names_keys_and_options_stand_for_their_rule(value, refinement, name, ke
     ],
     ids=str,
 )  # fmt: skip
-def test_impossible_refinements_are_refused_with_option_finding_and_expectation(value, reason):
+def test_impossible_refinements_are_rejected_with_option_finding_and_expectation(value, reason):
     expected = rf"evaluation\.thresholds: {re.escape(repr(value))} is not a valid refinement{reason}"
     with pytest.raises(InputError, match=expected):
         parse_refinements(["none", value], "evaluation.thresholds")

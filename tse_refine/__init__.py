@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tse_refine.training.csv_logger import RunCSVLogger
     from tse_refine.training.module import ExtractionModule
 
-# imported when they are first used: who extracts needs no Lightning, which takes as long to import as all the rest
+# imported at first use: extraction needs no Lightning, whose import is as long as that of all the rest
 _MODULES = {
     "Extraction": "extraction.extractor",
     "ExtractionModule": "training.module",

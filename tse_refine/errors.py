@@ -1,6 +1,7 @@
-"""The one exception for input that a user can put right."""
+"""The exception for input that a user can correct, and hints for misspelt names."""
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -13,11 +14,11 @@ class InputError(ValueError):
 
 
 class MissingFileError(InputError):
-    """A file that is not there, and that perhaps can be downloaded.
+    """A file that is missing, and that perhaps can be downloaded.
 
     Args:
-        text: the paragraph for the user.
-        path: the file.
+        text: paragraph for the user.
+        path: missing file.
     """
 
     def __init__(self, text: str, path: Path) -> None:
@@ -26,12 +27,12 @@ class MissingFileError(InputError):
 
 
 def did_you_mean(word: str, known: list[str], few: bool = False) -> str:
-    """Return a hint that names the known words nearest to an unknown one.
+    """Return a hint that names the valid words nearest to an unknown one.
 
     Args:
-        word: what was given.
-        known: what would have been right.
-        few: return nothing, instead of all known words, when none is near.
+        word: unknown word.
+        known: valid words.
+        few: return nothing, instead of all valid words, when none is near.
 
     >>> did_you_mean("dgo", ["cat", "dog"])
     "did you mean 'dog'?"
@@ -43,3 +44,13 @@ def did_you_mean(word: str, known: list[str], few: bool = False) -> str:
     if near:
         return "did you mean " + " or ".join(repr(by_lower[name]) for name in near) + "?"
     return "" if few else "known are: " + ", ".join(known)
+
+
+def listed(texts: Sequence[str], separator: str = ", ", most: int = 20) -> str:
+    """Join texts, but not more than ``most`` of them.
+
+    >>> listed(["a", "b", "c"], most=2)
+    'a, b, and 1 more'
+    """
+    more = [f"and {len(texts) - most} more"] if len(texts) > most else []
+    return separator.join([*texts[:most], *more])

@@ -54,7 +54,7 @@ class Refinement(ABC):
         needs_classifier: whether the rule reads the probability, so that a network without classifier cannot use it.
         per_class: whether a class's weight depends on its own probability alone. The rule then decides which classes
             are active, so that its decisions are scored, and it can be recommended.
-        silent_when_empty: whether an empty refined query is answered by exact silence instead of the network's
+        silent_when_empty: whether the estimate of an empty refined query is exact silence instead of the network's
             response to a zero query, which the paper measures.
     """
 
@@ -81,7 +81,7 @@ class Refinement(ABC):
         Args:
             query: multi-hot, ``[batch, classes]``; dimensions between batch and classes are broadcast.
             probability: clip-level class probabilities, ``[batch, classes]``, in [0, 1]; None without a classifier.
-            activity: 1 for an active class, ``[batch, classes]``; None where the truth is not known.
+            activity: 1 for an active class, ``[batch, classes]``; None outside an evaluation.
 
         Returns:
             ``[batch, classes]`` in [0, 1], 0 for every class that was not queried.
@@ -350,6 +350,9 @@ def parse_refinements(
 
 def parse_key(key: str) -> Refinement:
     """Return the refinement that a logged metric names (:attr:`Refinement.key`).
+
+    Args:
+        key: key of a refinement, such as ``delta_0p3``.
 
     Raises:
         InputError: no refinement has this key.

@@ -8,9 +8,8 @@ from tse_refine.evaluation.results import (
     PER_CLASS_COLUMNS,
     PROBABILITY_COLUMNS,
     RESULT_COLUMNS,
-    read_table,
-    write_table,
 )
+from tse_refine.files.tables import read_csv, write_csv
 
 
 @pytest.fixture
@@ -18,17 +17,17 @@ def systems(make_run):
     """Two seeds of a run; in the first, the classifier misses an active class of mixture 0 and adds two to others."""
     runs = [make_run("b1", refines=False), make_run("p0", mixtures=10), make_run("p1", mixtures=10, seed=1)]
     path = runs[1] / "test" / "probabilities.csv"
-    rows = read_table(path, PROBABILITY_COLUMNS)
+    rows = read_csv(path, PROBABILITY_COLUMNS)
     next(row for row in rows if row["active"] == "1")["probability"] = "0.29999"
     for row in [row for row in rows if row["active"] == "0"][4:6]:
         row["probability"] = "0.30000"  # at the threshold: kept
-    write_table(path, PROBABILITY_COLUMNS, rows)
+    write_csv(path, PROBABILITY_COLUMNS, rows)
     path = runs[1] / "test" / "results.csv"
-    rows = read_table(path, RESULT_COLUMNS)
+    rows = read_csv(path, RESULT_COLUMNS)
     asked = [row for row in rows if (row["active"], row["inactive"], row["threshold"]) == ("1", "3", "0.3")]
     asked[0]["n_kept_active"] = "0"  # emptied
     asked[1]["n_kept_inactive"] = "2"
-    write_table(path, RESULT_COLUMNS, rows)
+    write_csv(path, RESULT_COLUMNS, rows)
     return group_systems([MeasuredRun(run) for run in runs[1:]])
 
 
@@ -56,10 +55,10 @@ def test_what_refinement_does_to_the_queries_of_a_condition(systems):
 
 def test_classes_have_a_false_negative_rate_averaged_over_seeds(systems):
     path = systems[0].runs[0].folder.test / "per_class.csv"
-    rows = read_table(path, PER_CLASS_COLUMNS)
+    rows = read_csv(path, PER_CLASS_COLUMNS)
     rows[0] |= {"recall": "0.50000", "snri_db_refined": ""}
-    other = float(read_table(systems[0].runs[1].folder.test / "per_class.csv", PER_CLASS_COLUMNS)[0]["snri_db_refined"])
-    write_table(path, PER_CLASS_COLUMNS, rows)
+    other = float(read_csv(systems[0].runs[1].folder.test / "per_class.csv", PER_CLASS_COLUMNS)[0]["snri_db_refined"])
+    write_csv(path, PER_CLASS_COLUMNS, rows)
     first = class_rows(systems)[0]
     assert first["class"] == "bell"
     assert first["recall"] == 0.75
@@ -70,12 +69,12 @@ def test_classes_have_a_false_negative_rate_averaged_over_seeds(systems):
 def test_a_class_that_never_occurs_has_no_rates(make_run):
     run = make_run("p")
     path = run / "test" / "probabilities.csv"
-    rows = read_table(path, PROBABILITY_COLUMNS)
-    write_table(path, PROBABILITY_COLUMNS, [row | ({"active": "0"} if row["class"] == "glass" else {}) for row in rows])
+    rows = read_csv(path, PROBABILITY_COLUMNS)
+    write_csv(path, PROBABILITY_COLUMNS, [row | ({"active": "0"} if row["class"] == "glass" else {}) for row in rows])
     path = run / "test" / "per_class.csv"
-    rows = read_table(path, PER_CLASS_COLUMNS)
+    rows = read_csv(path, PER_CLASS_COLUMNS)
     rows[2] |= {"support": "0", "recall": "0.00000"}
-    write_table(path, PER_CLASS_COLUMNS, rows)
+    write_csv(path, PER_CLASS_COLUMNS, rows)
     systems = group_systems([MeasuredRun(run)])
     glass = class_rows(systems)[2]
     assert (glass["class"], glass["support"]) == ("glass", 0)

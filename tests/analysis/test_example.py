@@ -11,7 +11,8 @@ from tse_refine.analysis.report import write_report
 from tse_refine.analysis.tested_run import Grid, MeasuredRun
 from tse_refine.cli.main import main
 from tse_refine.errors import InputError
-from tse_refine.evaluation.results import RESULT_COLUMNS, read_table
+from tse_refine.evaluation.results import RESULT_COLUMNS
+from tse_refine.files.tables import read_csv
 
 THRESHOLD = "0.5"  # the tiny networks believe about this of everything, so that it splits queries
 
@@ -49,7 +50,7 @@ def test_where_refinement_changes_nothing_there_is_nothing_to_show():
 
 def test_the_example_is_what_was_tested(run):
     example = extract_example(MeasuredRun(run), THRESHOLD)
-    rows = read_table(run / "test" / "results.csv", RESULT_COLUMNS)
+    rows = read_csv(run / "test" / "results.csv", RESULT_COLUMNS)
     asked = {
         row["threshold"]: row
         for row in rows

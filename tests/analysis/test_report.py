@@ -2,7 +2,8 @@ import pytest
 
 from tse_refine.analysis.report import write_report
 from tse_refine.errors import InputError
-from tse_refine.evaluation.results import RESULT_COLUMNS, SUMMARY_COLUMNS, read_table, write_table
+from tse_refine.evaluation.results import RESULT_COLUMNS, SUMMARY_COLUMNS
+from tse_refine.files.tables import read_csv, write_csv
 
 
 def test_runs_of_all_systems_make_tables_figures_and_a_page(make_run, tmp_path):
@@ -52,7 +53,7 @@ def test_a_run_that_was_not_tested_is_refused_by_name(tmp_path):
 
 
 def test_an_empty_summary_is_refused(tmp_path):
-    write_table(tmp_path / "test" / "summary.csv", SUMMARY_COLUMNS, [])
+    write_csv(tmp_path / "test" / "summary.csv", SUMMARY_COLUMNS, [])
     with pytest.raises(InputError, match="holds no row"):
         write_report([tmp_path], tmp_path / "report")
 
@@ -61,8 +62,8 @@ def thin_out(run, keep):
     """Leave only some cells in the results of a run."""
     for name, columns in (("results.csv", RESULT_COLUMNS), ("summary.csv", SUMMARY_COLUMNS)):
         path = run / "test" / name
-        rows = [row for row in read_table(path, columns) if keep(row)]
-        write_table(path, columns, rows)
+        rows = [row for row in read_csv(path, columns) if keep(row)]
+        write_csv(path, columns, rows)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tse_refine.data.bank.builder import open_clip_bank
 from tse_refine.data.bank.clip_bank import ClipBank
 from tse_refine.data.corpora.base import Clip, Corpus
 from tse_refine.data.queries import QueryConfig
-from tse_refine.data.recipes import ClipPools, MixtureConfig, RecipeBook
+from tse_refine.data.recipes import ClipPools, DrawnRecipes, MixtureConfig
 from tse_refine.data.rendering import Renderer
 
 RATE = 16_000
@@ -31,7 +31,7 @@ class Signals(Corpus):
     def read(self, clip: Clip, start: int = 0, stop: int | None = None) -> tuple[np.ndarray, int]:
         return self.signals[clip.name].astype(np.float32)[start:stop, None], self.rate
 
-    def fingerprints(self, clips: Sequence[Clip], cache_dir: Path) -> list[str]:
+    def digests(self, clips: Sequence[Clip], cache_dir: Path) -> list[str]:
         return [str(hash(self.signals[clip.name].tobytes())) for clip in clips]
 
 
@@ -76,15 +76,15 @@ def banks(tmp_path_factory: pytest.TempPathFactory) -> tuple[ClipBank, ClipBank]
         "bg/paused": noise_within(np.zeros(20 * RATE), 15.0, 16.0),
     }
     foregrounds, background_bank = (
-        open_clip_bank(Signals(recordings, RATE), RATE, cache, False, "data.foregrounds", show_progress=False)
+        open_clip_bank(Signals(recordings, RATE), RATE, cache, False, "data.foregrounds")
         for recordings in (sounds, backgrounds)
     )
     return foregrounds, background_bank
 
 
 @pytest.fixture
-def make_book(banks: tuple[ClipBank, ClipBank]) -> Callable[..., RecipeBook]:
-    """Return a recipe book over the banks; further keywords are those of ``MixtureConfig``."""
+def make_recipes(banks: tuple[ClipBank, ClipBank]) -> Callable[..., DrawnRecipes]:
+    """Return recipes drawn from the banks; further keywords are those of ``MixtureConfig``."""
 
     def make(
         classes: Sequence[str] = tuple(f"class{label}" for label in range(6)),
@@ -93,14 +93,14 @@ def make_book(banks: tuple[ClipBank, ClipBank]) -> Callable[..., RecipeBook]:
         queries: QueryConfig | None = None,
         backgrounds: Sequence[str] = ("bg/long",),
         **mixture: object,
-    ) -> RecipeBook:
+    ) -> DrawnRecipes:
         foregrounds, background_bank = banks
         names = [foregrounds.entry(clip).name for clip in range(len(foregrounds))]
         pools = ClipPools(
             [np.array([foregrounds.position(n) for n in names if n.startswith(label + "/")]) for label in classes],
             np.array([background_bank.position(name) for name in backgrounds]),
         )
-        return RecipeBook(
+        return DrawnRecipes(
             split, pools, foregrounds, background_bank, MixtureConfig(**mixture), queries or QueryConfig(), seed
         )
 

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 import torch
 
-from tse_refine.data.corpora import ESC50, EmbeddedBackgrounds, EmbeddedSounds
+from tse_refine.data.corpora import ESC50, SyntheticBackgrounds, SyntheticSounds
 from tse_refine.data.corpora.base import Clip, check_splits
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.data.queries import QueryConfig
@@ -19,8 +19,8 @@ RATE = 4000
 def make(cache_dir):
     def run(foregrounds=None, backgrounds=None, **options):
         return MixtureDataModule(
-            foregrounds or EmbeddedSounds(1, 1, 1),
-            backgrounds or EmbeddedBackgrounds(1, 1, 1),
+            foregrounds or SyntheticSounds(1, 1, 1),
+            backgrounds or SyntheticBackgrounds(1, 1, 1),
             **{"sample_rate": RATE, "num_workers": 0, "cache_dir": str(cache_dir)} | options,
         )
 
@@ -70,8 +70,8 @@ def test_digest_names_the_data_and_not_how_they_are_served(make):
         make(mixture=MixtureConfig(snr_db=(0.0, 10.0))),
         make(mixture=MixtureConfig(level="rms")),
         make(queries=QueryConfig((1,))),
-        make(EmbeddedSounds(2, 1, 1)),
-        make(backgrounds=EmbeddedBackgrounds(2, 1, 1)),
+        make(SyntheticSounds(2, 1, 1)),
+        make(backgrounds=SyntheticBackgrounds(2, 1, 1)),
         make(sample_rate=8000),
     ]
     assert len({digest, *(other.digest for other in others)}) == 9
@@ -101,9 +101,9 @@ def test_the_same_data_as_a_config_was_saved_with_are_not(make, recwarn):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"backgrounds": EmbeddedBackgrounds(1, 0, 1)}, "data.backgrounds: the val split has no background"),
-        ({"foregrounds": EmbeddedSounds(1, 1, 0)}, "data.foregrounds: the test split has no clip of alarm"),
-        ({"mixture": MixtureConfig(num_events=(13,))}, "data.mixture.num_events asks for up to 13 distinct classes"),
+        ({"backgrounds": SyntheticBackgrounds(1, 0, 1)}, "data.backgrounds: the val split has no background"),
+        ({"foregrounds": SyntheticSounds(1, 1, 0)}, "data.foregrounds: the test split has no clip of alarm"),
+        ({"mixture": MixtureConfig(num_events=(13,))}, "data.mixture.num_events is up to 13 distinct classes"),
         ({"queries": QueryConfig((4,))}, "data.queries.target_counts"),
         ({"queries": QueryConfig(inactive_sample_rate=2.0)}, "data.queries.inactive_sample_rate"),
         ({"sample_rate": 11_025}, "data.sample_rate is 11025"),
@@ -115,17 +115,17 @@ def test_the_same_data_as_a_config_was_saved_with_are_not(make, recwarn):
         ({"seed": -1}, "data.seed is -1"),
     ],
 )
-def test_impossible_data_are_refused_before_any_audio_is_read(make, options, said, monkeypatch):
+def test_impossible_data_are_rejected_before_any_audio_is_read(make, options, said, monkeypatch):
     def read(corpus, clip, start=0, stop=None):
         raise AssertionError(f"{clip.name} was read")
 
-    monkeypatch.setattr(EmbeddedSounds, "read", read)
-    monkeypatch.setattr(EmbeddedBackgrounds, "read", read)
+    monkeypatch.setattr(SyntheticSounds, "read", read)
+    monkeypatch.setattr(SyntheticBackgrounds, "read", read)
     with pytest.raises(InputError, match=said):
         make(**options)
 
 
-def test_a_class_without_a_clip_in_a_split_is_refused_by_name(make_recorded, recorded):
+def test_a_class_without_a_clip_in_a_split_is_rejected_by_name(make_recorded, recorded):
     table = recorded / "meta" / "esc50.csv"
     lines = table.read_text().splitlines()
     table.write_text("\n".join(line for line in lines if not line.startswith("4-41-")))  # the rain of fold 4
@@ -133,7 +133,7 @@ def test_a_class_without_a_clip_in_a_split_is_refused_by_name(make_recorded, rec
         make_recorded()
 
 
-def test_a_class_whose_every_clip_was_skipped_is_refused_by_name(make_recorded, recorded):
+def test_a_class_whose_every_clip_was_skipped_is_rejected_by_name(make_recorded, recorded):
     (recorded / "audio" / "4-41-A-1.wav").write_text("not audio")
     data = make_recorded(skip_unusable=True)
     with pytest.raises(InputError, match=r"data\.foregrounds: the val split has no clip of rain\."):
@@ -141,7 +141,7 @@ def test_a_class_whose_every_clip_was_skipped_is_refused_by_name(make_recorded, 
     data.setup("test")  # this split has all it needs
 
 
-def test_a_source_recording_in_two_splits_is_refused_by_name(make_recorded, recorded):
+def test_a_source_recording_in_two_splits_is_rejected_by_name(make_recorded, recorded):
     table = recorded / "meta" / "esc50.csv"
     table.write_text(table.read_text().replace(",50,A", ",40,A"))  # the dog of fold 5 is cut from that of fold 4
     with pytest.raises(InputError, match=r"data\.foregrounds: 1 source recordings .*40 \(test and val\)"):
@@ -169,10 +169,10 @@ def test_class_names_come_without_audio(make_recorded, recorded):
 def test_only_the_clips_of_a_split_are_heard_in_it(make_recorded, recorded):
     data = make_recorded()
     data.setup("test")
-    book = data.datasets["test"].recipes
-    heard = {book.foreground_bank.entry(event.clip).name for i in range(40) for event in book.draw(0, i).events}
-    assert heard == {"audio/5-50-A-0.wav", "audio/5-51-A-1.wav"}
-    assert book.background_bank.entry(book.draw(0, 0).background.clip).name == "audio/5-52-A-2.wav"
+    drawn = data.datasets["test"].recipes
+    used = {drawn.foreground_bank.entry(event.clip).name for i in range(40) for event in drawn.draw(0, i).events}
+    assert used == {"audio/5-50-A-0.wav", "audio/5-51-A-1.wav"}
+    assert drawn.background_bank.entry(drawn.draw(0, 0).background.clip).name == "audio/5-52-A-2.wav"
 
 
 def test_predict_serves_the_chosen_test_mixtures(make_recorded):

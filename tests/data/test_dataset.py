@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from tse_refine.data.corpora import EmbeddedBackgrounds, EmbeddedSounds
+from tse_refine.data.corpora import SyntheticBackgrounds, SyntheticSounds
 from tse_refine.data.datamodule import MixtureDataModule
-from tse_refine.data.dataset import MixtureSampler
+from tse_refine.data.dataset import RecipeSampler
 from tse_refine.data.queries import QueryConfig
 from tse_refine.data.recipes import MixtureConfig
 
@@ -18,8 +18,8 @@ def make_data(cache_dir):
     def make(stage: str = "fit", **options) -> MixtureDataModule:
         defaults = {"batch_size": 4, "num_workers": 0, "num_train": 12, "num_val": 6, "num_test": 6}
         data = MixtureDataModule(
-            EmbeddedSounds(2, 2, 2),
-            EmbeddedBackgrounds(1, 1, 1),
+            SyntheticSounds(2, 2, 2),
+            SyntheticBackgrounds(1, 1, 1),
             sample_rate=4000,
             mixture=MixtureConfig(duration_seconds=1.0, event_seconds=(0.5, 0.8)),
             cache_dir=str(cache_dir),
@@ -111,10 +111,10 @@ def test_validation_and_test_never_change(make_data, stage, loader):
 def test_splits_have_nothing_in_common(make_data):
     fit, test = make_data("fit"), make_data("test")
     sets = {**fit.datasets, **test.datasets}
-    books = {split: sets[split].recipes for split in ("train", "val", "test")}
+    recipes = {split: sets[split].recipes for split in ("train", "val", "test")}
     used = {
-        split: {event.clip for index in range(60) for event in book.draw(0, index).events}
-        for split, book in books.items()
+        split: {event.clip for index in range(60) for event in drawn.draw(0, index).events}
+        for split, drawn in recipes.items()
     }
     assert all(len(clips) == 24 for clips in used.values())  # two clips of each of twelve classes
     assert not used["train"] & used["val"]
@@ -133,7 +133,7 @@ def test_one_mixture_alone_is_the_one_in_the_batch(make_data):
 
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_two_ranks_share_an_epoch(shuffle):
-    ranks = [list(MixtureSampler(10, shuffle=shuffle, num_replicas=2, rank=rank)) for rank in (0, 1)]
+    ranks = [list(RecipeSampler(10, shuffle=shuffle, num_replicas=2, rank=rank)) for rank in (0, 1)]
     assert [len(keys) for keys in ranks] == [5, 5]
     assert sorted(index for keys in ranks for _, index in keys) == list(range(10))
 

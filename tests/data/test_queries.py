@@ -114,6 +114,6 @@ def test_validation_never_asks_for_inactive_classes_alone():
         (QueryConfig((3,), 0.5), "inactive_sample_rate"),  # 4 active and 3 inactive of 6 classes
     ],
 )
-def test_impossible_queries_are_refused_by_option(config, option):
+def test_impossible_queries_are_rejected_by_option(config, option):
     with pytest.raises(InputError, match=f"data.queries.{option}"):
         config.check(num_events=(3, 4), num_classes=6)

@@ -11,22 +11,22 @@ from tse_refine.errors import InputError
 RATE = 16_000  # of the banks in conftest.py
 
 
-def test_the_same_key_gives_the_same_recipe_and_any_other_another(make_book):
-    recipe = make_book().draw(3, 7)
-    assert make_book().draw(3, 7) == recipe
+def test_the_same_key_gives_the_same_recipe_and_any_other_another(make_recipes):
+    recipe = make_recipes().draw(3, 7)
+    assert make_recipes().draw(3, 7) == recipe
     others = [
-        make_book().draw(4, 7),
-        make_book().draw(3, 8),
-        make_book(seed=1).draw(3, 7),
-        make_book(split="val").draw(3, 7),
+        make_recipes().draw(4, 7),
+        make_recipes().draw(3, 8),
+        make_recipes(seed=1).draw(3, 7),
+        make_recipes(split="val").draw(3, 7),
     ]
     for other in others:
         assert replace(other, split="train", epoch=3, index=7) != recipe
 
 
-def test_events_are_distinct_on_the_grid_and_inside_the_mixture(make_book, banks):
+def test_events_are_distinct_on_the_grid_and_inside_the_mixture(make_recipes, banks):
     for index in range(200):
-        recipe = make_book().draw(0, index)
+        recipe = make_recipes().draw(0, index)
         classes = [event.class_index for event in recipe.events]
         assert len(set(classes)) == len(classes)
         assert list(recipe.query_order[: len(classes)]) == classes
@@ -43,8 +43,8 @@ def chi_square(counts: dict[int, int], num_choices: int) -> float:
     return sum((counts[choice] - expected) ** 2 / expected for choice in counts)
 
 
-def test_number_classes_and_clips_of_events_are_uniform(make_book):
-    recipes = [make_book().draw(0, index) for index in range(600)]
+def test_number_classes_and_clips_of_events_are_uniform(make_recipes):
+    recipes = [make_recipes().draw(0, index) for index in range(600)]
     num_events = Counter(len(recipe.events) for recipe in recipes)
     assert set(num_events) == {3, 4, 5}
     # each bound is the 99.9 % quantile of chi square with (choices - 1) degrees of freedom
@@ -55,8 +55,8 @@ def test_number_classes_and_clips_of_events_are_uniform(make_book):
     assert chi_square(clips, 12) < 31.3
 
 
-def test_onsets_and_levels_fill_their_range_evenly(make_book):
-    events = [event for index in range(200) for event in make_book().draw(0, index).events]
+def test_onsets_and_levels_fill_their_range_evenly(make_recipes):
+    events = [event for index in range(200) for event in make_recipes().draw(0, index).events]
     onsets = np.array([event.onset / (6 * RATE - event.length) for event in events])
     levels = np.array([(event.snr_db - 15.0) / 10.0 for event in events])
     for drawn in (onsets, levels):  # about 800 uniform numbers: the mean's standard deviation is 0.01
@@ -65,15 +65,15 @@ def test_onsets_and_levels_fill_their_range_evenly(make_book):
         assert drawn.max() > 0.98
 
 
-def test_a_background_is_never_silent(make_book):
+def test_a_background_is_never_silent(make_recipes):
     for index in range(40):
-        background = make_book(backgrounds=("bg/paused",)).draw(0, index).background
+        background = make_recipes(backgrounds=("bg/paused",)).draw(0, index).background
         assert background.start < 16 * RATE
         assert background.start + background.length > 15 * RATE
 
 
-def test_a_short_clip_is_used_whole(make_book):
-    events = [e for i in range(5) for e in make_book(classes=("short",), num_events=(1,)).draw(0, i).events]
+def test_a_short_clip_is_used_whole(make_recipes):
+    events = [e for i in range(5) for e in make_recipes(classes=("short",), num_events=(1,)).draw(0, i).events]
     assert all((event.start, event.length) == (0, round(0.3 * RATE)) for event in events)
 
 
@@ -86,16 +86,16 @@ def test_a_short_clip_is_used_whole(make_book):
         ("hum", 3.0, 4.0),
     ],
 )
-def test_the_pause_of_a_clip_is_never_the_excerpt(make_book, clip, begin, end):
-    book = make_book(classes=(clip,), num_events=(1,))
+def test_the_pause_of_a_clip_is_never_the_excerpt(make_recipes, clip, begin, end):
+    drawn = make_recipes(classes=(clip,), num_events=(1,))
     for index in range(40):
-        (event,) = book.draw(0, index).events
+        (event,) = drawn.draw(0, index).events
         assert event.start < end * RATE
         assert event.start + event.length > begin * RATE
 
 
-def test_options_of_queries_leave_the_mixture_alone(make_book):
-    plain, other = make_book().draw(0, 1), make_book(queries=QueryConfig((1,), 1.0)).draw(0, 1)
+def test_options_of_queries_leave_the_mixture_alone(make_recipes):
+    plain, other = make_recipes().draw(0, 1), make_recipes(queries=QueryConfig((1,), 1.0)).draw(0, 1)
     assert (plain.background, plain.events, plain.query_order) == (other.background, other.events, other.query_order)
     assert not set(other.query) & {event.class_index for event in other.events}
 
@@ -113,6 +113,6 @@ def test_options_of_queries_leave_the_mixture_alone(make_book):
         {"snr_db": (5.0, 0.0)},
     ],
 )
-def test_impossible_mixtures_are_refused_by_option(options):
+def test_impossible_mixtures_are_rejected_by_option(options):
     with pytest.raises(InputError, match=f"data.mixture.{next(iter(options))}"):
         MixtureConfig(**options).check(num_classes=6)

@@ -6,9 +6,9 @@ import torch
 import torchaudio.functional as audio_functional
 
 from tse_refine.data.bank.builder import open_clip_bank
-from tse_refine.data.corpora import EmbeddedSounds
+from tse_refine.data.corpora import SyntheticSounds
 from tse_refine.data.queries import QueryConfig
-from tse_refine.data.recipes import ClipPools, MixtureConfig, RecipeBook
+from tse_refine.data.recipes import ClipPools, DrawnRecipes, MixtureConfig
 from tse_refine.data.rendering import Renderer
 
 RATE = 16_000  # of the banks in conftest.py
@@ -18,9 +18,9 @@ def lufs(signal: np.ndarray) -> float:
     return audio_functional.loudness(torch.from_numpy(signal)[None].double(), RATE).item()
 
 
-def test_the_drawn_level_is_the_rendered_one(make_book, render):
+def test_the_drawn_level_is_the_rendered_one(make_recipes, render):
     for index in range(8):
-        recipe = make_book(background_db=-60.0).draw(0, index)
+        recipe = make_recipes(background_db=-60.0).draw(0, index)
         for event in recipe.events:
             whole = replace(recipe, events=(event,), background=replace(recipe.background, gain=0.0))
             sound = render(whole)[0][event.onset : event.onset + event.length]
@@ -30,8 +30,8 @@ def test_the_drawn_level_is_the_rendered_one(make_book, render):
         assert lufs(background) == pytest.approx(-60.0, abs=0.1)
 
 
-def test_levels_may_be_rms(make_book, render):
-    recipe = replace(make_book(level="rms", background_db=-60.0).draw(0, 0), fade_seconds=(0.0, 0.0))
+def test_levels_may_be_rms(make_recipes, render):
+    recipe = replace(make_recipes(level="rms", background_db=-60.0).draw(0, 0), fade_seconds=(0.0, 0.0))
     background = render(replace(recipe, events=()))[0]
     assert 10 * np.log10(np.mean(background**2)) == pytest.approx(-60.0, abs=0.1)
     sources = render(recipe)[2]
@@ -41,9 +41,9 @@ def test_levels_may_be_rms(make_book, render):
         assert 10 * np.log10(np.mean(sound**2)) == pytest.approx(-60.0 + event.snr_db, abs=0.1)
 
 
-def test_mixture_is_the_sum_of_its_sources_and_its_background(make_book, render):
+def test_mixture_is_the_sum_of_its_sources_and_its_background(make_recipes, render):
     for index in range(5):
-        recipe = make_book().draw(0, index)
+        recipe = make_recipes().draw(0, index)
         mixture, target, sources = render(recipe)
         background = render(replace(recipe, events=()))[0]
         np.testing.assert_allclose(mixture, sources.sum(0) + background, atol=1e-6)
@@ -51,8 +51,8 @@ def test_mixture_is_the_sum_of_its_sources_and_its_background(make_book, render)
         np.testing.assert_allclose(target, sources[: len(asked)][asked].sum(0), atol=1e-6)
 
 
-def test_a_peak_above_one_scales_everything_together(make_book, render):
-    soft, loud = (make_book(background_db=level).draw(0, 2) for level in (-60.0, -20.0))
+def test_a_peak_above_one_scales_everything_together(make_recipes, render):
+    soft, loud = (make_recipes(background_db=level).draw(0, 2) for level in (-60.0, -20.0))
     quiet, clipped = render(soft), render(loud)
     assert np.abs(clipped[0]).max() == pytest.approx(1.0, abs=1e-6)
     ratio = np.abs(clipped[0]).max() / np.abs(quiet[0]).max()
@@ -61,15 +61,15 @@ def test_a_peak_above_one_scales_everything_together(make_book, render):
 
 
 @pytest.mark.parametrize("wanted", [0.95, 1.05])
-def test_the_peak_rule_begins_at_one(make_book, render, wanted):
-    peak = np.abs(render(make_book(background_db=-60.0).draw(0, 2))[0]).max()
+def test_the_peak_rule_begins_at_one(make_recipes, render, wanted):
+    peak = np.abs(render(make_recipes(background_db=-60.0).draw(0, 2))[0]).max()
     level = -60.0 + 20 * np.log10(wanted / peak)
-    louder = render(make_book(background_db=level).draw(0, 2))[0]
+    louder = render(make_recipes(background_db=level).draw(0, 2))[0]
     assert np.abs(louder).max() == pytest.approx(min(wanted, 1.0), abs=1e-4)
 
 
-def test_events_fade_in_and_out_over_ten_milliseconds(make_book, render, banks):
-    recipe = make_book().draw(0, 0)
+def test_events_fade_in_and_out_over_ten_milliseconds(make_recipes, render, banks):
+    recipe = make_recipes().draw(0, 0)
     event = recipe.events[0]
     sound = render(replace(recipe, events=(event,)))[2][0][event.onset : event.onset + event.length]
     raw = banks[0].samples(event.clip)[event.start : event.start + event.length] * banks[0].entry(event.clip).scale
@@ -81,8 +81,8 @@ def test_events_fade_in_and_out_over_ten_milliseconds(make_book, render, banks):
     np.testing.assert_allclose(sound[fade:-fade], raw[fade:-fade], atol=1e-6)
 
 
-def test_a_short_background_is_tiled(make_book, render):
-    recipe = make_book(backgrounds=("bg/short",)).draw(0, 0)
+def test_a_short_background_is_tiled(make_recipes, render):
+    recipe = make_recipes(backgrounds=("bg/short",)).draw(0, 0)
     background = render(replace(recipe, events=()))[0]
     period = round(1.5 * RATE)
     np.testing.assert_array_equal(background[period:], background[:-period])
@@ -90,47 +90,47 @@ def test_a_short_background_is_tiled(make_book, render):
 
 
 @pytest.fixture(scope="module")
-def embedded_bank(tmp_path_factory):
-    cache = tmp_path_factory.mktemp("embedded")
-    return open_clip_bank(EmbeddedSounds(2, 0, 0), RATE, cache, False, "data.foregrounds", show_progress=False)
+def synthetic_bank(tmp_path_factory):
+    cache = tmp_path_factory.mktemp("synthetic")
+    return open_clip_bank(SyntheticSounds(2, 0, 0), RATE, cache, False, "data.foregrounds")
 
 
-def test_the_drawn_level_is_the_rendered_one_for_every_class_of_sound(embedded_bank, banks):
+def test_the_drawn_level_is_the_rendered_one_for_every_class_of_sound(synthetic_bank, banks):
     pools = ClipPools([np.array([2 * label, 2 * label + 1]) for label in range(12)], np.array([0]))
     mixture = MixtureConfig(num_events=(12,), event_seconds=(0.5, 5.0), background_db=-60.0)
-    book = RecipeBook("train", pools, embedded_bank, banks[1], mixture, QueryConfig(), seed=0)
-    renderer = Renderer(embedded_bank, banks[1])
-    sources = np.empty((12, book.num_samples), np.float32)
+    drawn = DrawnRecipes("train", pools, synthetic_bank, banks[1], mixture, QueryConfig(), seed=0)
+    renderer = Renderer(synthetic_bank, banks[1])
+    sources = np.empty((12, drawn.num_samples), np.float32)
     for index in range(4):
         # fades may take a click at an excerpt's very edge
-        recipe = replace(book.draw(0, index), fade_seconds=(0.0, 0.0))
+        recipe = replace(drawn.draw(0, index), fade_seconds=(0.0, 0.0))
         renderer.render(recipe, np.empty_like(sources[0]), np.empty_like(sources[0]), sources)
         for event, source in zip(recipe.events, sources, strict=True):
             sound = source[event.onset : event.onset + event.length]
-            assert lufs(sound) == pytest.approx(-60.0 + event.snr_db, abs=0.2), book.pools.foregrounds[
+            assert lufs(sound) == pytest.approx(-60.0 + event.snr_db, abs=0.2), drawn.pools.foregrounds[
                 event.class_index
             ]
 
 
-def test_rendering_without_sources_gives_the_same_mixture_and_target(make_book, render, banks):
+def test_rendering_without_sources_gives_the_same_mixture_and_target(make_recipes, render, banks):
     for level in (-50.0, -20.0):  # without and with the peak rule
-        recipe = make_book(background_db=level).draw(0, 1)
+        recipe = make_recipes(background_db=level).draw(0, 1)
         mixture, target, _ = render(recipe)
         alone = np.full((2, 6 * RATE), np.nan, np.float32)
         Renderer(*banks).render(recipe, alone[0], alone[1])
         np.testing.assert_array_equal(alone, [mixture, target])
 
 
-def test_the_target_of_an_inactive_query_is_exact_silence(make_book, render):
-    recipe = make_book(queries=QueryConfig((1,), 1.0)).draw(0, 0)
+def test_the_target_of_an_inactive_query_is_exact_silence(make_recipes, render):
+    recipe = make_recipes(queries=QueryConfig((1,), 1.0)).draw(0, 0)
     _, target, sources = render(recipe)
     assert not target.any()
     assert np.all(np.abs(sources[: len(recipe.events)]).max(axis=1) > 0.0)
     assert not sources[len(recipe.events) :].any()
 
 
-def test_a_source_is_silent_outside_its_event_and_starts_and_ends_softly(make_book, render):
-    recipe = make_book().draw(0, 3)
+def test_a_source_is_silent_outside_its_event_and_starts_and_ends_softly(make_recipes, render):
+    recipe = make_recipes().draw(0, 3)
     for event, source in zip(recipe.events, render(recipe)[2], strict=False):
         end = event.onset + event.length
         assert not source[: event.onset].any()
@@ -141,8 +141,8 @@ def test_a_source_is_silent_outside_its_event_and_starts_and_ends_softly(make_bo
 
 def test_an_event_shorter_than_its_two_fades_is_not_faded_twice(signals, banks, tmp_path):
     burst = np.sin(2 * np.pi * 1000 * np.arange(100) / RATE)  # 6 ms, the fades would take 20
-    bank = open_clip_bank(signals({"a/0": burst}, RATE), RATE, tmp_path, False, "data.foregrounds", False)
-    book = RecipeBook(
+    bank = open_clip_bank(signals({"a/0": burst}, RATE), RATE, tmp_path, False, "data.foregrounds")
+    drawn = DrawnRecipes(
         "train",
         ClipPools([np.array([0])], np.array([0])),
         bank,
@@ -151,7 +151,7 @@ def test_an_event_shorter_than_its_two_fades_is_not_faded_twice(signals, banks, 
         QueryConfig((1,)),
         0,
     )
-    recipe = book.draw(0, 0)
+    recipe = drawn.draw(0, 0)
     (event,) = recipe.events
     assert event.length == 100
     sources = np.empty((1, 6 * RATE), np.float32)

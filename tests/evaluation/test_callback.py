@@ -6,8 +6,10 @@ from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from tse_refine.errors import InputError
-from tse_refine.evaluation.callback import QueryRefinementEvaluation
+from tse_refine.evaluation import callback
+from tse_refine.evaluation.callback import QueryRefinementEvaluation, metric_names
 from tse_refine.model.checkpoint import CHECKPOINT_KEY
+from tse_refine.refinement import SoftThreshold
 from tse_refine.training.module import ExtractionModule
 
 
@@ -43,7 +45,7 @@ def test_logged_metrics_are_the_named_ones_and_agree_with_the_files(trainer, mod
     run = trainer(evaluation)
     run.test(module, tiny_data, verbose=False)
     logged = {name: float(value) for name, value in run.callback_metrics.items()}
-    assert set(logged) == set(evaluation.metric_names("test"))
+    assert set(logged) == set(metric_names(evaluation.grids["test"], "test", evaluation.operating))
     assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789_/") for name in logged)
     summary = {(r["active"], r["inactive"], r["threshold"]): r for r in rows_of(tmp_path / "test" / "summary.csv")}
     assert logged["test/snri_db/1a3i/none"] == pytest.approx(float(summary["1", "3", "none"]["snri_db"]), abs=1e-4)
@@ -53,14 +55,14 @@ def test_logged_metrics_are_the_named_ones_and_agree_with_the_files(trainer, mod
     )
     scores = {r["threshold"]: r for r in rows_of(tmp_path / "test" / "classification.csv")}
     assert logged["test/macro_f1/delta_0p5"] == pytest.approx(float(scores["0.5"]["macro_f1"]), abs=1e-4)
-    assert set(scores) == {"0.05", "0.1", "0.2", "0.3", "0.5", "0.7"}  # numeric thresholds only
+    assert set(scores) == {"0.05", "0.1", "0.2", "0.3", "0.5", "0.7"}  # refinements that decide class by class
 
 
-def test_a_row_for_each_mixture_condition_and_threshold_that_can_be(trainer, module, tiny_data, tmp_path):
+def test_there_is_one_row_per_mixture_condition_and_refinement_that_exists(trainer, module, tiny_data, tmp_path):
     evaluation = QueryRefinementEvaluation(conditions=[[1, 0], [5, 0]], thresholds=["none", 0.5])
     trainer(evaluation).test(module, tiny_data, verbose=False)
     rows = rows_of(tmp_path / "test" / "results.csv")
-    five_active = sum(r["active"] == "5" for r in rows) / 3  # three thresholds: the operating one is always measured
+    five_active = sum(r["active"] == "5" for r in rows) / 3  # three refinements: the operating one is always measured
     assert sum(r["active"] == "1" for r in rows) == 6 * 3
     assert five_active == len({r["mixture"] for r in rows if r["num_active"] == "5"})
     assert {r["threshold"] for r in rows} == {"none", "0.5", "0.1"}
@@ -86,12 +88,20 @@ def test_without_classifier_only_none_and_oracle_are_measured(trainer, tiny_data
         trainer(QueryRefinementEvaluation(thresholds=[0.5])).test(module, tiny_data, verbose=False)
 
 
-def test_sanity_check_computes_everything_and_writes_nothing(trainer, module, tiny_data, tmp_path):
+def test_sanity_check_computes_everything_and_writes_nothing(trainer, module, tiny_data, tmp_path, monkeypatch):
+    summary_rows, rows_computed = callback.summary_rows, []
+
+    def counted(results):
+        rows_computed.append(len(summary_rows(results)) // 25)
+        return summary_rows(results)
+
+    monkeypatch.setattr(callback, "summary_rows", counted)
+
     class Stop(Callback):
         def on_sanity_check_end(self, trainer, pl_module):
-            assert len(evaluation._parts) == 1
+            assert rows_computed == [1]
             assert not list(tmp_path.rglob("*.csv"))
-            assert evaluation.recommended_threshold is None
+            assert evaluation.recommended is None
             trainer.should_stop = True
 
     evaluation = QueryRefinementEvaluation()
@@ -115,7 +125,7 @@ def test_validation_file_has_each_epoch_once_and_the_checkpoint_the_recommendati
         return sum(float(r["snri_db"]) for r in last) / len(last)
 
     best = max(("0.1", "0.3", "0.5"), key=mean_snri)
-    assert mean_snri(f"{evaluation.recommended_threshold:g}") == pytest.approx(mean_snri(best), abs=1e-4)
+    assert mean_snri(evaluation.recommended.name) == pytest.approx(mean_snri(best), abs=1e-4)
     saved = torch.load(tmp_path / "best.ckpt", weights_only=True)[CHECKPOINT_KEY]
     assert saved["class_names"] == tiny_data.class_names
     assert saved["data_digest"] == tiny_data.digest
@@ -123,18 +133,18 @@ def test_validation_file_has_each_epoch_once_and_the_checkpoint_the_recommendati
 
 
 @pytest.mark.parametrize(
-    "callback",
+    "monitoring",
     [
         ModelCheckpoint(monitor="val/snri_db/1a9i/none"),
         EarlyStopping(monitor="val_loss"),
     ],
 )
-def test_a_monitor_that_is_never_logged_is_refused_before_training(trainer, module, tiny_data, callback):
-    with pytest.raises(InputError, match=f"monitors '{callback.monitor}', which is not logged"):
-        trainer(QueryRefinementEvaluation(), callback).fit(module, tiny_data)
+def test_a_monitor_that_is_never_logged_is_rejected_before_training(trainer, module, tiny_data, monitoring):
+    with pytest.raises(InputError, match=f"monitors '{monitoring.monitor}', which is not logged"):
+        trainer(QueryRefinementEvaluation(), monitoring).fit(module, tiny_data)
 
 
-def test_conditions_beyond_the_data_are_refused_before_training(trainer, module, tiny_data):
+def test_conditions_beyond_the_data_are_rejected_before_training(trainer, module, tiny_data):
     for option, pair in (("conditions", [6, 0]), ("validation_conditions", [1, 9]), ("conditions", 63)):
         with pytest.raises(InputError, match=f"evaluation.{option}"):
             trainer(QueryRefinementEvaluation(**{option: [pair]})).fit(module, tiny_data)
@@ -148,3 +158,27 @@ def test_results_are_the_same_in_bfloat16_up_to_its_precision(trainer, module, t
     pairs = [(float(a["snri_db"]), float(b["snri_db"])) for a, b in zip(exact, coarse, strict=True) if a["snri_db"]]
     assert any(a != b for a, b in pairs)  # it did run in bfloat16
     assert all(abs(a - b) < 0.3 for a, b in pairs)
+
+
+def test_a_soft_threshold_is_measured_logged_recommended_and_saved(trainer, module, tiny_data, tmp_path):
+    evaluation = QueryRefinementEvaluation(
+        threshold="soft:0.2-0.6", thresholds=["none", 0.3], validation_thresholds=["none"]
+    )
+    checkpoint = ModelCheckpoint(tmp_path, "best", monitor="val/snri_db/1a0i/refined", mode="max")
+    run = trainer(evaluation, checkpoint)
+    run.fit(module, tiny_data)
+    assert torch.load(tmp_path / "best.ckpt", weights_only=True)[CHECKPOINT_KEY]["recommended_threshold"] == (
+        "soft:0.2-0.6"
+    )
+    run.test(module, tiny_data, ckpt_path=tmp_path / "best.ckpt", verbose=False)
+    assert evaluation.recommended == SoftThreshold(0.2, 0.6)
+    for name in ("results", "summary", "classification", "per_class"):
+        assert {"0.3", "soft:0.2-0.6"} <= {row["threshold"] for row in rows_of(tmp_path / "test" / f"{name}.csv")}
+    logged = run.callback_metrics
+    assert logged["test/si_sdri_db/1a3i/refined"] == logged["test/si_sdri_db/1a3i/soft_0p2_0p6"]
+
+
+@pytest.mark.parametrize("threshold", ["none", "oracle", "gate", 1.5, "soft:0.6-0.2"])
+def test_an_operating_refinement_that_decides_nothing_is_rejected(threshold):
+    with pytest.raises(InputError, match=r"^evaluation\.threshold"):
+        QueryRefinementEvaluation(threshold=threshold)

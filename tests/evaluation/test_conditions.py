@@ -39,7 +39,7 @@ def test_the_fullest_conditions_pass():
     ],
     ids=str,
 )
-def test_impossible_conditions_are_refused_with_option_finding_and_expectation(given, expected):
+def test_impossible_conditions_are_rejected_with_option_finding_and_expectation(given, expected):
     with pytest.raises(InputError, match=f"{re.escape(OPTION)}: {expected}"):
         parse([[1, 0], given])
 

@@ -4,11 +4,20 @@ import torch
 
 from tse_refine.data.queries import condition_queries
 from tse_refine.errors import InputError
-from tse_refine.evaluation.grid import GridResults, evaluate_batch, refined_queries
+from tse_refine.evaluation.conditions import Condition
+from tse_refine.evaluation.grid import Grid, GridResults, evaluate_batch
+from tse_refine.evaluation.metrics import FMQ, FUQ, MEASURES, PMQ, Measure
 from tse_refine.model.network import Features, Network
+from tse_refine.refinement import parse_refinements
 
 CONDITIONS = [(1, 0), (1, 1), (1, 3), (2, 0), (2, 2), (3, 0), (3, 1), (5, 0), (0, 1), (0, 3)]
-THRESHOLDS = ["none", 0.1, 0.3, 0.5, 0.99, "oracle", "gate"]
+REFINEMENTS = ["none", 0.1, 0.3, 0.5, 0.99, "soft:0.2-0.7", "oracle", "gate"]
+GATE_THRESHOLD = 0.3
+
+
+def make_grid(conditions=CONDITIONS, refinements=REFINEMENTS, measures=()):
+    rules = parse_refinements(refinements, "refinements", GATE_THRESHOLD)
+    return Grid(tuple(Condition(*pair) for pair in conditions), rules, measures)
 
 
 class CountingNetwork(Network):
@@ -34,13 +43,20 @@ def batch(tiny_data):
 
 @pytest.fixture
 def probability(batch):
-    # the untrained classifier says about 0.5 everywhere; drawn values reach every threshold
+    # the untrained classifier estimates about 0.5 everywhere; drawn values reach every threshold
     return torch.rand(batch["query"].shape, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.fixture
 def evaluate(network, batch, probability):
-    def run(conditions=CONDITIONS, thresholds=THRESHOLDS, queries_per_pass=5, rows=slice(None), use=probability):
+    def run(
+        conditions=CONDITIONS,
+        refinements=REFINEMENTS,
+        queries_per_pass=5,
+        rows=slice(None),
+        use=probability,
+        measures=(),
+    ):
         part = {name: value[rows] for name, value in batch.items()}
         with torch.no_grad():
             features = network.features(part["mixture"])
@@ -50,73 +66,79 @@ def evaluate(network, batch, probability):
                 features,
                 None if use is None else use[rows],
                 part,
-                conditions,
-                thresholds,
-                0.3,
+                make_grid(conditions, refinements, measures),
                 queries_per_pass,
             )
 
     return run
 
 
-def plain_loop(network, batch, probability, conditions, thresholds, gate_threshold):
-    """One forward pass a cell, written as the definitions read, in NumPy."""
-    snri = np.full((len(batch["index"]), len(conditions), len(thresholds)), np.nan)
-    attenuation = snri.copy()
-    for m in range(len(batch["index"])):
+def plain_weights(refinement, p, queried, activity):
+    """The weight of each queried class, None for a closed gate, written as the definitions read."""
+    if refinement == "gate":
+        return dict.fromkeys(queried, 1.0) if any(p[k] >= GATE_THRESHOLD for k in queried) else None
+    weight = {
+        "none": lambda k: 1.0,
+        "oracle": lambda k: float(activity[k]),
+        "soft:0.2-0.7": lambda k: min(1.0, max(0.0, (float(p[k]) - 0.2) / 0.5)),
+    }.get(refinement, lambda k: float(p[k] >= refinement))
+    return {k: weight(k) for k in queried}
+
+
+def plain_loop(network, batch, probability, conditions, refinements):
+    """One forward pass per cell and every measure by its definition, in NumPy."""
+    shape = (len(batch["index"]), len(conditions), len(refinements))
+    values = {name: np.full(shape, np.nan) for name in MEASURES}
+    for m, c, r in np.ndindex(shape):
+        (a, i), refinement = conditions[c], refinements[r]
         x = batch["mixture"][m].double().numpy()
         order, activity = batch["query_order"][m].tolist(), batch["activity"][m].numpy()
         num_active = int(activity.sum())
-        for c, (a, i) in enumerate(conditions):
-            if a > num_active:
-                continue
-            asked = order[:a] + order[num_active : num_active + i]
-            rows = [batch["source_classes"][m].tolist().index(k) for k in order[:a]]
-            s = batch["sources"][m, rows].double().sum(0).numpy()
-            for t, threshold in enumerate(thresholds):
-                p = probability[m]
-                if threshold == "oracle":
-                    kept = [k for k in asked if activity[k]]
-                elif threshold == "gate":
-                    kept = asked if any(p[k] >= gate_threshold for k in asked) else None
-                else:
-                    kept = asked if threshold == "none" else [k for k in asked if p[k] >= threshold]
-                if kept is None:
-                    e = np.zeros_like(x)
-                else:
-                    query = torch.zeros(1, len(order))
-                    query[0, kept] = 1.0
-                    with torch.no_grad():
-                        e = network(batch["mixture"][m : m + 1], query)[0][0].double().numpy()
-                eps = 1e-12 * (x @ x)
-                if a:
-                    after = 10 * np.log10((s @ s + eps) / ((s - e) @ (s - e) + eps))
-                    before = 10 * np.log10((s @ s + eps) / ((s - x) @ (s - x) + eps))
-                    snri[m, c, t] = after - before
-                else:
-                    attenuation[m, c, t] = 10 * np.log10((x @ x) / (e @ e)) if (e @ e) else 120.0
-    return snri, attenuation
+        if a > num_active:
+            continue
+        queried = order[:a] + order[num_active : num_active + i]
+        rows = [batch["source_classes"][m].tolist().index(k) for k in order[:a]]
+        s = batch["sources"][m, rows].double().sum(0).numpy()
+        weights = plain_weights(refinement, probability[m], queried, activity)
+        e = np.zeros_like(x)
+        if weights is not None:
+            query = torch.zeros(1, len(order))
+            query[0, list(weights)] = torch.tensor(list(weights.values()))
+            with torch.no_grad():
+                e = network(batch["mixture"][m : m + 1], query)[0][0].double().numpy()
+        eps = 1e-12 * (x @ x)
+        if a:
+            snr = [10 * np.log10((s @ s + eps) / ((s - y) @ (s - y) + eps)) for y in (e, x)]
+            values["snri_db"][m, c, r] = snr[0] - snr[1]
+            parts = [(y @ s / (s @ s)) * s for y in (e, x)]
+            si_sdr = [
+                10 * np.log10((q @ q + 1e-30) / ((y - q) @ (y - q) + 1e-30)) for y, q in zip((e, x), parts, strict=True)
+            ]
+            values["si_sdri_db"][m, c, r] = si_sdr[0] - si_sdr[1]
+        else:
+            values["attenuation_db"][m, c, r] = 10 * np.log10((x @ x) / (e @ e)) if (e @ e) else 120.0
+    return values
 
 
-def test_engine_answers_as_a_plain_loop_over_cells_does(evaluate, network, batch, probability):
+def test_results_equal_those_of_a_plain_loop_over_cells(evaluate, network, batch, probability):
     results = evaluate()
-    snri, attenuation = plain_loop(network, batch, probability, CONDITIONS, THRESHOLDS, 0.3)
-    # float32 convolutions in batches of other sizes round differently
-    np.testing.assert_allclose(results.snri_db, snri, atol=1e-3)
-    np.testing.assert_allclose(results.attenuation_db, attenuation, atol=1e-3)
+    expected = plain_loop(network, batch, probability, CONDITIONS, REFINEMENTS)
+    for name in MEASURES:  # float32 convolutions in batches of other sizes round differently
+        np.testing.assert_allclose(results.values[name], expected[name], atol=2e-3, err_msg=name)
 
 
-def test_mask_estimator_answers_each_distinct_query_of_a_mixture_once(evaluate, network, batch, probability):
+def test_mask_estimator_runs_once_for_each_distinct_query_of_a_mixture(evaluate, network, batch, probability):
     evaluate()
     distinct = set()
     queries = condition_queries(batch["query_order"], batch["activity"].sum(1).long(), CONDITIONS)
-    refined = refined_queries(queries, batch["activity"], probability, THRESHOLDS, 0.3)
+    rules = make_grid().refinements
+    refined = torch.stack([rule(queries, probability[:, None], batch["activity"][:, None]) for rule in rules], dim=2)
     for m in range(len(batch["index"])):
         for c, (active, _) in enumerate(CONDITIONS):
             if active > batch["activity"][m].sum():
                 continue
-            for t, threshold in enumerate(THRESHOLDS):
-                if threshold == "gate" and not refined[m, c, t].any():
+            for t, refinement in enumerate(REFINEMENTS):
+                if refinement == "gate" and not refined[m, c, t].any():
                     continue  # exact silence needs no network
                 distinct.add((m, tuple(refined[m, c, t].tolist())))
     assert network.answered == len(distinct)
@@ -125,8 +147,8 @@ def test_mask_estimator_answers_each_distinct_query_of_a_mixture_once(evaluate, 
 
 def test_oracle_with_inactive_classes_equals_none_without_them_row_by_row(evaluate):
     conditions = [(1, 0), (1, 1), (1, 3), (2, 0), (2, 2)]
-    snri = evaluate(conditions).snri_db
-    none, oracle = THRESHOLDS.index("none"), THRESHOLDS.index("oracle")
+    snri = evaluate(conditions).values["snri_db"]
+    none, oracle = REFINEMENTS.index("none"), REFINEMENTS.index("oracle")
     for without, with_inactive in ((0, 1), (0, 2), (3, 4)):
         np.testing.assert_array_equal(snri[:, with_inactive, oracle], snri[:, without, none])
 
@@ -134,41 +156,63 @@ def test_oracle_with_inactive_classes_equals_none_without_them_row_by_row(evalua
 def test_batch_size_and_queries_per_pass_do_not_change_results(evaluate):
     whole = evaluate(queries_per_pass=64)
     parts = GridResults.join([evaluate(queries_per_pass=1, rows=slice(4, 6)), evaluate(rows=slice(0, 4))])
-    np.testing.assert_allclose(whole.snri_db, parts.snri_db, atol=1e-3)
+    np.testing.assert_allclose(whole.values["snri_db"], parts.values["snri_db"], atol=1e-3)
     np.testing.assert_array_equal(whole.kept_inactive, parts.kept_inactive)
 
 
 def test_join_keeps_each_mixture_once_in_order(evaluate):
     joined = GridResults.join([evaluate(rows=slice(3, 6)), evaluate(rows=slice(0, 4))])
     np.testing.assert_array_equal(joined.index, np.arange(6))
-    np.testing.assert_allclose(joined.snri_db, evaluate().snri_db, atol=1e-3)
+    np.testing.assert_allclose(joined.values["snri_db"], evaluate().values["snri_db"], atol=1e-3)
 
 
 def test_mixture_with_fewer_active_classes_has_no_value(evaluate):
     results = evaluate([(5, 0), (1, 0)])
     few = results.num_active < 5
     assert few.any()
-    assert np.isnan(results.snri_db[few, 0]).all()
-    assert not np.isnan(results.snri_db[:, 1]).any()
+    assert np.isnan(results.values["snri_db"][few, 0]).all()
+    assert not np.isnan(results.values["snri_db"][:, 1]).any()
+
+
+def test_a_measure_from_waveforms_equals_the_same_measure_from_energies(evaluate):
+    def power_db(estimate, target, mixture):
+        return 10.0 * torch.log10((target - estimate).square().sum(-1) / mixture.square().sum(-1))
+
+    kinds = frozenset({FMQ, PMQ, FUQ})
+    measures = (
+        Measure("waveforms", "error", "dB", kinds, from_waveforms=power_db),
+        Measure("energies", "error", "dB", kinds, lambda e: 10.0 * torch.log10(e.error / e.mixture)),
+        Measure("waveforms_improvement", "error", "dB", kinds, from_waveforms=power_db, is_improvement=True),
+        *MEASURES.values(),
+    )
+    results = evaluate(measures=measures, refinements=["none", 0.3, "soft:0.2-0.7", "gate"])
+    np.testing.assert_allclose(results.values["waveforms"], results.values["energies"], atol=1e-6)
+    exists = ~np.isnan(results.values["waveforms"])
+    np.testing.assert_array_equal(exists.all(2), results.num_active[:, None] >= [pair[0] for pair in CONDITIONS])
+    # what is subtracted is the mixture's own value, which no refinement changes
+    queried = np.array([pair[0] for pair in CONDITIONS]) > 0
+    before, improvement = (results.values[name][:, queried] for name in ("waveforms", "waveforms_improvement"))
+    np.testing.assert_allclose((before - improvement)[..., 0], (before - improvement)[..., 1], atol=1e-9)
+    assert np.isfinite(improvement[exists[:, queried]]).all()
 
 
 def test_a_query_has_either_snri_or_attenuation(evaluate):
     results = evaluate([(1, 1), (0, 2)])
-    assert not np.isnan(results.snri_db[:, 0]).any()
-    assert np.isnan(results.attenuation_db[:, 0]).all()
-    assert np.isnan(results.snri_db[:, 1]).all()
-    assert not np.isnan(results.attenuation_db[:, 1]).any()
+    assert not np.isnan(results.values["snri_db"][:, 0]).any()
+    assert np.isnan(results.values["attenuation_db"][:, 0]).all()
+    assert np.isnan(results.values["snri_db"][:, 1]).all()
+    assert not np.isnan(results.values["attenuation_db"][:, 1]).any()
 
 
 def test_closed_gate_is_exact_silence(evaluate, probability):
     results = evaluate([(1, 1), (0, 2)], ["none", "gate"], use=torch.zeros_like(probability))
-    np.testing.assert_allclose(results.snri_db[:, 0, 1], -results.input_snr_db[:, 0], atol=1e-9)
-    np.testing.assert_array_equal(results.attenuation_db[:, 1, 1], 120.0)
+    np.testing.assert_allclose(results.values["snri_db"][:, 0, 1], -results.input_snr_db[:, 0], atol=1e-9)
+    np.testing.assert_array_equal(results.values["attenuation_db"][:, 1, 1], 120.0)
 
 
 def test_open_gate_is_the_raw_query(evaluate, probability):
     results = evaluate([(1, 3), (0, 2)], ["none", "gate"], use=torch.ones_like(probability))
-    np.testing.assert_array_equal(results.snri_db[:, 0, 1], results.snri_db[:, 0, 0])
+    np.testing.assert_array_equal(results.values["snri_db"][:, 0, 1], results.values["snri_db"][:, 0, 0])
     np.testing.assert_array_equal(results.kept_inactive[:, 0, 1], 3)
 
 
@@ -191,7 +235,7 @@ def test_input_snr_is_that_of_the_mixture(evaluate, batch):
 def test_network_without_classifier_needs_no_probability(evaluate):
     results = evaluate([(1, 1)], ["none", "oracle"], use=None)
     assert np.isnan(results.probability).all()
-    assert not np.isnan(results.snri_db).any()
+    assert not np.isnan(results.values["snri_db"]).any()
 
 
 @pytest.fixture
@@ -203,14 +247,14 @@ def evaluate_features(network, batch, probability):
         with torch.no_grad():
             features = network.features(part["mixture"])
             encoded = change(features.encoded)
-            few = features._replace(encoded=encoded)
-            return evaluate_batch(network, few, use, part, CONDITIONS, THRESHOLDS, 0.3, 5, **options)
+            changed = features._replace(encoded=encoded)
+            return evaluate_batch(network, changed, use, part, make_grid(), 5, **options)
 
     return run
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_an_extraction_that_is_not_finite_is_refused_by_its_mixture(evaluate_features, value):
+def test_an_extraction_that_is_not_finite_is_rejected_by_its_mixture(evaluate_features, value):
     def change(encoded):
         encoded[2, 0, 10] = value
         return encoded
@@ -222,7 +266,7 @@ def test_an_extraction_that_is_not_finite_is_refused_by_its_mixture(evaluate_fea
 
 
 @pytest.mark.parametrize(("dtype", "fits"), [(torch.float32, True), (torch.bfloat16, True), (torch.float16, False)])
-def test_an_overflow_in_half_precision_is_refused(evaluate_features, dtype, fits):
+def test_an_overflow_in_half_precision_is_rejected(evaluate_features, dtype, fits):
     def precision():
         return torch.autocast("cpu", dtype, enabled=dtype != torch.float32)
 
@@ -230,13 +274,13 @@ def test_an_overflow_in_half_precision_is_refused(evaluate_features, dtype, fits
         return encoded / encoded.max() * 1e6  # the largest number in half precision is 65,504
 
     if fits:
-        assert np.isfinite(evaluate_features(change, precision=precision).snri_db[:, 0]).all()
+        assert np.isfinite(evaluate_features(change, precision=precision).values["snri_db"][:, 0]).all()
     else:
         with pytest.raises(InputError, match="the extraction is not finite"):
             evaluate_features(change, precision=precision)
 
 
-def test_a_probability_that_is_not_finite_is_refused_by_its_mixture(evaluate_features, probability):
+def test_a_probability_that_is_not_finite_is_rejected_by_its_mixture(evaluate_features, probability):
     broken = probability[2:].clone()
     broken[1, 0] = torch.nan  # it would drop class 0 from every refined query
     with pytest.raises(InputError, match=r"^mixture 3: the classifier's probability is not finite"):

@@ -2,7 +2,6 @@
 
 import csv
 import os
-import pickle
 import re
 import signal
 import subprocess
@@ -15,16 +14,19 @@ import pytest
 import torch
 from torch import nn
 
-from tse_refine.errors import InputError
-from tse_refine.evaluation.grid import GridResults, evaluate_batch
-from tse_refine.evaluation.results import SUMMARY_COLUMNS, earlier_results, read_table, write_table, write_test_results
+from tests.fixtures.runs import make_results
+from tse_refine.evaluation.conditions import MATCHED, UNMATCHED, Condition
+from tse_refine.evaluation.grid import Grid, evaluate_batch
+from tse_refine.evaluation.results import earlier_results, summary_columns, summary_table, write_test_results
 from tse_refine.model.cost import Cost
 from tse_refine.model.network import Features
+from tse_refine.refinement import Threshold, parse_refinements
 
 # Three unit pulses: source k is 1 at sample k, so that energies and errors can be counted.
 CLASSES = ["a", "b", "c", "d"]
-CONDITIONS = [(1, 0), (1, 1), (0, 1)]
-THRESHOLDS = ["none", 0.5, "oracle", "gate"]
+CONDITIONS = (MATCHED, Condition(1, 1), UNMATCHED)
+REFINEMENTS = ["none", 0.5, "oracle", "gate"]
+GRID = Grid(CONDITIONS, parse_refinements(REFINEMENTS, "refinements", gate_threshold=0.5))
 HALF = 10 * np.log10(2)  # 3.0103 dB
 
 
@@ -50,8 +52,8 @@ def tables(tmp_path: Path) -> dict[str, list[dict[str, str]]]:
     # mixture 0: a is believed, inactive c too; mixture 1: c is missed, inactive d is seen through
     probability = torch.tensor([[0.9, 0.8, 0.6, 0.1], [0.2, 0.7, 0.4, 0.3]])
     features = Features(torch.zeros(2, 1, 1), torch.zeros(2, 1, 1), None, 4)
-    results = evaluate_batch(PulseNetwork(), features, probability, batch, CONDITIONS, THRESHOLDS, 0.5, 3)
-    write_test_results(tmp_path, results, CONDITIONS, THRESHOLDS, CLASSES, Cost(10, 2, 1.5, 0.25))
+    results = evaluate_batch(PulseNetwork(), features, probability, batch, GRID, 3)
+    write_test_results(tmp_path, results, CLASSES, Cost(10, 2, 1.5, 0.25))
     names = ("results", "summary", "probabilities", "classification", "per_class", "cost")
     return {name: read(tmp_path / f"{name}.csv") for name in names}
 
@@ -112,7 +114,7 @@ def test_results_name_the_queries_and_count_what_was_kept(tables):
 
 def test_summary_averages_and_bounds(tables):
     rows = by_cell(tables["summary"], "active", "inactive", "threshold")
-    assert list(tables["summary"][0]) == list(SUMMARY_COLUMNS)
+    assert list(tables["summary"][0]) == list(summary_columns(GRID.measures))
     missed = rows["1", "0", "0.5"]
     assert missed["n"] == "2"
     assert float(missed["snri_db"]) == pytest.approx(HALF, abs=1e-5)  # mean of 6.02 and 0
@@ -143,8 +145,8 @@ def test_silence_columns_replace_the_response_to_a_zero_query(tmp_path):
         "index": torch.tensor([0]),
     }
     features = Features(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1), None, 4)
-    results = evaluate_batch(Leaky(), features, torch.zeros(1, 4), batch, CONDITIONS, [0.5], 0.5, 3)
-    write_test_results(tmp_path, results, CONDITIONS, [0.5], CLASSES, Cost(1, 0, 1.0, 0.0))
+    results = evaluate_batch(Leaky(), features, torch.zeros(1, 4), batch, Grid(CONDITIONS, (Threshold(0.5),)), 3)
+    write_test_results(tmp_path, results, CLASSES, Cost(1, 0, 1.0, 0.0))
     rows = by_cell(read(tmp_path / "summary.csv"), "active", "inactive")
     # leak of energy 0.01 beside a target of energy 1 that is missed: error 1.01
     assert float(rows["1", "0"]["snri_db"]) == pytest.approx(-10 * np.log10(1.01), abs=1e-5)
@@ -186,43 +188,21 @@ def test_cost_table(tables):
     }
 
 
-def test_a_failing_row_leaves_the_older_table_whole(tmp_path):
-    path = tmp_path / "table.csv"
-    write_table(path, ("a",), [{"a": 1.0}])
-
-    def rows():
-        yield {"a": 2.0}
-        raise RuntimeError("interrupted")
-
-    with pytest.raises(RuntimeError, match="interrupted"):
-        write_table(path, ("a",), rows())
-    assert path.read_text().split() == ["a", "1.00000"]
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def arguments(mixtures: int, seed: int, refines: bool = True) -> tuple:
     """Return what ``write_test_results`` takes after the folder; other numbers for another seed."""
-    rng = np.random.default_rng(seed)
-    thresholds = THRESHOLDS if refines else ["none", "oracle"]
-    shape = (mixtures, len(CONDITIONS), len(thresholds))
-    asks = np.array([active > 0 for active, _ in CONDITIONS])
-    orders = np.stack([rng.permutation(4) for _ in range(mixtures)])
-    activity = np.zeros((mixtures, 4))
-    np.put_along_axis(activity, orders[:, :2], 1.0, axis=1)
-    probability = rng.uniform(size=(mixtures, 4)) if refines else np.full((mixtures, 4), np.nan)
-    values = rng.normal(size=shape)
-    results = GridResults(
-        np.arange(mixtures), np.full(mixtures, 2), orders, activity, probability,
-        np.where(asks, rng.normal(size=shape[:2]), np.nan), np.where(asks[:, None], values, np.nan),
-        np.where(asks[:, None], np.nan, values), np.ones(shape, int), np.zeros(shape, int),
+    refinements = REFINEMENTS if refines else ["none", "oracle"]
+    results = make_results(
+        mixtures, np.random.default_rng(seed), CONDITIONS, refinements, num_classes=4, num_active=2,
+        has_classifier=refines,
     )  # fmt: skip
-    return results, CONDITIONS, thresholds, CLASSES, Cost(10, 2 if refines else 0, 1.5, 0.0), f"seed: {seed}\n"
+    return results, CLASSES, Cost(10, 2 if refines else 0, 1.5, 0.0), f"seed: {seed}\n"
 
 
 # writes results, but kills itself at the 700th row of a table
 KILLED_WRITER = """
-import os, pickle, signal, sys
+import os, signal, sys
 from pathlib import Path
+from tests.evaluation import test_results
 from tse_refine.evaluation import results
 
 folder, rows_of = Path(sys.argv[1]), sys.argv[2]
@@ -235,7 +215,7 @@ def killing(*given):
         yield row
 
 setattr(results, rows_of, killing)
-results.write_test_results(folder, *pickle.load(sys.stdin.buffer))
+results.write_test_results(folder, *test_results.arguments(mixtures=200, seed=1))
 """
 
 
@@ -247,7 +227,7 @@ def test_a_killed_test_leaves_the_results_before_it_and_the_next_one_cleans_up(t
         folder = tmp_path / rows_of
         write_test_results(folder, *arguments(mixtures=100, seed=0))
         words = [sys.executable, "-c", KILLED_WRITER, str(folder), rows_of]
-        killed[rows_of] = subprocess.Popen(words, stdin=subprocess.PIPE)
+        killed[rows_of] = subprocess.Popen(words, cwd=Path(__file__).parents[2])
     before = {path.name: path.read_bytes() for path in (tmp_path / "result_rows").iterdir()}
     assert sorted(before) == [
         "classification.csv",
@@ -259,10 +239,10 @@ def test_a_killed_test_leaves_the_results_before_it_and_the_next_one_cleans_up(t
         "summary.csv",
     ]
     for rows_of, process in killed.items():
-        process.communicate(pickle.dumps(arguments(mixtures=200, seed=1)), timeout=120)
+        process.wait(timeout=120)
         assert process.returncode == -signal.SIGKILL
         folder = tmp_path / rows_of
-        (partial,) = folder.glob(f"{dies_in[rows_of]}.*.{process.pid}.part")
+        (partial,) = folder.glob(f"*{dies_in[rows_of]}.*.{process.pid}.part")
         assert partial.stat().st_size > 0  # it died in the middle
         found = {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
         assert found == before
@@ -271,7 +251,7 @@ def test_a_killed_test_leaves_the_results_before_it_and_the_next_one_cleans_up(t
         live.touch()
         write_test_results(folder, *arguments(mixtures=200, seed=1))
         assert {path.name for path in folder.iterdir()} == {*before, live.name}
-        assert len(read(folder / "results.csv")) == 200 * len(CONDITIONS) * len(THRESHOLDS)
+        assert len(read(folder / "results.csv")) == 200 * len(CONDITIONS) * len(REFINEMENTS)
         assert (folder / "config.yaml").read_text() == "seed: 1\n"
 
 
@@ -284,7 +264,7 @@ def test_what_only_an_earlier_test_has_goes(tmp_path):
     assert left == ["cost.csv", "notes.txt", "results.csv", "summary.csv"]
 
 
-def test_earlier_results_are_told_in_a_few_words(tmp_path):
+def test_earlier_results_are_described_in_one_line(tmp_path):
     assert earlier_results(tmp_path) is None
     assert earlier_results(tmp_path / "missing") is None
     write_test_results(tmp_path, *arguments(mixtures=7, seed=0))
@@ -298,30 +278,60 @@ def test_earlier_results_are_told_in_a_few_words(tmp_path):
     assert re.match("results that cannot be read", earlier_results(tmp_path))
 
 
-def test_reading_a_foreign_table_names_the_file_and_the_columns(tmp_path):
-    path = tmp_path / "summary.csv"
-    with pytest.raises(InputError, match="does not exist"):
-        read_table(path, ("n",))
-    path.write_text("x,y\n1,2\n")
-    with pytest.raises(InputError, match=r"summary\.csv: the columns n are missing"):
-        read_table(path, ("x", "n"))
+SUMMARY_TABLE = """\
+SNRi in dB by condition (active:inactive); att: attenuation in dB
+threshold  (1:0)  (1:3)  (0:1) att
+----------------------------------
+none       10.12  -1.50       3.46
+0.3         9.90   8.00     120.00
+oracle     10.12  10.12          -
+----------------------------------
+mixtures      12     12          9"""
+SUMMARY_VALUES = {
+    "none": (10.123, -1.5, 3.456),
+    "0.3": (9.9, 8.0, 120.0),
+    "oracle": (10.123, 10.123, ""),
+}
+SUMMARY_CONDITIONS = ((1, 0, 12), (1, 3, 12), (0, 1, 9))
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"", "the columns x, n are missing; it is empty"),
-        (b"x,n\r\n1,2\r\n3,4", "its last line does not end"),  # the 4 may have been a 42
-        (b"x,n\r\n1,2\r\n3\r\n", "line 3 has not as many cells as the first, 2"),
-        (b"x,n\r\n1,2,3\r\n", "line 2 has not as many cells as the first, 2"),
-        (b"x,n\r\n1,\x002\r\n", "it holds a NUL byte"),
-        (b'x,n\r\n1,"2\r\n', "unexpected end of data"),
-        (b"x,n\r\n\xff,2\r\n", "bytes that are no UTF-8 text"),
-        (bytes(range(256)), "bytes that are no UTF-8 text"),
-    ],
-)
-def test_a_table_that_is_not_whole_is_refused(tmp_path, content, said):
-    path = tmp_path / "summary.csv"
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=rf"summary\.csv: .*{said}.* run .*again"):
-        read_table(path, ("x", "n"))
+def summary_row(active, inactive, threshold, n, value, other=""):
+    snri, attenuation = (value, other) if active else (other, value)
+    head = {"active": active, "inactive": inactive, "threshold": threshold, "n": n}
+    return {**head, "snri_db": snri, "attenuation_db": attenuation, "snri_db_low": -99.0, "attenuation_db_low": -99.0}
+
+
+@pytest.fixture
+def summary():
+    return [
+        summary_row(*condition[:2], threshold, condition[2], values[column])
+        for column, condition in enumerate(SUMMARY_CONDITIONS)
+        for threshold, values in SUMMARY_VALUES.items()
+    ]
+
+
+def test_the_layout_of_a_summary(summary):
+    assert summary_table(summary) == SUMMARY_TABLE
+
+
+def test_numbers_and_text_give_the_same_table(summary):
+    assert summary_table([{name: str(value) for name, value in row.items()} for row in summary]) == SUMMARY_TABLE
+
+
+def test_a_cell_that_is_not_a_number_is_empty_too(summary):
+    # in memory a cell without a value is NaN, in summary.csv it is ""; the console and the report must agree
+    missing = [{name: float("nan") if value == "" else value for name, value in row.items()} for row in summary]
+    assert summary_table(missing) == SUMMARY_TABLE
+
+
+def test_columns_and_rows_come_in_the_order_of_the_summary(summary):
+    lines = summary_table(summary[::-1]).splitlines()
+    assert lines[1].split() == ["threshold", "(0:1)", "att", "(1:3)", "(1:0)"]
+    assert [line.split()[0] for line in lines[3:-2]] == ["oracle", "0.3", "none"]
+
+
+def test_all_lines_below_the_title_are_equally_long(summary):
+    summary += [
+        summary_row(10, 0, name, 12345678, value) for name, value in (("none", -120.0), ("0.3", 0.0), ("oracle", 1e3))
+    ]
+    assert len({len(line) for line in summary_table(summary).splitlines()[1:]}) == 1

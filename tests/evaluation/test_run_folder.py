@@ -49,7 +49,7 @@ def test_other_folders_hold_none(tmp_path, names):
     RunFolder(tmp_path / "missing").refuse_second_training(None, overwrite=False)
 
 
-def test_a_second_training_is_refused_with_the_folder_and_the_ways_out(run):
+def test_a_second_training_is_rejected_with_the_folder_and_the_ways_out(run):
     ways_out = f"{run.path} already holds a training.*--ckpt_path {run.checkpoints / 'last.ckpt'}.*--overwrite"
     with pytest.raises(InputError, match=f"trainer.default_root_dir: {ways_out}"):
         run.refuse_second_training(None, overwrite=False)
@@ -73,14 +73,14 @@ def test_resuming_from_a_checkpoint_of_the_folder_is_allowed_however_it_is_writt
         RunFolder("run").refuse_second_training(given, overwrite=False)
 
 
-def test_resuming_from_elsewhere_is_refused(run, tmp_path):
+def test_resuming_from_elsewhere_is_rejected(run, tmp_path):
     write(tmp_path, ["other/checkpoints/last.ckpt", "run/checkpoints_old/last.ckpt"])
     for given in (tmp_path / "other/checkpoints/last.ckpt", run.path / "checkpoints_old/last.ckpt"):
         with pytest.raises(InputError, match="already holds a training"):
             run.refuse_second_training(str(given), overwrite=False)
 
 
-def test_starting_over_from_a_checkpoint_that_starting_over_would_remove_is_refused(run):
+def test_starting_over_from_a_checkpoint_that_starting_over_would_remove_is_rejected(run):
     with pytest.raises(InputError, match="--overwrite"):
         run.refuse_second_training(str(run.checkpoints / "last.ckpt"), overwrite=True)
 
@@ -94,12 +94,12 @@ def test_clearing_removes_what_a_training_wrote_and_nothing_else(run):
     assert not run.holds_training()
 
 
-def test_clearing_a_folder_that_is_not_there_is_nothing(tmp_path):
+def test_clearing_a_missing_folder_does_nothing(tmp_path):
     RunFolder(tmp_path / "missing").clear()
     assert not (tmp_path / "missing").exists()
 
 
-def test_no_checkpoint_is_looked_for_where_none_is_needed(tmp_path):
+def test_a_checkpoint_is_optional_where_none_is_needed(tmp_path):
     assert RunFolder(tmp_path).checkpoint(None, needed=False) is None
 
 
@@ -114,7 +114,7 @@ def test_checkpoints_are_found_by_word_by_path_and_by_default(run, tmp_path):
 
 
 @pytest.mark.parametrize("given", [None, "best", "last", "nowhere.ckpt", "."])
-def test_a_missing_checkpoint_is_refused_with_its_path_and_what_to_give(tmp_path, given):
+def test_a_missing_checkpoint_is_rejected_with_its_path_and_what_to_give(tmp_path, given):
     run = RunFolder(tmp_path)
     word = given or "best"
     path = str(run.checkpoints / f"{word}.ckpt") if word in ("best", "last") else word

@@ -101,7 +101,7 @@ def test_runs_that_differ_widen_the_interval_runs_that_agree_do_not(values):
     assert width[2] == pytest.approx(4.4, rel=0.1)
 
 
-def test_a_paired_difference_is_sure_where_the_means_are_not():
+def test_a_paired_difference_has_a_narrow_interval_where_the_means_do_not():
     rng = np.random.default_rng(1)
     hardness = 10.0 * rng.standard_normal((400, 1))
     first, second = (hardness + gain + 0.1 * rng.standard_normal((400, 1)) for gain in (0.5, 0.0))

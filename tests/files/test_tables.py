@@ -1,59 +1,150 @@
+import numpy as np
 import pytest
 
-from tse_refine.files.tables import summary_table
+from tse_refine.errors import InputError, MissingFileError
+from tse_refine.files.tables import Table, read_csv, write_csv
 
-TABLE = """\
-SNRi in dB by condition (active:inactive); att: attenuation in dB
-threshold  (1:0)  (1:3)  (0:1) att
-----------------------------------
-none       10.12  -1.50       3.46
-0.3         9.90   8.00     120.00
-oracle     10.12  10.12          -
-----------------------------------
-mixtures      12     12          9"""
-VALUES = {
-    "none": (10.123, -1.5, 3.456),
-    "0.3": (9.9, 8.0, 120.0),
-    "oracle": (10.123, 10.123, ""),
-}
-CONDITIONS = ((1, 0, 12), (1, 3, 12), (0, 1, 9))
+COUNTS = Table(
+    ("class", "name", "n"), [("a", "b", "1"), ("longer", "c", "20"), ("all", "", "21")], "n: mixtures", 2, (0, 2)
+)
+SPECIAL = Table(("δ", "λ < 1"), [("50 % & R|B", "$x_1$ > 2 [1, 3]")])
 
 
-def row(active, inactive, threshold, n, value, other=""):
-    snri, attenuation = (value, other) if active else (other, value)
-    head = {"active": active, "inactive": inactive, "threshold": threshold, "n": n}
-    return {**head, "snri_db": snri, "attenuation_db": attenuation, "snri_db_low": -99.0, "attenuation_db_low": -99.0}
-
-
-@pytest.fixture
-def rows():
-    return [
-        row(*condition[:2], threshold, condition[2], values[column])
-        for column, condition in enumerate(CONDITIONS)
-        for threshold, values in VALUES.items()
+def test_text_is_aligned_with_a_line_for_each_rule():
+    assert COUNTS.text().splitlines() == [
+        "class   name   n",
+        "----------------",
+        "a       b      1",
+        "longer  c     20",
+        "----------------",
+        "all           21",
+        "",
+        "n: mixtures",
     ]
 
 
-def test_layout(rows):
-    assert summary_table(rows) == TABLE
+def test_markdown_escapes_the_separator_only():
+    assert SPECIAL.markdown().splitlines()[0] == "| δ | λ < 1 |"
+    assert SPECIAL.markdown().splitlines()[2] == r"| 50 % & R\|B | $x_1$ > 2 [1, 3] |"
+    assert COUNTS.markdown().splitlines()[1] == "| --- | --- | ---: |"
+    assert COUNTS.markdown().endswith("|\n\nn: mixtures\n")
 
 
-def test_numbers_and_text_give_the_same_table(rows):
-    assert summary_table([{name: str(value) for name, value in row.items()} for row in rows]) == TABLE
+def test_latex_escapes_special_characters_and_has_rules_between_rows():
+    lines = SPECIAL.latex().splitlines()
+    assert lines[2] == r"$\delta$ & $\lambda$ \textless{} 1 \\"
+    assert lines[4] == r"50 \% \& R\textbar{}B & \$x\_1\$ \textgreater{} 2 [1, 3] \\"
+    assert [line for line in COUNTS.latex().splitlines() if "rule" in line] == [
+        r"\toprule", r"\midrule", r"\midrule", r"\bottomrule",
+    ]  # fmt: skip
+    assert COUNTS.latex().splitlines()[0] == r"\begin{tabular}{llr}"
+    assert COUNTS.latex().splitlines()[-1] == "% n: mixtures"
 
 
-def test_a_cell_that_is_not_a_number_is_empty_too(rows):
-    # in memory a cell without a value is NaN, in summary.csv it is ""; the console and the report must agree
-    missing = [{name: float("nan") if value == "" else value for name, value in row.items()} for row in rows]
-    assert summary_table(missing) == TABLE
+def test_latex_sets_intervals_small():
+    assert r"-0.5 {\scriptsize[-1.0, 0.1]} \\" in Table(("x", "y"), [("a", "-0.5 [-1.0, 0.1]")]).latex()
 
 
-def test_columns_and_rows_come_in_the_order_of_the_summary(rows):
-    lines = summary_table(rows[::-1]).splitlines()
-    assert lines[1].split() == ["threshold", "(0:1)", "att", "(1:3)", "(1:0)"]
-    assert [line.split()[0] for line in lines[3:-2]] == ["oracle", "0.3", "none"]
+def test_html_escapes_and_groups_rows_between_rules():
+    assert "<th>λ &lt; 1</th>" in SPECIAL.html()
+    assert '<td class="left">50 % &amp; R|B</td><td>$x_1$ &gt; 2 [1, 3]</td>' in SPECIAL.html()
+    assert "note" not in SPECIAL.html()
+    assert COUNTS.html().count("<tbody>") == COUNTS.html().count("</tbody>") == 2
+    assert COUNTS.html().endswith('<p class="note">n: mixtures</p>')
 
 
-def test_all_lines_below_the_title_are_equally_long(rows):
-    rows += [row(10, 0, name, 12345678, value) for name, value in (("none", -120.0), ("0.3", 0.0), ("oracle", 1e3))]
-    assert len({len(line) for line in summary_table(rows).splitlines()[1:]}) == 1
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "table.csv"
+
+
+def read(path, **options):
+    return read_csv(path, ("name", "label"), "Give the table.", **options)
+
+
+def test_floats_have_five_decimals_and_nan_is_an_empty_cell(path):
+    row = {"a": 1.0, "b": np.float32(0.5), "c": float("nan"), "d": 7, "e": "x,y", "f": np.float64("nan")}
+    write_csv(path, tuple(row), [row])
+    assert path.read_bytes() == b'a,b,c,d,e,f\r\n1.00000,0.50000,,7,"x,y",\r\n'
+
+
+def test_a_failing_row_leaves_the_older_table_whole(path):
+    write_csv(path, ("a",), [{"a": 1.0}])
+
+    def rows():
+        yield {"a": 2.0}
+        raise RuntimeError("interrupted")
+
+    with pytest.raises(RuntimeError, match="interrupted"):
+        write_csv(path, ("a",), rows())
+    assert path.read_text().split() == ["a", "1.00000"]
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t"])
+def test_a_written_table_is_read_back(path, delimiter):
+    rows = [{"name": "a\tb, c", "label": 'the "Rex"'}, {"name": "umlaut ü", "label": ""}]
+    write_csv(path, ("name", "label"), rows, delimiter)
+    assert read(path, delimiter=delimiter) == rows
+
+
+def test_rows_come_in_order_with_all_their_columns(path):
+    path.write_text('name,label,note\nb,"x,y",\na,z,twice\n\n')
+    assert read(path) == [
+        {"name": "b", "label": "x,y", "note": ""},
+        {"name": "a", "label": "z", "note": "twice"},
+    ]
+
+
+def test_a_byte_order_mark_is_not_part_of_the_first_column(path):
+    path.write_text("name,label\nä,x\n", encoding="utf-8-sig")
+    assert read(path) == [{"name": "ä", "label": "x"}]
+
+
+def test_other_delimiters(path):
+    path.write_text("name\tlabel\na,b\tx\n")
+    assert read(path, delimiter="\t") == [{"name": "a,b", "label": "x"}]
+
+
+def test_a_value_may_be_empty_unless_its_column_must_be_filled(path):
+    path.write_text("name,label\na,\n")
+    assert read(path, filled=("name",)) == [{"name": "a", "label": ""}]
+    with pytest.raises(InputError, match=r"table\.csv, line 2: label is empty; .* Give the table\."):
+        read(path, filled=("name", "label"))
+
+
+def test_the_last_line_may_lack_its_end_only_where_others_made_the_table(path):
+    path.write_text("name,label\na,b\nc,4")  # the 4 may have been a 42
+    assert read(path, final_newline=False)[1] == {"name": "c", "label": "4"}
+    with pytest.raises(InputError, match=r"table\.csv: its last line does not end: .* Give the table\."):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the columns name, label are missing; found an empty file"),
+        (b"name;label\na;b\n", "the columns name, label are missing; found name;label"),
+        (b"name,kind\na,b\n", "the columns label are missing; found name, kind"),
+        (b"name,label\n\na,b\nc\n", "line 4: label is missing; the line breaks off early"),
+        (b"name,label\na,b,c\n", "line 2: has 3 cells, the header 2; quote"),
+        (b"name,label\na,b\nc,d\na,e\n", "line 4: name 'a' is in line 2 too"),
+        (b"name,label\na,\x00b\n", "it contains a NUL byte"),
+        (b'name,label\na,"b\n', "unexpected end of data"),
+        ("name,label\nä,b\n".encode("latin-1"), "is not a table in UTF-8 .* save it as UTF-8"),
+        (bytes(range(256)), "is not a table in UTF-8"),
+    ],
+)
+def test_a_table_that_is_not_complete_is_rejected_with_file_and_line(path, content, message):
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"table\.csv.*{message}.* Give the table\.$"):
+        read(path, key="name")
+
+
+def test_a_missing_table_and_a_folder_are_rejected_with_the_remedy(path):
+    with pytest.raises(MissingFileError, match=r"table\.csv does not exist\. Give the table\.") as error:
+        read(path)
+    assert error.value.path == path
+    path.mkdir()
+    with pytest.raises(InputError, match=r"table\.csv: cannot be read .*Give the table\."):
+        read(path)

@@ -62,7 +62,7 @@ def test_block_equals_its_numpy_version(kernel_size, dilation):
     np.testing.assert_allclose(aside.detach().numpy(), skip + weights["skip.bias"][None, :, None], atol=1e-4)
 
 
-def test_block_without_skip_path_gives_none_aside_and_has_no_weights_for_it():
+def test_block_without_skip_path_has_no_skip_output_and_no_weights_for_it():
     block = ConvBlock(4, 6, None, 3, 1)
     assert block(torch.randn(1, 4, 9))[1] is None
     assert not [name for name, _ in block.named_parameters() if name.startswith("skip")]

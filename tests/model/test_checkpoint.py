@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -6,48 +7,64 @@ import torch
 
 from tse_refine.data.recipes import MixtureConfig
 from tse_refine.errors import InputError
-from tse_refine.model.checkpoint import CHECKPOINT_KEY, load_network, read_checkpoint
+from tse_refine.model.checkpoint import CHECKPOINT_KEY, TrainedNetwork, load_network, read_checkpoint
+from tse_refine.model.network import Network
 from tse_refine.training.module import ExtractionModule
+
+NAMES = ("a", "b", "c")
 
 
 @pytest.fixture
-def checkpoint(tiny_network_config, tmp_path):
-    """A checkpoint as Lightning writes it, and the module it is of."""
-    module = ExtractionModule(["a", "b", "c"], 8000, tiny_network_config)
+def trained(tiny_network_config):
+    torch.manual_seed(0)
+    network = Network(len(NAMES), 8000, tiny_network_config).eval()
+    return TrainedNetwork(network, NAMES, 8000, recommended_threshold=0.2, duration_seconds=2.0)
+
+
+@pytest.fixture
+def path(trained, tmp_path):
+    trained.save(tmp_path / "best.ckpt")
+    return tmp_path / "best.ckpt"
+
+
+def assert_same(loaded, trained):
+    assert replace(loaded, network=None) == replace(trained, network=None)
+    assert not loaded.network.training
+    mixture, query = torch.randn(1, 3000), torch.tensor([[1.0, 0.0, 1.0]])
+    with torch.no_grad():
+        assert torch.equal(loaded.network(mixture, query)[0], trained.network(mixture, query)[0])
+
+
+def test_a_saved_network_is_loaded_as_it_was(trained, path):
+    assert_same(load_network(path), trained)
+
+
+@pytest.mark.parametrize("recommended", [None, "soft:0.2-0.6"])
+def test_any_recommendation_is_loaded_as_it_was(trained, path, recommended):
+    replace(trained, recommended_threshold=recommended).save(path)
+    assert load_network(path).recommended_threshold == recommended
+
+
+def test_a_checkpoint_of_a_training_is_loaded_likewise(trained, tiny_network_config, tmp_path):
+    module = ExtractionModule(list(NAMES), 8000, tiny_network_config)
+    module.network.load_state_dict(trained.network.state_dict())
     content = {"state_dict": module.state_dict(), "epoch": 3, "optimizer_states": [{"state": {}}]}
     data = SimpleNamespace(digest="0123", mixture=MixtureConfig(duration_seconds=2.0))
     module._trainer = SimpleNamespace(datamodule=data)
     module.on_save_checkpoint(content)
-    content[CHECKPOINT_KEY]["recommended_threshold"] = 0.2
-    path = tmp_path / "best.ckpt"
-    torch.save(content, path)
-    return path, module
+    content[CHECKPOINT_KEY]["recommended_threshold"] = 0.2  # the evaluation callback's part
+    torch.save(content, tmp_path / "best.ckpt")
+    assert_same(load_network(tmp_path / "best.ckpt"), trained)
 
 
-def test_the_network_of_a_checkpoint_extracts_as_it_did(checkpoint):
-    path, module = checkpoint
-    trained = load_network(path)
-    assert trained.class_names == ("a", "b", "c")
-    assert trained.sample_rate == 8000
-    assert trained.recommended_threshold == 0.2
-    assert trained.duration_seconds == 2.0
-    assert not trained.network.training
-    mixture, query = torch.randn(1, 3000), torch.tensor([[1.0, 0.0, 1.0]])
-    module.eval()
-    with torch.no_grad():
-        torch.testing.assert_close(trained.network(mixture, query)[0], module.network(mixture, query)[0])
-
-
-def test_an_older_checkpoint_that_does_not_say_how_long_its_mixtures_were_had_six_seconds(checkpoint):
-    path, _ = checkpoint
+def test_an_older_checkpoint_without_a_duration_has_mixtures_of_six_seconds(path):
     content = torch.load(path, weights_only=True)
     del content[CHECKPOINT_KEY]["duration_seconds"]
     torch.save(content, path)
     assert load_network(path).duration_seconds == MixtureConfig().duration_seconds == 6.0
 
 
-def test_a_checkpoint_whose_weights_do_not_fit_is_refused(checkpoint):
-    path, _ = checkpoint
+def test_a_checkpoint_whose_weights_do_not_fit_is_rejected(path):
     content = torch.load(path, weights_only=True)
     content[CHECKPOINT_KEY]["class_names"] = ["a", "b"]
     torch.save(content, path)
@@ -72,7 +89,7 @@ class Harm:
         (Harm(), "cannot be read as a checkpoint"),
     ],
 )
-def test_what_is_no_checkpoint_of_ours_is_refused_and_not_executed(content, found, tmp_path, monkeypatch):
+def test_foreign_files_are_rejected_and_never_executed(content, found, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "other.ckpt"
     if isinstance(content, bytes):
@@ -84,13 +101,12 @@ def test_what_is_no_checkpoint_of_ours_is_refused_and_not_executed(content, foun
     assert not (tmp_path / "harm").exists()
 
 
-def test_a_checkpoint_that_breaks_off_is_refused(checkpoint):
-    path, _ = checkpoint
+def test_a_truncated_checkpoint_is_rejected(path):
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(InputError, match="cannot be read as a checkpoint"):
         read_checkpoint(path)
 
 
-def test_a_folder_is_no_checkpoint(tmp_path):
+def test_a_folder_is_rejected(tmp_path):
     with pytest.raises(InputError, match="is a folder; expected is checkpoints/best"):
         read_checkpoint(tmp_path)

@@ -12,7 +12,7 @@ def classifier(pooling=1, config=None, channels=6, num_classes=5):
 
 
 @pytest.mark.parametrize(("frames", "pooling", "expected"), [(10, 1, 10), (16, 8, 2), (17, 8, 3), (5, 8, 1), (1, 8, 1)])
-def test_frame_logits_are_one_a_pool_with_a_started_one_counted(frames, pooling, expected):
+def test_there_is_one_frame_logit_per_pool_even_if_the_last_is_not_full(frames, pooling, expected):
     assert classifier(pooling)(torch.randn(2, 6, frames)).shape == (2, expected, 5)
 
 
@@ -22,7 +22,7 @@ def test_pooling_averages_frames_the_last_pool_over_what_is_there():
     torch.testing.assert_close(classifier(4)(shared), classifier(1)(pools))
 
 
-def test_the_gru_is_half_as_wide_as_the_features_in_each_direction_unless_told_otherwise():
+def test_the_gru_is_half_as_wide_as_the_features_in_each_direction_by_default():
     def widths(hidden_size):
         config = NetworkConfig(
             8, bottleneck_channels=10, classifier=ClassifierConfig(), classifier_hidden_size=hidden_size
@@ -35,12 +35,12 @@ def test_the_gru_is_half_as_wide_as_the_features_in_each_direction_unless_told_o
 
 
 @pytest.mark.parametrize("num_layers", [1, 3])
-def test_the_recurrence_has_the_layers_asked_for_in_both_directions(num_layers):
+def test_the_recurrence_has_as_many_layers_as_configured_in_both_directions(num_layers):
     names = dict(classifier(config=ClassifierConfig(num_layers)).recurrence.named_parameters())
     assert len([name for name in names if name.startswith("weight_hh")]) == 2 * num_layers
 
 
-def test_every_frame_hears_the_first_and_the_last_one():
+def test_every_frame_depends_on_the_first_and_the_last_one():
     model, shared = classifier(), torch.randn(1, 6, 12)
     for frame in (0, 11):
         changed = shared.clone()

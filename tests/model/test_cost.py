@@ -72,7 +72,7 @@ def assert_same(cost, expected):
     assert cost.gmac_per_second_classifier == pytest.approx(expected.gmac_per_second_classifier, rel=1e-12)
 
 
-def test_the_papers_network_costs_what_a_count_by_hand_says():
+def test_the_cost_of_the_papers_network_equals_a_count_by_hand():
     sizes = sizes_of("paper")
     cost = measured(sizes, ClassifierConfig())
     assert_same(cost, counted(sizes, ClassifierConfig()))
@@ -84,7 +84,7 @@ def test_the_papers_network_costs_what_a_count_by_hand_says():
     assert 100 * cost.gmac_per_second_classifier / extractor_gmac == pytest.approx(4.66, abs=0.005)
 
 
-def test_the_wide_network_costs_what_a_count_by_hand_says():
+def test_the_cost_of_the_wide_network_equals_a_count_by_hand():
     sizes = sizes_of("paper_wide")
     cost = measured(sizes, None)
     assert_same(cost, counted(sizes, None))
@@ -110,7 +110,7 @@ def test_the_default_sizes_are_those_of_the_papers_file():
     ],
 )
 @pytest.mark.parametrize("sample_rate", [8000, 11025])
-def test_any_network_costs_what_a_count_by_hand_says(changes, classifier, sample_rate):
+def test_the_cost_of_any_network_equals_a_count_by_hand(changes, classifier, sample_rate):
     sizes = {"num_filters": 12, "window_ms": 5.0, "bottleneck_channels": 8, "hidden_channels": 14, "skip_channels": 6}
     sizes |= {"kernel_size": 3, "blocks_per_stack": 2, "shared_stacks": 1, "mask_stacks": 1, "classifier_pooling": 1}
     sizes |= changes
@@ -124,7 +124,7 @@ def test_without_classifier_its_part_is_nothing():
     assert cost.gmac_per_second_classifier == 0.0
 
 
-def test_the_small_networks_file_says_its_size():
+def test_the_file_of_the_small_network_states_its_size():
     assert measured(sizes_of("small"), ClassifierConfig(), 12, 8000).parameters == pytest.approx(0.479e6, abs=0.001e6)
 
 

@@ -24,7 +24,7 @@ def test_norm_is_that_of_torchs_own_initialisation():
     assert ours.item() == pytest.approx(theirs.item(), rel=0.02)
 
 
-def test_network_starts_encoder_and_decoder_from_them_only_when_told_to():
+def test_network_starts_encoder_and_decoder_from_them_only_with_the_option():
     sizes = (16, 5.0, 8, 8, 8, 3, 2, 1, 1)
     told = Network(3, 8000, NetworkConfig(*sizes, sinusoidal_filters=True))
     plain = Network(3, 8000, NetworkConfig(*sizes))

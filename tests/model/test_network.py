@@ -173,7 +173,7 @@ def test_gradients_are_finite_for_a_silent_mixture():
 
 
 @pytest.mark.parametrize("shape", [(8,), (2, 1, 8)])
-def test_a_mixture_of_another_rank_is_refused_with_its_shape(shape):
+def test_a_mixture_of_another_rank_is_rejected_with_its_shape(shape):
     with pytest.raises(ValueError, match=r"\[batch, samples\].*\[" + ", ".join(map(str, shape)) + r"\]"):
         build().features(torch.zeros(shape))
 
@@ -241,7 +241,7 @@ def test_autocast_changes_little_and_the_probability_is_float32(config):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
-def test_a_network_of_another_precision_answers_float32_queries(dtype):
+def test_a_network_of_another_precision_accepts_float32_queries(dtype):
     # what the evaluation asks under --trainer.precision 64-true: it makes its queries itself
     network = build().to(dtype)
     features = network.features(mixtures().to(dtype))
@@ -267,7 +267,7 @@ def test_a_network_of_another_precision_answers_float32_queries(dtype):
         ("window_ms", float("nan"), "positive"),
     ],
 )
-def test_impossible_sizes_are_refused_with_option_finding_and_expectation(option, value, expected):
+def test_impossible_sizes_are_rejected_with_option_finding_and_expectation(option, value, expected):
     with pytest.raises(InputError, match=rf"model\.network\.{option} is {value}; .*{expected}"):
         build(replace(FULL, **{option: value}))
 
@@ -279,7 +279,7 @@ def test_impossible_sizes_are_refused_with_option_finding_and_expectation(option
         ("classifier_hidden_size", replace(FULL, classifier_hidden_size=0)),
     ],
 )
-def test_impossible_sizes_of_the_classifier_are_refused(option, config):
+def test_impossible_sizes_of_the_classifier_are_rejected(option, config):
     with pytest.raises(InputError, match=rf"model\.network\.{option} is 0; at least 1"):
         config.check()
 

@@ -40,7 +40,7 @@ def test_hyperparameters_are_not_written(tmp_path):
     assert files(tmp_path) == ["metrics.csv"]
 
 
-def test_other_files_of_the_folder_stay_and_no_warning_is_given(tmp_path):
+def test_other_files_of_the_folder_stay_without_a_warning(tmp_path):
     (tmp_path / "config.yaml").write_text("a: 1")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -90,7 +90,7 @@ def test_resuming_does_not_touch_the_bytes_of_earlier_rows(tmp_path):
     assert (tmp_path / "metrics.csv").read_bytes().startswith(before)
 
 
-def test_an_empty_file_is_no_earlier_training(tmp_path):
+def test_an_empty_file_counts_as_no_training(tmp_path):
     (tmp_path / "metrics.csv").touch()
     log(tmp_path, (0, {"loss": 3.0}))
     assert read(tmp_path) == [{"loss": "3.0", "step": "0"}]
@@ -115,7 +115,7 @@ def test_columns_that_appear_late_keep_the_rows_already_on_disk(tmp_path):
     ]
 
 
-def test_without_a_folder_it_writes_where_it_stands(tmp_path, monkeypatch):
+def test_the_default_folder_is_the_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     logger = RunCSVLogger()
     logger.log_metrics({"loss": 1.0}, 0)

@@ -68,7 +68,7 @@ def test_loss_of_a_silent_target_is_the_estimates_level_against_the_mixture():
     torch.testing.assert_close(tenth, torch.full((3,), 10.0 * np.log10(0.011)), atol=1e-3, rtol=0.0)
 
 
-def test_the_mixture_plays_no_part_in_the_loss_of_an_active_target():
+def test_the_loss_of_an_active_target_does_not_depend_on_the_mixture():
     estimate, target = noise(0), noise(1)
     one, other = (thresholded_snr_loss(estimate, target, mixture) for mixture in (noise(2), torch.zeros(3, SAMPLES)))
     assert torch.equal(one, other)
@@ -150,7 +150,7 @@ def test_clip_bce_is_the_mean_over_batch_and_classes():
 
 @pytest.mark.parametrize("logit", [-100.0, 100.0])
 @pytest.mark.parametrize("active", [0.0, 1.0])
-def test_clip_bce_of_a_certain_classifier_is_finite_and_its_gradient_lives_where_it_is_wrong(logit, active):
+def test_clip_bce_of_a_certain_classifier_is_finite_and_its_gradient_is_not_zero_where_it_is_wrong(logit, active):
     logits = torch.full((2, 5, 3), logit, requires_grad=True)
     loss = clip_bce_loss(*pooled_log_probability(logits), torch.full((2, 3), active))
     loss.backward()

@@ -3,7 +3,7 @@ import torch
 from lightning import Callback, Trainer
 
 from tse_refine.errors import InputError
-from tse_refine.evaluation.metrics import snri_db
+from tse_refine.evaluation.metrics import SNRI
 from tse_refine.model.checkpoint import CHECKPOINT_KEY
 from tse_refine.model.classifier import ClassifierConfig
 from tse_refine.model.network import NetworkConfig
@@ -16,7 +16,7 @@ def batch(tiny_data):
     return tiny_data.datasets["train"].__getitems__([(0, index) for index in range(4)])
 
 
-def test_tiny_network_overfits_one_batch_to_8_db_snri_and_knows_its_classes(tiny_data, batch):
+def test_tiny_network_overfits_one_batch_to_8_db_snri_and_classifies_it(tiny_data, batch):
     torch.manual_seed(0)
     config = NetworkConfig(64, 5.0, 32, 64, 32, 3, 4, 1, 1, 4, ClassifierConfig(1), True, 16)
     module = ExtractionModule(tiny_data.class_names, tiny_data.sample_rate, config)
@@ -29,7 +29,7 @@ def test_tiny_network_overfits_one_batch_to_8_db_snri_and_knows_its_classes(tiny
         optimizer.step()
     with torch.no_grad():
         estimate, features = module.network(batch["mixture"], batch["query"])
-    assert snri_db(estimate, batch["target"], batch["mixture"]).mean() > 8.0
+    assert SNRI.of_signals(estimate, batch["target"], batch["mixture"]).mean() > 8.0
     assert torch.equal(features.probability() > 0.5, batch["activity"] > 0.5)
 
 
@@ -83,14 +83,14 @@ def test_rate_rises_linearly_then_falls_as_a_cosine_to_zero(tiny_data, tiny_netw
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.0)
 
 
-def test_other_class_names_are_refused_also_when_their_number_is_the_same():
+def test_other_class_names_are_rejected_also_when_their_number_is_the_same():
     with pytest.raises(InputError, match="only in the data: dog; only in the checkpoint: cat"):
         check_class_names(["cat", "siren"], ["dog", "siren"], "the checkpoint")
     with pytest.raises(InputError, match="other classes"):
         check_class_names(["cat", "siren"], ["siren", "cat"], "the checkpoint")
 
 
-def test_foreign_checkpoint_is_refused(tiny_data, tiny_network_config):
+def test_foreign_checkpoint_is_rejected(tiny_data, tiny_network_config):
     module = ExtractionModule(tiny_data.class_names, tiny_data.sample_rate, tiny_network_config)
     with pytest.raises(InputError, match="not written by tse-refine"):
         module.on_load_checkpoint({"state_dict": {}})
@@ -100,6 +100,6 @@ def test_foreign_checkpoint_is_refused(tiny_data, tiny_network_config):
 
 
 @pytest.mark.parametrize("options", [{"loss_weight": -1.0}, {"learning_rate": -1e-3}, {"warmup_fraction": 1.0}])
-def test_options_out_of_range_are_refused_by_name(tiny_network_config, options):
+def test_options_out_of_range_are_rejected_by_name(tiny_network_config, options):
     with pytest.raises(InputError, match=f"model.{next(iter(options))}"):
         ExtractionModule(["a", "b"], 4000, tiny_network_config, **options)

@@ -146,7 +146,7 @@ def test_a_random_search_draws_within_bounds_and_the_same_again(sweep_file):
         ({"metric": None}, "is no sweep file"),
     ],
 )
-def test_sweeps_that_cannot_run_here_are_refused(sweep_file, changes, said):
+def test_sweeps_that_cannot_run_here_are_rejected(sweep_file, changes, said):
     with pytest.raises(InputError, match=rf"sweep\.yaml: .*{said}"):
         read_sweep(sweep_file(**changes))
 

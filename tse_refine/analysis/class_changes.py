@@ -12,8 +12,9 @@ from tse_refine.analysis.systems import System
 from tse_refine.analysis.tested_run import MeasuredRun
 from tse_refine.errors import InputError
 from tse_refine.evaluation.conditions import NONE
-from tse_refine.evaluation.results import PER_CLASS_CONDITION, RESULT_COLUMNS, read_table
+from tse_refine.evaluation.results import PER_CLASS_CONDITION, REMEDY, RESULT_COLUMNS
 from tse_refine.evaluation.statistics import Interval, pooled_mean
+from tse_refine.files.tables import read_csv
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def class_changes(system: System, threshold: str) -> list[ClassChange]:
 def _asked_class(run: MeasuredRun) -> np.ndarray:
     """Return the one active class that each mixture asks for at (1:3), ``[mixtures]``; the same in all runs."""
     active, inactive = (str(number) for number in PER_CLASS_CONDITION)
-    rows = read_table(run.folder.test / "results.csv", RESULT_COLUMNS)
+    rows = read_csv(run.folder.test / "results.csv", RESULT_COLUMNS, REMEDY)
     asked = {
         int(row["mixture"]): row["query_active"]
         for row in rows

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from tse_refine.errors import InputError
-from tse_refine.evaluation.results import PER_CLASS_COLUMNS, PROBABILITY_COLUMNS, read_table
+from tse_refine.evaluation.results import PER_CLASS_COLUMNS, PROBABILITY_COLUMNS, REMEDY
+from tse_refine.files.tables import read_csv
 
 _REMEDY = "It is cut off, changed or of another test; run `tse-refine test` again."
 
@@ -62,7 +63,7 @@ def read_decisions(path: Path, mixtures: Sequence[int]) -> Decisions:
     Raises:
         InputError: the file is not what a test of these mixtures wrote.
     """
-    rows = read_table(path, PROBABILITY_COLUMNS)
+    rows = read_csv(path, PROBABILITY_COLUMNS, REMEDY)
     names = list(dict.fromkeys(row["class"] for row in rows))
     due = [(str(mixture), name) for mixture in mixtures for name in names]
     try:
@@ -93,7 +94,7 @@ def read_class_scores(path: Path, thresholds: Sequence[str], decisions: Decision
     Raises:
         InputError: the file is not what the same test wrote.
     """
-    rows = read_table(path, PER_CLASS_COLUMNS)
+    rows = read_csv(path, PER_CLASS_COLUMNS, REMEDY)
     support = dict(zip(decisions.class_names, decisions.active.sum(0).tolist(), strict=True))
     due = [(threshold, name) for threshold in thresholds for name in decisions.class_names]
     scores: dict[str, list[ClassScore]] = {threshold: [] for threshold in thresholds}

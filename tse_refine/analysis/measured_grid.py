@@ -9,7 +9,8 @@ import numpy as np
 
 from tse_refine.errors import InputError
 from tse_refine.evaluation.conditions import WORDS, Condition, condition_name, threshold_name
-from tse_refine.evaluation.results import RESULT_COLUMNS, SUMMARY_COLUMNS, read_table
+from tse_refine.evaluation.results import REMEDY, RESULT_COLUMNS, SUMMARY_COLUMNS
+from tse_refine.files.tables import read_csv
 
 _ROUNDING = 2e-5  # dB: the mean of values of five decimals against a mean of five decimals
 _NUMBERS = ("snri_db", "attenuation_db", "input_snr_db", "n_kept_active", "n_kept_inactive")
@@ -66,7 +67,7 @@ def read_grid(folder: Path) -> Grid:
             twice, or the two files are not of one test.
     """
     path, summary = folder / "results.csv", folder / "summary.csv"
-    rows, summary_rows = read_table(path, RESULT_COLUMNS), read_table(summary, SUMMARY_COLUMNS)
+    rows, summary_rows = read_csv(path, RESULT_COLUMNS, REMEDY), read_csv(summary, SUMMARY_COLUMNS, REMEDY)
     if not rows:
         raise InputError(f"{path} holds no row; run `tse-refine test` again.")
     try:

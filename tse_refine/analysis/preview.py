@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import secrets
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +14,10 @@ import soundfile
 from tse_refine.analysis.plotting import require_matplotlib
 from tse_refine.analysis.spectrogram import draw_spectrogram, spectrogram_db
 from tse_refine.data.corpora.base import SPLITS
-from tse_refine.data.datamodule import SPLIT_STAGES, MixtureDataModule
+from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.data.recipes import Event, Recipe
 from tse_refine.errors import InputError
-from tse_refine.files.atomic import file_names
+from tse_refine.files.atomic import check_output, file_names, replacing_folder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,9 +53,7 @@ def write_preview(
     output = Path(output)
     _check(data, split, index, epoch)
     _check_output(output, overwrite)
-    data.prepare_data()
-    data.setup(SPLIT_STAGES[split])
-    dataset = data.datasets[split]
+    dataset = data.open_split(split)
     recipe = dataset.recipe((epoch if split == "train" and data.redraw else 0, index))
     mixture = np.empty(dataset.recipes.num_samples, np.float32)
     sources = np.empty((len(recipe.events), len(mixture)), np.float32)
@@ -69,7 +64,7 @@ def write_preview(
     figure = draw_preview(description, mixture, sources)
     signals = {"mixture.wav": mixture, "background.wav": background}
     signals |= {event["file"]: source for event, source in zip(description["events"], sources, strict=True)}
-    with _new_folder(output.resolve()) as folder:
+    with replacing_folder(output) as folder:
         (folder / "sources").mkdir()
         for name, signal in signals.items():
             soundfile.write(folder / name, signal, data.sample_rate, subtype="FLOAT")
@@ -132,8 +127,7 @@ def _check(data: MixtureDataModule, split: str, index: int, epoch: int) -> None:
 
 
 def _check_output(output: Path, overwrite: bool) -> None:
-    if output.exists() and not output.is_dir():
-        raise InputError(f"--output: {output} is a file; name a folder to write the preview to.")
+    check_output(output, "folder")
     if not output.exists() or not any(output.iterdir()):
         return
     ours = {"mixture.wav", "background.wav", "sources", "recipe.json", "mixture.png"}
@@ -143,20 +137,6 @@ def _check_output(output: Path, overwrite: bool) -> None:
         raise InputError(
             f"--output: {output} holds a preview already; name another folder or replace it with --overwrite."
         )
-
-
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder, which takes the other's place when the block ends without an error."""
-    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-        if folder.exists():  # empty, or an earlier preview
-            shutil.rmtree(folder)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _describe(data: MixtureDataModule, recipe: Recipe) -> dict[str, Any]:

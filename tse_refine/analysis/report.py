@@ -33,9 +33,9 @@ from tse_refine.analysis.systems import SILENT_CONDITION, System, group_systems,
 from tse_refine.analysis.tested_run import MeasuredRun
 from tse_refine.errors import InputError
 from tse_refine.evaluation.conditions import NONE, condition_name
-from tse_refine.evaluation.results import SUMMARY_COLUMNS, read_table, write_table
-from tse_refine.files.atomic import replacing, write_text
-from tse_refine.files.tables import summary_table
+from tse_refine.evaluation.results import REMEDY, SUMMARY_COLUMNS, summary_table
+from tse_refine.files.atomic import check_output, replacing, write_text
+from tse_refine.files.tables import read_csv, write_csv
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,7 +81,7 @@ def write_report(runs: Sequence[Path], output: Path, threshold: float | None = N
     """
     measured = [MeasuredRun(run) for run in runs]
     summaries = {
-        str(run): read_table(one.folder.test / "summary.csv", SUMMARY_COLUMNS)
+        str(run): read_csv(one.folder.test / "summary.csv", SUMMARY_COLUMNS, REMEDY)
         for run, one in zip(runs, measured, strict=True)
     }
     for run, rows in summaries.items():
@@ -118,7 +118,7 @@ def write_report(runs: Sequence[Path], output: Path, threshold: float | None = N
     for name, text in texts.items():
         write_text(output / name, text)
     for name, (columns, lines) in tables.items():
-        write_table(output / name, columns, lines)
+        write_csv(output / name, columns, lines)
     for name, content in pictures.items():
         with replacing(output / name) as temporary:
             temporary.write_bytes(content)
@@ -129,8 +129,7 @@ def write_report(runs: Sequence[Path], output: Path, threshold: float | None = N
 
 
 def _check_output(output: Path, runs: Sequence[MeasuredRun]) -> None:
-    if output.exists() and not output.is_dir():
-        raise InputError(f"--output: {output} is a file; name a folder for the report.")
+    check_output(output, "folder")
     if output.resolve() in [run.folder.test.resolve() for run in runs]:
         raise InputError(f"--output: {output} holds the results that are read; name another folder for the report.")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ import yaml
 
 from tse_refine.errors import InputError, did_you_mean
 from tse_refine.evaluation.conditions import WORDS, condition_key, threshold_key, threshold_name
-from tse_refine.evaluation.results import CLASSIFICATION_COLUMNS, SUMMARY_COLUMNS, read_table
+from tse_refine.evaluation.results import CLASSIFICATION_COLUMNS, REMEDY, SUMMARY_COLUMNS
 from tse_refine.evaluation.run_folder import RunFolder
+from tse_refine.files.tables import read_csv
 
 SPLITS = ("val/", "test/")
 # where a run writes and what it shows: different in every run, and nothing that was tried out
@@ -208,7 +208,7 @@ def _validation_metrics(run: RunFolder) -> dict[str, float]:
     """Return the last validation of a training; nothing where there was none."""
     if not run.metrics.exists():
         return {}
-    for row in reversed(read_table(run.metrics, ())):
+    for row in reversed(read_csv(run.metrics, ())):
         found = {name: value for name, value in row.items() if value and str(name).startswith("val/")}
         if found:
             return _numbers(run.metrics, found.items())
@@ -222,14 +222,14 @@ def _test_metrics(run: RunFolder) -> dict[str, float]:
         return {}
     operating = operating_threshold(run)
     found = {}
-    for row in read_table(summary, SUMMARY_COLUMNS):
+    for row in read_csv(summary, SUMMARY_COLUMNS, REMEDY):
         measure = "attenuation_db" if row["active"] == "0" else "snri_db"
         name = f"test/{measure}/{condition_key((row['active'], row['inactive']))}"
         found[f"{name}/{_key(summary, row['threshold'])}"] = row[measure]
         if row["threshold"] == operating:
             found[f"{name}/refined"] = row[measure]
     if classification.exists():  # a network without a classifier has none
-        for row in read_table(classification, CLASSIFICATION_COLUMNS):
+        for row in read_csv(classification, CLASSIFICATION_COLUMNS, REMEDY):
             found[f"test/macro_f1/{_key(classification, row['threshold'])}"] = row["macro_f1"]
             found["test/map"] = row["map"]
     return _numbers(run.test, ((name, value) for name, value in found.items() if value))
@@ -251,10 +251,7 @@ def _numbers(path: Path, found: Iterable[tuple[str, str]]) -> dict[str, float]:
 
 def _swept(path: Path) -> list[str]:
     """Return the columns of ``sweep.csv``; nothing while a sweep has not ended, or where runs were put together."""
-    if not path.exists():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return next(csv.reader(file), [])
+    return list(next(iter(read_csv(path, ())), {})) if path.exists() else []
 
 
 def _settings(configs: Sequence[Mapping[str, Any]], swept: Sequence[str]) -> list[dict[str, Any]]:

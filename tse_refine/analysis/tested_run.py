@@ -14,8 +14,9 @@ from tse_refine.analysis.measured_classifier import ClassScore, Decisions, read_
 from tse_refine.analysis.measured_grid import Grid, read_grid
 from tse_refine.errors import InputError
 from tse_refine.evaluation.conditions import WORDS, threshold_name
-from tse_refine.evaluation.results import CLASSIFICATION_COLUMNS, read_table
+from tse_refine.evaluation.results import CLASSIFICATION_COLUMNS, REMEDY
 from tse_refine.evaluation.run_folder import RunFolder
+from tse_refine.files.tables import read_csv
 from tse_refine.model.checkpoint import CHECKPOINT_KEY, read_checkpoint
 from tse_refine.version import PACKAGE
 
@@ -80,7 +81,7 @@ class MeasuredRun:
     def cost(self) -> dict[str, float]:
         """Parameters and multiply-accumulates, as ``cost.csv`` names them."""
         path = self.folder.test / "cost.csv"
-        rows = read_table(path, COST_COLUMNS)
+        rows = read_csv(path, COST_COLUMNS, REMEDY)
         try:
             (cost,) = ({name: float(row[name]) for name in COST_COLUMNS} for row in rows)
             if not all(0.0 <= value < math.inf for value in cost.values()):
@@ -103,7 +104,7 @@ class MeasuredRun:
                     f"{self.folder.config} describes a network without a classifier; run `tse-refine test` again."
                 )
             return {}
-        rows = read_table(path, CLASSIFICATION_COLUMNS)
+        rows = read_csv(path, CLASSIFICATION_COLUMNS, REMEDY)
         try:
             scores = [[float(row[name]) for name in CLASSIFICATION_COLUMNS[1:]] for row in rows]
             if [row["threshold"] for row in rows] != thresholds:

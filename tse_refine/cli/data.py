@@ -1,28 +1,28 @@
-"""Everything that training needs of recordings, made ready, and what there is."""
+"""Prepares the recordings that training needs and reports them."""
 
 from __future__ import annotations
 
 from tse_refine.data.bank.clip_bank import REJECTED
 from tse_refine.data.corpora.base import SPLITS
 from tse_refine.data.datamodule import MixtureDataModule
-from tse_refine.files.tables import aligned
+from tse_refine.files.tables import Table
 
 
 def prepare(data: MixtureDataModule) -> str:
-    """Decode all recordings, where that has not been done, and return a table of them.
+    """Decode all recordings when necessary and return a table of them.
 
     Args:
-        data: its corpora are complete (see :func:`tse_refine.data.corpora.acquisition.complete`).
+        data: data with complete corpora (see :func:`tse_refine.data.corpora.acquisition.download_missing`).
 
     Returns:
-        Several lines: clips, hours, classes and rejected recordings of each role and split, and where the banks are.
+        Several lines: clips, hours, classes and rejected recordings per role and split, and the banks' folders.
 
     Raises:
-        InputError: recordings cannot be used and are not to be skipped, or a split lacks a class.
+        InputError: recordings cannot be used and may not be skipped, or a split lacks a class.
     """
     data.prepare_data()
     head = ("role", "split", "clips", "hours", "classes", "rejected")
-    rows = [head]
+    rows = []
     notes = []
     for option, clips in data.clips.items():
         bank = data.banks[option]
@@ -38,10 +38,10 @@ def prepare(data: MixtureDataModule) -> str:
         size = sum(path.stat().st_size for path in bank.folder.iterdir())
         notes.append(f"{role}: {bank.folder} ({size / 2**30:.2f} GiB, {data.sample_rate} Hz)")
         if bank.rejected:
-            notes.append(f"{role}: the rejected recordings and why are in {bank.folder / REJECTED}")
+            notes.append(f"{role}: the rejected recordings and the reasons are in {bank.folder / REJECTED}")
         unlisted = data.corpora[option].unlisted()
         if unlisted:
             notes.append(f"{role}: {len(unlisted)} other files beside them are not used, such as {unlisted[0]}")
     for split in data.splits:
-        data.recipe_source(split)  # a split whose last clip of a class was rejected is refused now, not in the training
-    return "\n".join([*aligned(rows, left=2), *notes, f"data digest: {data.digest}"])
+        data.make_recipes(split)  # rejects a split that lacks all clips of a class now, not in the training
+    return "\n".join([Table(head, rows, num_left=2).text(), *notes, f"data digest: {data.digest}"])

@@ -17,7 +17,7 @@ from tse_refine.extraction.outputs import Outputs
 from tse_refine.extraction.recordings import Recording
 from tse_refine.extraction.stream import DecisionScope, num_passes
 from tse_refine.files.atomic import printable
-from tse_refine.files.tables import aligned
+from tse_refine.files.tables import Table
 from tse_refine.refinement import Refinement
 
 
@@ -114,17 +114,18 @@ def table(described: dict[str, Any]) -> str:
     Args:
         described: report from :func:`describe`.
     """
-    rows = [("class", "queried", "probability", "windows", "decision")]
+    rows = []
     for entry in described["classes"]:
         probability = "-" if entry["probability"] is None else f"{entry['probability']:.3f}"
         share = "-" if entry["window_share"] is None else f"{100 * entry['window_share']:.0f} %"
         rows.append((entry["class"], "yes" if entry["queried"] else "no", probability, share, _decision(entry)))
+    classes = Table(("class", "queried", "probability", "windows", "decision"), rows, num_left=2)
     decided = "not refined"
     if described["threshold"] is not None:
         decided = f"threshold {described['refinement']}, decided per {described['scope']}"
     paths = (described["extraction"], *described["each"].values(), described["residual"])
     written = [f"Written to {path}" for path in paths if path]
-    return "\n".join([f"{described['input']}: {decided}", *aligned(rows, left=2), *written])
+    return "\n".join([f"{described['input']}: {decided}", classes.text(), *written])
 
 
 def _decision(entry: dict[str, Any]) -> str:

@@ -69,13 +69,12 @@ def run_preview(args: list[str]) -> None:
 def run_recipes(args: list[str]) -> None:
     """Write the mixtures of a split as Scaper's recipes (JAMS), in the layout of FSDSoundScapes."""
     from tse_refine.cli.trainer import read_data
-    from tse_refine.data.scaper.exporting import export_scenes
 
     parser = _data_parser("recipes", run_recipes.__doc__)
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder above jams/SPLIT/...")
     options, config = parser.parse_known_args(args)
-    print(export_scenes(read_data(config), options.split, options.output))
+    print(read_data(config).export_scenes(options.split, options.output))
 
 
 def run_sweep(args: list[str]) -> None:
@@ -159,7 +158,7 @@ def run_export(args: list[str]) -> None:
 def run_listen(args: list[str]) -> None:
     """Open a local page to drop or record sound, tick classes, and hear what is extracted."""
     from tse_refine.extraction.listen.server import serve
-    from tse_refine.extraction.listen.uploads import Limits
+    from tse_refine.extraction.listen.sounds import Limits
 
     parser = _Parser("tse-refine listen", description=run_listen.__doc__, allow_abbrev=False)
     add = parser.add_argument

@@ -1,1 +1,1 @@
-"""From recordings on disk to batches of mixtures: corpora, clip bank, recipes, rendering, queries, data module."""
+"""From recordings on disk to batches of mixtures: corpora, clip bank, queries, recipes, rendering, data module."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,19 +17,18 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from tse_refine.data.bank.builder import open_clip_bank
 from tse_refine.data.bank.clip_bank import ClipBank
-from tse_refine.data.corpora.acquisition import complete
-from tse_refine.data.corpora.base import SPLITS, Clip, Corpus, check_splits
-from tse_refine.data.dataset import MixtureDataset, MixtureLoader, MixtureSampler, as_it_is
+from tse_refine.data.corpora.acquisition import download_missing
+from tse_refine.data.corpora.base import BACKGROUNDS, FOREGROUNDS, SPLITS, Clip, Corpus, check_splits
+from tse_refine.data.dataset import MixtureDataset, MixtureLoader, RecipeSampler, identity_collate
 from tse_refine.data.queries import QueryConfig
-from tse_refine.data.recipes import ClipPools, MixtureConfig, RecipeBook, RecipeSource
+from tse_refine.data.recipes import ClipPools, DrawnRecipes, MixtureConfig, Recipes
 from tse_refine.data.rendering import Renderer
+from tse_refine.data.scaper.exporting import SceneExporter
 from tse_refine.data.scaper.importing import import_recipes, scenes_digest
 from tse_refine.errors import InputError
 
-FOREGROUNDS, BACKGROUNDS = "data.foregrounds", "data.backgrounds"
-STAGE_SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
-
-SPLIT_STAGES = {"train": "fit", "val": "validate", "test": "test"}  # a stage that sets the split up
+_STAGE_SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
+_SPLIT_STAGES = {"train": "fit", "val": "validate", "test": "test"}  # a stage that prepares the split
 
 
 class MixtureDataModule(LightningDataModule):
@@ -36,24 +36,24 @@ class MixtureDataModule(LightningDataModule):
 
     Args:
         foregrounds: corpus of the sounds to extract; its labels are the classes.
-        backgrounds: corpus of the backgrounds; its labels do not matter.
-        sample_rate: of mixtures and model, Hz, a multiple of 10.
-        mixture: what a mixture is made of.
-        queries: how training queries are drawn.
-        batch_size: mixtures a batch, on each device.
+        backgrounds: corpus of the backgrounds; its labels are not used.
+        sample_rate: sample rate of mixtures and model, Hz, a multiple of 10.
+        mixture: distribution of mixtures.
+        queries: distribution of training queries.
+        batch_size: mixtures per batch and device.
         num_workers: processes that render mixtures; 0 renders in the main process.
-        num_train: training mixtures an epoch.
+        num_train: training mixtures per epoch.
         num_val: validation mixtures.
         num_test: test mixtures.
-        seed: defines the data set; repeat an experiment with another ``seed_everything`` and leave this as it is.
+        seed: seed of the data set; to repeat an experiment, change ``seed_everything`` and not this.
         redraw: new training mixtures each epoch; otherwise the same set again (the published way).
-        recipes: folder with ``jams/{train,val,test}/<id>/mixture.jams``: mixtures as Scaper's files describe them
-            (such as FSDSoundScapes) instead of drawn ones; of ``mixture`` only the duration counts then.
-        cache_dir: where decoded recordings are kept.
-        download: download published recordings that are missing; ``tse-refine prepare`` does so.
+        recipes: folder with ``jams/{train,val,test}/<id>/mixture.jams``: mixtures described by Scaper's files (such as
+            FSDSoundScapes) instead of drawn ones; of ``mixture`` only the duration is used then.
+        cache_dir: folder of decoded recordings.
+        download: download published recordings that are missing, as ``tse-refine prepare`` does.
         skip_unusable: leave out missing, unreadable, empty and silent recordings and list them in a file, instead of
-            refusing them.
-        predict_indices: which test mixtures ``predict`` extracts from; by default the first eight.
+            rejecting the corpus.
+        predict_indices: test mixtures that ``predict`` extracts from; by default the first eight.
         digest: digest of the data set that a config was saved with; other data are reported with a warning.
     """
 
@@ -97,7 +97,7 @@ class MixtureDataModule(LightningDataModule):
         self.expected_digest = digest
         if download:
             for corpus in (foregrounds, backgrounds):
-                complete(corpus)
+                download_missing(corpus)
         self._check()
 
     @cached_property
@@ -112,7 +112,7 @@ class MixtureDataModule(LightningDataModule):
 
     @cached_property
     def banks(self) -> dict[str, ClipBank]:
-        """The banks of foregrounds and backgrounds; decodes what has not been decoded."""
+        """The banks of foregrounds and backgrounds; recordings are decoded when a bank is missing."""
         return {
             option: open_clip_bank(corpus, self.sample_rate, self.cache_dir, self.skip_unusable, option)
             for option, corpus in self.corpora.items()
@@ -120,29 +120,37 @@ class MixtureDataModule(LightningDataModule):
 
     @cached_property
     def digest(self) -> str:
-        """Names the data set: recordings, their splits, settings and seed, not how many mixtures are drawn of it."""
+        """Digest of the data set: recordings, their splits, settings and seed, but not the number of mixtures."""
         parts = [
             [self.banks[option].digest, [[clip.name, clip.label, clip.split] for clip in clips]]
             for option, clips in self.clips.items()
         ]
-        settings = [parts, self.sample_rate, asdict(self.mixture), asdict(self.queries), self.seed, self.redraw]
+        settings: list[Any] = [
+            parts,
+            self.sample_rate,
+            asdict(self.mixture),
+            asdict(self.queries),
+            self.seed,
+            self.redraw,
+        ]
         if self.recipes:
             settings.append(scenes_digest(self.recipes, self.cache_dir))
         return hashlib.blake2b(json.dumps(settings).encode(), digest_size=8).hexdigest()
 
     @property
     def splits(self) -> list[str]:
-        """The splits that there are: with recordings, or with recipes where those come from files."""
+        """The splits that have recordings, or recipes where those are read from files."""
         if self.recipes:
             return [split for split in SPLITS if (self.recipes / "jams" / split).exists()]
-        return [s for s in SPLITS if any(clip.split == s for clips in self.clips.values() for clip in clips)]
+        present = {clip.split for clips in self.clips.values() for clip in clips}
+        return [split for split in SPLITS if split in present]
 
     def prepare_data(self) -> None:
-        """Decode the recordings once, in one process, and read the recipes where they come from files."""
+        """Decode the recordings once, in one process, and read recipes that are files."""
         _ = self.banks
         if self.recipes:
             for split in self.splits:
-                self.recipe_source(split)
+                self.make_recipes(split)
 
     def setup(self, stage: str) -> None:
         """Open the banks and prepare the splits of a stage.
@@ -158,7 +166,33 @@ class MixtureDataModule(LightningDataModule):
                 f"The data differ from those the config was saved with: their digest is {self.digest}, "
                 f"data.digest is {self.expected_digest}."
             )
-        self.datasets = {split: self._dataset(split) for split in STAGE_SPLITS[stage]}
+        self.datasets = {split: self._dataset(split) for split in _STAGE_SPLITS[stage]}
+
+    def open_split(self, split: str) -> MixtureDataset:
+        """Return the mixtures of a split for use without a trainer, decoding the recordings when necessary.
+
+        Args:
+            split: ``train``, ``val`` or ``test``.
+
+        Raises:
+            InputError: see :meth:`setup`.
+        """
+        self.prepare_data()
+        self.setup(_SPLIT_STAGES[split])
+        return self.datasets[split]
+
+    def export_scenes(self, split: str, output: Path) -> Path:
+        """Write the mixtures of a split as Scaper's JAMS files and return their folder.
+
+        Args:
+            split: ``train``, ``val`` or ``test``.
+            output: folder for the layout of :class:`tse_refine.data.scaper.exporting.SceneExporter`.
+
+        Raises:
+            InputError: the data cannot be described by such files, or the split exists in ``output``.
+        """
+        exporter = SceneExporter(self.corpora, self.mixture, self.sample_rate, split, output)
+        return exporter.write(self.open_split(split))
 
     def train_dataloader(self) -> MixtureLoader:
         """Return shuffled or redrawn training batches, without sources."""
@@ -174,7 +208,7 @@ class MixtureDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> MixtureLoader:
         """Return the chosen test mixtures, with sources."""
-        return self._served("test", [(0, index) for index in self.predict_indices])
+        return self._make_loader("test", [(0, index) for index in self.predict_indices])
 
     def _check(self) -> None:
         if self.sample_rate <= 0 or self.sample_rate % 10:
@@ -193,10 +227,10 @@ class MixtureDataModule(LightningDataModule):
         joined = [name for name in self.class_names if "|" in name]
         if joined:
             raise InputError(
-                f"{FOREGROUNDS}: the class {joined[0]!r} holds a |, which joins names in the result files."
+                f"{FOREGROUNDS}: the class {joined[0]!r} contains a |, which joins names in the result files."
             )
         num_classes = len(self.class_names)
-        if self.recipes:  # they say what a mixture is; their splits are compared with those of the foregrounds
+        if self.recipes:  # describe the mixtures; importing compares their splits with those of the foregrounds
             return
         self.mixture.check(num_classes)
         self.queries.check(self.mixture.num_events, num_classes)
@@ -204,25 +238,25 @@ class MixtureDataModule(LightningDataModule):
         for split in self.splits:
             self._pools(split, self.clips)
 
-    def _pools(self, split: str, clips: Mapping[str, Sequence[Clip]]) -> dict[str, list[Clip]]:
-        """Return the clips of a split by class, the backgrounds under ``""``; refuse a gap."""
-        pools: dict[str, list[Clip]] = {name: [] for name in self.class_names}
+    def _pools(self, split: str, clips: Mapping[str, Sequence[Clip]]) -> tuple[list[list[Clip]], list[Clip]]:
+        """Return the foregrounds of a split by class index, and its backgrounds; reject an empty list."""
+        foregrounds: dict[str, list[Clip]] = {name: [] for name in self.class_names}
         for clip in clips[FOREGROUNDS]:
             if clip.split == split:
-                pools[clip.label].append(clip)
-        lacking = [name for name, members in pools.items() if not members]
+                foregrounds[clip.label].append(clip)
+        lacking = [name for name, members in foregrounds.items() if not members]
         if lacking:
             raise InputError(
                 f"{FOREGROUNDS}: the {split} split has no clip of {', '.join(lacking)}. Every class needs clips in "
                 "every split: give the split more folds or recordings, or leave the class out."
             )
-        pools[""] = [clip for clip in clips[BACKGROUNDS] if clip.split == split]
-        if not pools[""]:
+        backgrounds = [clip for clip in clips[BACKGROUNDS] if clip.split == split]
+        if not backgrounds:
             raise InputError(f"{BACKGROUNDS}: the {split} split has no background. Give it more folds or recordings.")
-        return pools
+        return list(foregrounds.values()), backgrounds
 
-    def recipe_source(self, split: str) -> RecipeSource:
-        """Return where the recipes of a split come from.
+    def make_recipes(self, split: str) -> Recipes:
+        """Return the recipes of a split, drawn or read from files.
 
         Args:
             split: ``train``, ``val`` or ``test``.
@@ -244,27 +278,27 @@ class MixtureDataModule(LightningDataModule):
             )
             if len(imported) < self.sizes[split]:
                 raise InputError(
-                    f"data.num_{split} is {self.sizes[split]}, but {self.recipes / 'jams' / split} holds "
+                    f"data.num_{split} is {self.sizes[split]}, but {self.recipes / 'jams' / split} has "
                     f"{len(imported)} mixtures; give --data.num_{split} {len(imported)} or less."
                 )
             return imported
         usable = {
             option: [clip for clip in clips if clip.name in self.banks[option]] for option, clips in self.clips.items()
         }
-        pools = self._pools(split, usable)
-        clip_pools = ClipPools(
-            foregrounds=[np.array([banks[0].position(clip.name) for clip in pools[name]]) for name in self.class_names],
-            backgrounds=np.array([banks[1].position(clip.name) for clip in pools[""]]),
+        foregrounds, backgrounds = self._pools(split, usable)
+        pools = ClipPools(
+            foregrounds=[np.array([banks[0].position(clip.name) for clip in members]) for members in foregrounds],
+            backgrounds=np.array([banks[1].position(clip.name) for clip in backgrounds]),
         )
-        return RecipeBook(split, clip_pools, *banks, self.mixture, self.queries, self.seed)
+        return DrawnRecipes(split, pools, *banks, self.mixture, self.queries, self.seed)
 
     def _dataset(self, split: str) -> MixtureDataset:
         renderer = Renderer(self.banks[FOREGROUNDS], self.banks[BACKGROUNDS])
-        return MixtureDataset(self.recipe_source(split), renderer, self.sizes[split], with_sources=split != "train")
+        return MixtureDataset(self.make_recipes(split), renderer, self.sizes[split], with_sources=split != "train")
 
     def _loader(self, split: str) -> MixtureLoader:
         trains = split == "train"
-        sampler = MixtureSampler(
+        sampler = RecipeSampler(
             self.sizes[split],
             redraw=trains and self.redraw,
             shuffle=trains and not self.redraw,
@@ -273,26 +307,26 @@ class MixtureDataModule(LightningDataModule):
             rank=self.trainer.global_rank if self.trainer else 0,
             samples_done=self._samples_done if trains else lambda: 0,
         )
-        return self._served(split, sampler)
+        return self._make_loader(split, sampler)
 
-    def _served(self, split: str, keys: Iterable[tuple[int, int]]) -> MixtureLoader:
+    def _make_loader(self, split: str, keys: RecipeSampler | Sequence[tuple[int, int]]) -> MixtureLoader:
         return MixtureLoader(
             self.datasets[split],
             batch_size=self.batch_size,
             sampler=keys,
             num_workers=self.num_workers,
-            collate_fn=as_it_is,
+            collate_fn=identity_collate,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
         )
 
     def _samples_done(self) -> int:
-        """Return how many samples of the epoch that starts a resumed training has behind it."""
+        """Return how many samples of the starting epoch a resumed training has already used."""
         return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready * self.batch_size if self.trainer else 0
 
 
 def _clips(corpus: Corpus, option: str) -> list[Clip]:
-    """Return the clips of a corpus; a refusal says whose they are."""
+    """Return the clips of a corpus; an error names its option."""
     try:
         return corpus.clips()
     except InputError as error:

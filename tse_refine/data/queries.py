@@ -1,4 +1,4 @@
-"""Which classes are asked for: queries in training, nested queries in evaluation."""
+"""Queries: drawn in training, nested in evaluation."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from tse_refine.errors import InputError
 
 @dataclass
 class QueryConfig:
-    """How training queries are drawn.
+    """Distribution of training queries.
 
     Attributes:
-        target_counts: how many active classes a query asks for; one of these numbers, each as likely (1, 2, 3).
-        inactive_sample_rate: fraction of training mixtures whose query asks only for classes that are not there,
-            with silence as the target; 0 is the proposed training and baseline 1, 0.1 is baseline 2; in [0, 1].
+        target_counts: possible numbers of active classes in a query, equally likely.
+        inactive_sample_rate: fraction of training mixtures whose query has inactive classes only, with silence as the
+            target, in [0, 1]; 0 in the proposed training and baseline 1, 0.1 in baseline 2.
     """
 
     target_counts: tuple[int, ...] = (1, 2, 3)
     inactive_sample_rate: float = 0.0
 
     def check(self, num_events: Sequence[int], num_classes: int) -> None:
-        """Refuse counts that a mixture cannot serve.
+        """Reject settings that mixtures cannot satisfy.
 
         Args:
-            num_events: how many classes a mixture may hold.
-            num_classes: classes in all.
+            num_events: possible numbers of active classes in a mixture.
+            num_classes: number of classes.
 
         Raises:
-            InputError: a count is out of range, or the rate is no fraction.
+            InputError: a count or the rate is out of range.
         """
         if not self.target_counts or min(self.target_counts) < 1 or max(self.target_counts) > min(num_events):
             raise InputError(
@@ -54,36 +54,36 @@ class QueryConfig:
 def draw_query(
     rng: np.random.Generator, active: np.ndarray, num_classes: int, config: QueryConfig, allow_inactive: bool
 ) -> np.ndarray:
-    """Draw the query that training asks of a mixture.
+    """Draw the training query of a mixture.
 
     Args:
-        rng: source of chance.
+        rng: random generator.
         active: class indices in the mixture, ``[events]``.
-        num_classes: classes in all.
-        config: the distribution.
-        allow_inactive: whether the query may ask for inactive classes only (training; never validation).
+        num_classes: number of classes.
+        config: distribution of queries.
+        allow_inactive: whether the query may have inactive classes only (in training, not in validation).
 
     Returns:
         Class indices, ``[queried]``: all active, or all inactive.
     """
     count = config.target_counts[rng.integers(len(config.target_counts))]
-    asks_inactive = rng.random() < config.inactive_sample_rate
-    asked = rng.permutation(active)[:count]
-    if asks_inactive and allow_inactive:
-        asked = rng.permutation(inactive_classes(active, num_classes))[:count]
-    return asked
+    is_inactive = rng.random() < config.inactive_sample_rate
+    query = rng.permutation(active)[:count]
+    if is_inactive and allow_inactive:
+        query = rng.permutation(inactive_classes(active, num_classes))[:count]
+    return query
 
 
 def draw_query_order(rng: np.random.Generator, active: np.ndarray, num_classes: int) -> np.ndarray:
-    """Draw the order in which evaluation asks for the classes of a mixture.
+    """Draw the order in which evaluation queries the classes of a mixture.
 
-    Condition (a:i) asks for the first ``a`` active classes and the first ``i`` inactive ones, so that the queries of
-    one mixture are nested and every model is asked the same questions.
+    Condition (a:i) queries the first ``a`` active classes and the first ``i`` inactive ones, so that the queries of one
+    mixture are nested and the same for every model.
 
     Args:
-        rng: source of chance.
+        rng: random generator.
         active: class indices in the mixture, ``[events]``.
-        num_classes: classes in all.
+        num_classes: number of classes.
 
     Returns:
         Every class index once, ``[classes]``: the active ones first, then the inactive ones.
@@ -92,8 +92,8 @@ def draw_query_order(rng: np.random.Generator, active: np.ndarray, num_classes: 
 
 
 def inactive_classes(active: np.ndarray, num_classes: int) -> np.ndarray:
-    """Return the class indices that are not in ``active``, ascending; ten times as fast as ``np.setdiff1d``."""
-    absent = np.ones(num_classes, bool)
+    """Return the class indices that are not in ``active``, ascending."""
+    absent = np.ones(num_classes, bool)  # ten times as fast as np.setdiff1d
     absent[active] = False
     return np.flatnonzero(absent)
 
@@ -101,24 +101,23 @@ def inactive_classes(active: np.ndarray, num_classes: int) -> np.ndarray:
 def condition_queries(
     query_order: torch.Tensor, num_active: torch.Tensor, conditions: Sequence[tuple[int, int]]
 ) -> torch.Tensor:
-    """Return the query of each condition for each mixture.
+    """Return one query per mixture and condition.
 
     Args:
-        query_order: from :func:`draw_query_order`, ``[batch, classes]``.
-        num_active: active classes of each mixture, ``[batch]``.
+        query_order: orders from :func:`draw_query_order`, ``[batch, classes]``.
+        num_active: number of active classes of each mixture, ``[batch]``.
         conditions: pairs (active, inactive).
 
     Returns:
         Multi-hot, ``[batch, conditions, classes]``, float32. Where a mixture has fewer active or inactive classes than
-        a condition asks for, the query holds as many as there are.
+        a condition needs, the query has all of them.
 
     >>> condition_queries(torch.tensor([[2, 0, 1, 3]]), torch.tensor([2]), [(1, 0), (2, 1)])
     tensor([[[0., 0., 1., 0.],
              [1., 1., 1., 0.]]])
     """
-    place = torch.argsort(query_order, dim=1)[:, None, :]  # [batch, 1, classes]: where the order has each class
+    place = torch.argsort(query_order, dim=1)[:, None, :]  # [batch, 1, classes]: place of each class in the order
     num_active = num_active[:, None, None]
-    asked_active = torch.tensor([a for a, _ in conditions], device=place.device)[None, :, None]
-    asked_inactive = torch.tensor([i for _, i in conditions], device=place.device)[None, :, None]
-    is_active = place < num_active
-    return torch.where(is_active, place < asked_active, place - num_active < asked_inactive).float()
+    queried_active = torch.tensor([a for a, _ in conditions], device=place.device)[None, :, None]
+    queried_inactive = torch.tensor([i for _, i in conditions], device=place.device)[None, :, None]
+    return torch.where(place < num_active, place < queried_active, place - num_active < queried_inactive).float()

@@ -1,4 +1,4 @@
-"""From a recipe to sound."""
+"""Renders recipes to waveforms."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tse_refine.data.recipes import Event, Recipe
 
 
 class Renderer:
-    """Renders recipes: excerpt, gain, fades, onset, sum and the peak rule, in Scaper's order.
+    """Renders recipes: excerpt, gain, fades, onset, sum and peak rule, in Scaper's order.
 
     Args:
         foreground_bank: bank of the events' clips.
@@ -26,23 +26,23 @@ class Renderer:
     def render(
         self, recipe: Recipe, mixture: np.ndarray, target: np.ndarray, sources: np.ndarray | None = None
     ) -> None:
-        """Write a mixture, its training target and, where asked for, its sources.
+        """Write a mixture, its training target and, if requested, its sources.
 
-        The mixture is the sum of its sources and its background. Where the recipe's peak rule scales it, mixture,
-        target and sources are scaled together.
+        The mixture is the sum of its sources and its background. The recipe's peak rule scales mixture, target and
+        sources together.
 
         Args:
-            recipe: what to render.
-            mixture: out, ``[samples]``, float32.
-            target: out, ``[samples]``: the sum of the sources that ``recipe.query`` asks for, silence if none is there.
-            sources: out, ``[events or more, samples]``: the sources in the recipe's order, silence in further rows.
+            recipe: recipe to render.
+            mixture: output, ``[samples]``, float32.
+            target: output, ``[samples]``: sum of the sources in ``recipe.query``, silence if none is active.
+            sources: output, ``[events or more, samples]``: sources in the recipe's order, silence in further rows.
         """
         self._background(recipe.background, mixture)
         target.fill(0.0)
         for number, event in enumerate(recipe.events):
             end = event.onset + event.length
             place = slice(event.onset, end)
-            # each sound is written once, where it will stay
+            # each sound is written once, directly into its source
             sound = np.empty(event.length, np.float32) if sources is None else sources[number, place]
             self._event(event, recipe.fade_seconds, sound)
             mixture[place] += sound
@@ -66,7 +66,7 @@ class Renderer:
                 signal *= scale
 
     def _highest_peak(self, recipe: Recipe) -> float:
-        """Return what the peak would be if those of all clips met: a bound that spares two passes over the mixture."""
+        """Upper bound of the mixture's peak (sum of the clips' peaks), which saves two passes over the mixture."""
         return 32767.0 * (
             recipe.background.gain * self.background_bank.entry(recipe.background.clip).scale
             + sum(event.gain * self.foreground_bank.entry(event.clip).scale for event in recipe.events)
@@ -74,15 +74,15 @@ class Renderer:
 
     def _event(self, event: Event, fade_seconds: tuple[float, float], out: np.ndarray) -> None:
         clip = self.foreground_bank.samples(event.clip)[event.start : event.start + event.length]
-        out[:] = clip  # in two steps: numpy multiplies mixed types through a buffer, which takes longer
+        out[:] = clip  # in two steps: numpy multiplies mixed types through a buffer, which is slower
         out *= np.float32(event.gain * self.foreground_bank.entry(event.clip).scale)
-        half = event.length // 2  # the ramp of a very short sound is cut, never overlapped
+        half = event.length // 2  # the ramps of a very short sound are cut so that they do not overlap
         fade_in, fade_out = (self._ramp(seconds)[:half] for seconds in fade_seconds)
         out[: len(fade_in)] *= fade_in
         out[event.length - len(fade_out) :] *= fade_out[::-1]
 
     def _ramp(self, seconds: float) -> np.ndarray:
-        """Return a quarter of a sine from 0 to 1, both ends included, as Scaper fades."""
+        """Return a quarter of a sine from 0 to 1, both ends included, as Scaper's fades."""
         if seconds not in self._ramps:
             length = round(seconds * self.foreground_bank.sample_rate)
             self._ramps[seconds] = np.sin(np.linspace(0.0, np.pi / 2, length)).astype(np.float32)

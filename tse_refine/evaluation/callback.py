@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
 from tse_refine.data.dataset import Batch
@@ -37,6 +37,7 @@ TEST_CONDITIONS += [[0, 1], [0, 3]]
 TEST_THRESHOLDS = ["none", 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, "oracle", "gate"]
 VALIDATION_CONDITIONS = [[1, 0], [1, 1], [1, 3], [2, 2], [0, 1]]
 VALIDATION_THRESHOLDS = ["none", 0.1, 0.3, 0.5, "oracle"]
+Module = Any  # an ExtractionModule, which this room must not import
 LOG_NAMES = ("train/loss", "train/loss_tse", "train/loss_sed", "train/snri_db", "val/loss")
 REFINED = "refined"  # the second, fixed name of the operating refinement in logged metrics, for sweeps
 _OPTIONS = {
@@ -85,7 +86,7 @@ class QueryRefinementEvaluation(Callback):
         self.queries_per_pass = queries_per_pass
         self.recommended: Refinement | None = None
         self.test_config: str | None = None  # what RUN/test/config.yaml will hold; the command line composes it
-        self.grids: dict[str, Grid] = {}  # by split, val and test; known when the data are
+        self.grids: dict[str, Grid] = {}  # by split, val and test; set up with the data
         self._conditions = {"val": validation_conditions, "test": conditions}
         self._refinements = {
             split: parse_refinements(values, _OPTIONS[split][1], self.operating.gate_threshold)
@@ -93,9 +94,9 @@ class QueryRefinementEvaluation(Callback):
         }
         self._parts: list[GridResults] = []
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def setup(self, trainer: Trainer, pl_module: Module, stage: str) -> None:
         """Check the grids against the data, and what other callbacks monitor, before anything runs."""
-        data = trainer.datamodule
+        data = trainer.datamodule  # type: ignore[attr-defined]
         most_active, num_classes = max(data.mixture.num_events), len(data.class_names)
         has_classifier = pl_module.network.classifier is not None
         for split, (conditions_option, refinements_option) in _OPTIONS.items():
@@ -112,15 +113,15 @@ class QueryRefinementEvaluation(Callback):
         if stage == "fit":
             self._check_monitors(trainer)
 
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: Module) -> None:
         """Discard the batches of the previous epoch."""
         self._parts = []
 
-    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: Module) -> None:
         """Discard the batches of the previous epoch."""
         self._parts = []
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_test_start(self, trainer: Trainer, pl_module: Module) -> None:
         """Report which results this test will replace, while it can still be stopped."""
         folder = RunFolder(trainer.default_root_dir).test
         earlier = earlier_results(folder) if trainer.is_global_zero else None
@@ -128,18 +129,18 @@ class QueryRefinementEvaluation(Callback):
             print(f"{folder}: replacing {earlier}, when this test ends", file=sys.stderr, flush=True)
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, *_: int
+        self, trainer: Trainer, pl_module: Module, outputs: Any, batch: Batch, batch_idx: int, *_: int
     ) -> None:
         """Evaluate a batch on the features that ``validation_step`` returned."""
         self._evaluate(trainer, pl_module, outputs, batch, "val")
 
     def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, *_: int
+        self, trainer: Trainer, pl_module: Module, outputs: Any, batch: Batch, batch_idx: int, *_: int
     ) -> None:
         """Evaluate a batch on the features that ``test_step`` returned."""
         self._evaluate(trainer, pl_module, outputs, batch, "test")
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: Module) -> None:
         """Log, recommend a refinement, print and append to ``validation.csv``; in the sanity check only compute."""
         results = _joined(self._parts)
         rows = summary_rows(results)
@@ -153,11 +154,11 @@ class QueryRefinementEvaluation(Callback):
             if self.recommended is not None:
                 heading += f", recommended threshold {self.recommended.name}"
             _show(pl_module, f"\n{heading}\n{summary_table(rows)}\n")
-            if trainer.state.fn == "fit" and not trainer.fast_dev_run:
+            if trainer.state.fn == "fit" and not trainer.fast_dev_run:  # type: ignore[attr-defined]
                 path = RunFolder(trainer.default_root_dir).validation
                 append_validation(path, rows, results.grid.measures, trainer.current_epoch)
 
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: Module) -> None:
         """Write every result file, print the table, log the named metrics."""
         results = _joined(self._parts)
         if trainer.is_global_zero:
@@ -172,17 +173,17 @@ class QueryRefinementEvaluation(Callback):
             rows = summary_rows(results)
         pl_module.log_dict(logged_metrics(results, rows, "test", self.operating), batch_size=1, sync_dist=True)
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: Module, checkpoint: dict[str, Any]) -> None:
         """Add the recommended refinement, as YAML writes it."""
         option = None if self.recommended is None else self.recommended.option
         checkpoint.setdefault(CHECKPOINT_KEY, {})["recommended_threshold"] = option
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: Module, checkpoint: dict[str, Any]) -> None:
         """Restore the refinement that was recommended when the checkpoint was written."""
         option = checkpoint.get(CHECKPOINT_KEY, {}).get("recommended_threshold")
         self.recommended = None if option is None else parse_refinement(option, "the checkpoint's recommendation")
 
-    def _evaluate(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, split: str) -> None:
+    def _evaluate(self, trainer: Trainer, pl_module: Module, outputs: Any, batch: Batch, split: str) -> None:
         self._parts.append(
             evaluate_batch(
                 pl_module.network,
@@ -196,13 +197,13 @@ class QueryRefinementEvaluation(Callback):
         )
 
     def _check_monitors(self, trainer: Trainer) -> None:
-        known = [*metric_names(self.grids["val"], "val", self.operating), *LOG_NAMES]
-        for callback in trainer.callbacks:
-            monitor = callback.monitor if isinstance(callback, Checkpoint | EarlyStopping) else None
-            if monitor is not None and monitor not in known:
+        logged = [*metric_names(self.grids["val"], "val", self.operating), *LOG_NAMES]
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            monitor = getattr(callback, "monitor", None) if isinstance(callback, Checkpoint | EarlyStopping) else None
+            if monitor is not None and monitor not in logged:
                 raise InputError(
                     f"{type(callback).__name__} monitors {monitor!r}, which is not logged. Logged are "
-                    f"{', '.join(known)}; evaluation.validation_conditions and validation_thresholds decide."
+                    f"{', '.join(logged)}; evaluation.validation_conditions and validation_thresholds decide."
                 )
 
 
@@ -269,7 +270,7 @@ def _metric_cells(grid: Grid, split: str, operating: Refinement) -> Iterator[tup
                     yield f"{prefix}/{REFINED}", number, measure
 
 
-def _show(pl_module: LightningModule, text: str) -> None:
+def _show(pl_module: Module, text: str) -> None:
     """Print beside the progress bar, and at once also where the output is a file."""
     pl_module.print(text)
     sys.stdout.flush()

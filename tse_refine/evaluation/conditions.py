@@ -48,6 +48,9 @@ class Condition(NamedTuple):
     def from_key(cls, key: str) -> Condition:
         """Return the condition of a logged metric.
 
+        Args:
+            key: key of a condition, such as ``1a3i``.
+
         Raises:
             ValueError: it is not the key of a condition.
 

@@ -35,7 +35,7 @@ class Grid:
     measures: tuple[Measure, ...] = ()
 
     def __post_init__(self) -> None:
-        """Take the measures that are in the table now."""
+        """Use the measures that are in the table now by default."""
         object.__setattr__(self, "measures", tuple(self.measures or MEASURES.values()))
 
     def exists(self, measure: Measure) -> np.ndarray:
@@ -102,12 +102,12 @@ class GridResults:
 
 
 class _Cells(NamedTuple):
-    """The cells of a batch's grid that exist, and the distinct (mixture, refined query) pairs that answer them.
+    """The cells of a batch's grid that exist, and the distinct (mixture, refined query) pairs that they need.
 
     Attributes:
         place: mixture, condition and refinement of each cell, three of ``[cells]``.
         num_queried: active classes that each cell queries, ``[cells]``.
-        pair: number of the pair that answers each cell, ``[cells]``; the number of pairs for exact silence.
+        pair: number of each cell's pair, ``[cells]``; the number of pairs for exact silence.
         pair_mixture: mixture of each pair, ``[pairs]``, ascending.
         pair_query: refined query of each pair, ``[pairs, classes]``.
     """
@@ -164,8 +164,8 @@ def evaluate_batch(
     """Measure a batch of mixtures under every condition and refinement.
 
     The shared features are computed before; the mask estimator runs once for each *distinct* refined query of a
-    mixture, however many cells need it, several at a time. An empty refined query is answered by the network's response
-    to a zero query, or by exact silence where the refinement is ``silent_when_empty``.
+    mixture, however many cells need it, several at a time. The estimate of an empty refined query is the network's
+    response to a zero query, or exact silence where the refinement is ``silent_when_empty``.
 
     Args:
         network: gives the estimates.
@@ -195,15 +195,19 @@ def evaluate_batch(
     kept = refined >= KEPT_WEIGHT
     kept_active = (kept & (activity[:, None, None] > 0)).sum(-1)
     missing = torch.full_like(activity, torch.nan) if probability is None else probability
-    columns = (batch["index"], num_active, batch["query_order"], activity.float(), missing.float(), input_snr)
+    columns = {
+        "index": batch["index"],
+        "num_active": num_active,
+        "query_order": batch["query_order"],
+        "activity": activity.float(),
+        "probability": missing.float(),
+        "input_snr_db": input_snr,
+        "kept_active": kept_active,
+        "kept_inactive": kept.sum(-1) - kept_active,
+        "empty": ~refined.any(-1),
+    }
     return GridResults(
-        grid,
-        *(column.cpu().numpy() for column in columns),
-        values=values,
-        silence=silence,
-        kept_active=kept_active.cpu().numpy(),
-        kept_inactive=(kept.sum(-1) - kept_active).cpu().numpy(),
-        empty=~refined.any(-1).cpu().numpy(),
+        grid, values=values, silence=silence, **{name: column.cpu().numpy() for name, column in columns.items()}
     )
 
 
@@ -251,7 +255,7 @@ def _measure_waveforms(
     estimates: Tensor,
     first_pair: int,
 ) -> None:
-    """Enter the measures that need waveforms for the cells that the estimates of consecutive pairs answer.
+    """Enter the measures that need waveforms for the cells of consecutive pairs.
 
     Args:
         values: by measure, ``[cells]``; changed in place.
@@ -263,8 +267,8 @@ def _measure_waveforms(
     """
     if not values:
         return
-    answered = torch.nonzero((cells.pair >= first_pair) & (cells.pair < first_pair + len(estimates)))[:, 0]
-    for cell in answered.tolist():
+    of_pass = torch.nonzero((cells.pair >= first_pair) & (cells.pair < first_pair + len(estimates)))[:, 0]
+    for cell in of_pass.tolist():
         mixture = int(cells.place[0][cell])
         target = batch["sources"][mixture, : int(cells.num_queried[cell])].double().sum(0)
         estimate = estimates[cells.pair[cell] - first_pair]

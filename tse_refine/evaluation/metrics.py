@@ -160,6 +160,9 @@ MEASURES: dict[str, Measure] = {measure.name: measure for measure in (SNRI, SI_S
 def add_measure(measure: Measure) -> None:
     """Add an entry to the table: a column of every result file, a row of every table of measures.
 
+    Args:
+        measure: entry with a name of its own.
+
     Raises:
         ValueError: another measure has the name.
     """

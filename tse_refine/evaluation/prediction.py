@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import secrets
-import shutil
 from pathlib import Path
 from typing import Any
 
 import soundfile
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, Trainer
 from torch import Tensor
 
 from tse_refine.data.dataset import Batch
 from tse_refine.data.queries import condition_queries
 from tse_refine.errors import InputError
+from tse_refine.evaluation.callback import Module
 from tse_refine.evaluation.conditions import parse_conditions
 from tse_refine.evaluation.run_folder import RunFolder
+from tse_refine.files.atomic import replacing_folder
 from tse_refine.refinement import DEFAULT_THRESHOLD, KEPT_WEIGHT, Oracle, parse_refinement
 
 
@@ -39,15 +39,15 @@ class PredictionWriter(Callback):
         if isinstance(self.refinement, Oracle):
             raise InputError("prediction.threshold: 'oracle' is for evaluation; give a number or another rule.")
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def setup(self, trainer: Trainer, pl_module: Module, stage: str) -> None:
         """Check the condition against the data."""
         if stage == "predict":
-            data = trainer.datamodule
+            data = trainer.datamodule  # type: ignore[attr-defined]
             most_active, num_classes = max(data.mixture.num_events), len(data.class_names)
             self._conditions = parse_conditions([self.condition], "prediction.condition", most_active, num_classes)
 
     def on_predict_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int, *_: int
+        self, trainer: Trainer, pl_module: Module, outputs: Any, batch: Batch, batch_idx: int, *_: int
     ) -> None:
         """Extract with the raw and the refined query and write both."""
         activity = batch["activity"]
@@ -62,8 +62,8 @@ class PredictionWriter(Callback):
         probability, refined = outputs["probability"], None
         if probability is not None:
             refined = self.refinement(query, probability)
-            answered = refined.any(dim=1, keepdim=True)
-            signals["estimate_refined"] = self._extract(trainer, pl_module, outputs, refined) * answered
+            is_queried = refined.any(dim=1, keepdim=True)
+            signals["estimate_refined"] = self._extract(trainer, pl_module, outputs, refined) * is_queried
         for row, index in enumerate(batch["index"].tolist()):
             self._write(
                 RunFolder(trainer.default_root_dir).predict / f"{index:05d}",
@@ -79,7 +79,7 @@ class PredictionWriter(Callback):
             )
 
     @staticmethod
-    def _extract(trainer: Trainer, pl_module: LightningModule, outputs: Any, query: Tensor) -> Tensor:
+    def _extract(trainer: Trainer, pl_module: Module, outputs: Any, query: Tensor) -> Tensor:
         with trainer.precision_plugin.forward_context():
             return pl_module.network.extract(outputs["features"], query).float()
 
@@ -104,14 +104,7 @@ class PredictionWriter(Callback):
 
     @staticmethod
     def _write(folder: Path, signals: dict[str, Tensor], sample_rate: int, description: dict[str, Any]) -> None:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
-        partial.mkdir()
-        try:
+        with replacing_folder(folder) as partial:
             for name, signal in signals.items():
                 soundfile.write(partial / f"{name}.wav", signal.cpu().numpy(), sample_rate, subtype="FLOAT")
             (partial / "query.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-            shutil.rmtree(folder, ignore_errors=True)  # of an earlier prediction
-            partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -10,18 +9,17 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from itertools import product
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
-from tse_refine.errors import InputError
 from tse_refine.evaluation.classification import classification_scores, mean_average_precision
 from tse_refine.evaluation.conditions import PARTIAL, Condition
 from tse_refine.evaluation.grid import GridResults
 from tse_refine.evaluation.metrics import HEADLINES, SNRI, Measure
 from tse_refine.evaluation.statistics import bootstrap_mean
 from tse_refine.files.atomic import remove_leftovers, replacing
-from tse_refine.files.tables import aligned
+from tse_refine.files.tables import Table, read_csv, write_csv
 from tse_refine.model.cost import Cost
 from tse_refine.refinement import NoRefinement, Refinement
 
@@ -39,6 +37,7 @@ PER_CLASS_COLUMNS = (
 )
 COST_COLUMNS = tuple(field.name for field in fields(Cost))
 _CELL_COLUMNS = ("active", "inactive", "threshold", "n")  # of summary.csv, before the measures
+REMEDY = "`tse-refine test` writes it into a run's folder; run it again."  # in messages about these files
 CLASSIFIER_FILES = ("probabilities.csv", "classification.csv", "per_class.csv")
 
 Row = dict[str, Any]
@@ -60,8 +59,8 @@ def summary_columns(measures: Sequence[Measure]) -> tuple[str, ...]:
 def summary_rows(results: GridResults) -> list[Row]:
     """Return one row per condition and refinement: means over mixtures with bootstrap 95 % intervals.
 
-    ``snri_db_silence`` and ``attenuation_db_silence`` are the means that result if an empty refined query is answered
-    by exact silence instead of the network's response to a zero query.
+    ``snri_db_silence`` and ``attenuation_db_silence`` are the means that result if the estimate of an empty refined
+    query is exact silence instead of the network's response to a zero query.
     """
     grid = results.grid
     cells = (len(results.index), -1)
@@ -174,7 +173,7 @@ def write_test_results(
         if config is not None:  # the first to enter is the last to take its place
             all_files.enter_context(replacing(folder / "config.yaml")).write_text(config, encoding="utf-8")
         for name, (columns, rows) in tables.items():
-            _write_rows(all_files.enter_context(replacing(folder / name)), columns, rows)
+            write_csv(all_files.enter_context(replacing(folder / name)), columns, rows)
     written = {*tables, *([] if config is None else ["config.yaml"])}
     for name in {"config.yaml", *CLASSIFIER_FILES} - written:
         (folder / name).unlink(missing_ok=True)
@@ -183,11 +182,12 @@ def write_test_results(
 
 
 def append_validation(path: Path, rows: Sequence[Row], measures: Sequence[Measure], epoch: int) -> None:
-    """Add an epoch's summary rows to ``validation.csv``; rows of this or a later epoch precede a resume and go."""
+    """Add an epoch's summary rows to ``validation.csv``, without those of this or a later epoch before a resume."""
     columns = (*summary_columns(measures), "epoch")
-    earlier = read_table(path, (*_CELL_COLUMNS, "epoch")) if path.exists() else []
+    remedy = "Remove the file to continue without the rows of earlier epochs."
+    earlier = read_csv(path, (*_CELL_COLUMNS, "epoch"), remedy) if path.exists() else []
     kept: list[Row] = [{name: row.get(name, "") for name in columns} for row in earlier if int(row["epoch"]) < epoch]
-    write_table(path, columns, [*kept, *({**row, "epoch": epoch} for row in rows)])
+    write_csv(path, columns, [*kept, *({**row, "epoch": epoch} for row in rows)])
 
 
 def summary_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -211,14 +211,12 @@ def summary_table(rows: Sequence[Mapping[str, Any]]) -> str:
     head = ["threshold", *(condition.name + ("" if condition.active else " att") for condition in conditions)]
     body = [[name, *(text(condition, name) for condition in conditions)] for name in refinements]
     counts = ["mixtures", *(str(cells[(*condition, refinements[0])]["n"]) for condition in conditions)]
-    lines = aligned([head, *body, counts])
-    rule = "-" * len(lines[0])
     title = "SNRi in dB by condition (active:inactive); att: attenuation in dB"
-    return "\n".join([title, lines[0], rule, *lines[1:-1], rule, lines[-1]])
+    return f"{title}\n{Table(head, [*body, counts], rules=(0, len(body))).text()}"
 
 
 def earlier_results(folder: Path) -> str | None:
-    """Say what results a folder holds, in a few words for a message; None where it holds none.
+    """Return a description of the results in a folder for a message; None where there are none.
 
     Args:
         folder: ``RUN/test``.
@@ -227,51 +225,12 @@ def earlier_results(folder: Path) -> str | None:
     if path is None:
         return None
     try:
-        # every mixture is in the condition that asks for the fewest active classes
-        mixtures = max(int(row["n"]) for row in read_table(folder / "summary.csv", _CELL_COLUMNS))
+        # every mixture is in the condition that queries the fewest active classes
+        mixtures = max(int(row["n"]) for row in read_csv(folder / "summary.csv", _CELL_COLUMNS, REMEDY))
         results = f"the results of {mixtures} mixtures"
     except ValueError:  # InputError is one
         results = "results that cannot be read,"
     return f"{results} measured on {datetime.fromtimestamp(path.stat().st_mtime):%Y-%m-%d %H:%M}"
-
-
-def write_table(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
-    """Write a CSV file whole or not at all; numbers get five decimals, NaN an empty cell."""
-    with replacing(path) as temporary:
-        _write_rows(temporary, columns, rows)
-
-
-def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Read a CSV file that holds some columns.
-
-    Raises:
-        InputError: the file is missing, empty, not text or cut off in the middle of a row, or lacks a column.
-    """
-    remedy = "The file is cut off or changed; run the command that wrote it again (`tse-refine test` for RUN/test)."
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(_whole_lines(file), strict=True)
-            found = reader.fieldnames or ()
-            missing = [column for column in columns if column not in found]
-            if missing:
-                raise InputError(
-                    f"{path}: the columns {', '.join(missing)} are missing{'' if found else '; it is empty'}; is it a "
-                    "file that `tse-refine test` wrote? If it is, run `tse-refine test` again."
-                )
-            rows = []
-            for row in reader:
-                if None in row or None in row.values():
-                    raise InputError(
-                        f"{path}: line {reader.line_num} has not as many cells as the first, {len(found)}. {remedy}"
-                    )
-                rows.append(row)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; `tse-refine test` writes it into a run's folder.") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not a table: it holds bytes that are no UTF-8 text. {remedy}") from error
-    except csv.Error as error:
-        raise InputError(f"{path}: {error}. {remedy}") from error
-    return rows
 
 
 def decisive(refinements: Iterable[Refinement]) -> list[Refinement]:
@@ -284,27 +243,3 @@ def _probability_rows(results: GridResults, class_names: Sequence[str]) -> Itera
         for k, name in enumerate(class_names):
             values = (mixture, name, results.probability[m, k], int(results.activity[m, k]))
             yield dict(zip(PROBABILITY_COLUMNS, values, strict=True))
-
-
-def _write_rows(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows([_cell(row[column]) for column in columns] for row in rows)
-
-
-def _whole_lines(file: TextIO) -> Iterator[str]:
-    """Yield the lines of a CSV file; a number that is cut off would still be a number, so that the last must end."""
-    line = "\n"
-    for line in file:
-        if "\0" in line:
-            raise csv.Error("it holds a NUL byte, which no table has")
-        yield line
-    if not line.endswith(("\n", "\r")):
-        raise csv.Error("its last line does not end")
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, float | np.floating):
-        return "" if np.isnan(value) else f"{value:.5f}"
-    return value

@@ -46,7 +46,7 @@ def pooled_mean(values: np.ndarray, seed: int = 0) -> Interval:
 
     Runs differ in their seed and share the mixtures. Both are resampled, independently of each other (the product
     bootstrap: A. B. Owen, 2007), so that the interval covers other mixtures and other trainings. With one run it covers
-    mixtures only; with two or three it says little of other trainings.
+    mixtures only; with two or three it holds little about other trainings.
 
     Differences between thresholds or conditions of the same runs are the pooled mean of paired differences: what makes
     a mixture hard, or a training good, is in both and drops out.
@@ -97,6 +97,6 @@ def _bootstrap(sides: list[np.ndarray], seed: int) -> Interval:
 
 @lru_cache(maxsize=8)
 def _draws(number: int, seed: int, stream: int) -> np.ndarray:
-    """Return how often each thing is drawn, ``[resamples, number]``; kept: a report asks hundreds of times."""
+    """Return how often each item is drawn, ``[resamples, number]``; cached for the hundreds of calls of a report."""
     rng = np.random.default_rng((seed, stream))
     return rng.multinomial(number, np.full(number, 1.0 / number), size=RESAMPLES).astype(np.float32)

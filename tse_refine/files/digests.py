@@ -14,37 +14,38 @@ from tse_refine.files.atomic import write_text
 MISSING = "missing"
 
 
-class FileFingerprints:
-    """BLAKE2 digests of files' bytes, remembered in ``cache_dir/fingerprints.json`` by path, size and time.
+class FileDigests:
+    """BLAKE2 digests of files' contents, remembered in ``cache_dir/fingerprints.json`` by path, size and time.
 
-    A corpus of many gigabytes must not be read again at each start only to learn that it has not changed; a copy of
-    it elsewhere, or a changed time alone, gives the same digests.
+    A corpus of many gigabytes need not be read at each start to check that it has not changed. A copy elsewhere, or a
+    changed time alone, gives the same digests.
 
     Args:
-        cache_dir: folder of the memory; made when missing.
+        cache_dir: folder of the memory; created when missing.
     """
 
     def __init__(self, cache_dir: Path) -> None:
         self.memory_path = Path(cache_dir) / "fingerprints.json"
 
     def __call__(self, paths: Sequence[Path]) -> list[str]:
-        """Return one digest a file; ``missing`` for a file that cannot be read."""
+        """Return one digest per file; ``missing`` for a file that cannot be read."""
         known = self._load()
         keys = [_stat_key(path) for path in paths]
         unknown = {key: path for key, path in zip(keys, paths, strict=True) if key is not None and key not in known}
         with ThreadPoolExecutor() as pool:  # hashlib and file reads release the interpreter lock
-            found = dict(zip(unknown, pool.map(_digest, unknown.values()), strict=True))
-        found = {key: digest for key, digest in found.items() if digest != MISSING}
-        if found:
-            known |= found
+            computed = dict(zip(unknown, pool.map(_digest, unknown.values()), strict=True))
+        computed = {key: digest for key, digest in computed.items() if digest != MISSING}
+        if computed:
+            known |= computed
             write_text(self.memory_path, json.dumps(known, indent=0))
-        return [known.get(key, MISSING) for key in keys]
+        return [MISSING if key is None else known.get(key, MISSING) for key in keys]
 
     def _load(self) -> dict[str, str]:
         try:
-            return json.loads(self.memory_path.read_text())
+            memory: dict[str, str] = json.loads(self.memory_path.read_text())
         except (FileNotFoundError, ValueError):
-            return {}  # only a memory: what it lost is computed again
+            return {}  # only a memory: lost digests are computed again
+        return memory
 
 
 def _stat_key(path: Path) -> str | None:

@@ -1,39 +1,228 @@
-"""Tables of text cells, laid out for people."""
+"""Tables: printed as text, Markdown, LaTeX and HTML; written to CSV and read back strictly."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import html
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from tse_refine.errors import InputError, MissingFileError
+from tse_refine.files.atomic import replacing
+
+_LATEX_ESCAPES = str.maketrans(
+    {
+        **{sign: f"\\{sign}" for sign in "%_&#${}"},
+        "\\": r"\textbackslash{}",
+        "^": r"\textasciicircum{}",
+        "~": r"\textasciitilde{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "–": "--",
+        "−": "$-$",
+        "δ": r"$\delta$",
+        "λ": r"$\lambda$",
+    }
+)
 
 
-def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
-    """Lay out rows of words in columns.
+@dataclass(frozen=True)
+class Table:
+    """A table of text cells, printed in several formats.
 
-    Args:
-        rows: as many words each.
-        left: how many columns, from the first, are flush left; numbers are flush right.
-
-    >>> aligned([("name", "n"), ("a", "10")])
-    ['name   n', 'a     10']
-    """
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            word.ljust(width) if column < left else word.rjust(width)
-            for column, (word, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], note: str, left: int = 2) -> str:
-    """Return a Markdown table and, below it, a line that says what its numbers are.
-
-    Args:
+    Attributes:
         head: names of the columns.
-        rows: as many words each.
-        note: the line.
-        left: how many columns, from the first, are flush left; numbers are flush right.
+        rows: cells, one per column.
+        note: explanation below the table.
+        num_left: number of columns, from the first, that are flush left; the others are flush right.
+        rules: numbers of the rows that have a rule above them, from 0 (Markdown has no rules).
     """
-    escaped = [[word.replace("|", r"\|") for word in row] for row in (head, *rows)]
-    lines = [escaped[0], ["---"] * left + ["---:"] * (len(head) - left), *escaped[1:]]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{note}\n"
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+    num_left: int = 1
+    rules: Collection[int] = ()
+
+    def text(self) -> str:
+        """Return the table in aligned columns.
+
+        >>> print(Table(("class", "n"), [("dog", "10"), ("all", "10")], rules=(1,)).text())
+        class   n
+        dog    10
+        ---------
+        all    10
+        """
+        widths = [max(map(len, column)) for column in zip(self.head, *self.rows, strict=True)]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if column < self.num_left else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in (self.head, *self.rows)
+        ]
+        note = ["", self.note] if self.note else []
+        return "\n".join([lines[0], *_with_rules(lines[1:], "-" * len(lines[0]), self.rules), *note])
+
+    def markdown(self) -> str:
+        r"""Return the table in Markdown.
+
+        >>> print(Table(("class", "n"), [("dog|cat", "10")], "n: mixtures").markdown(), end="")
+        | class | n |
+        | --- | ---: |
+        | dog\|cat | 10 |
+        <BLANKLINE>
+        n: mixtures
+        """
+        head, *rows = ([cell.replace("|", r"\|") for cell in row] for row in (self.head, *self.rows))
+        alignment = ["---" if column < self.num_left else "---:" for column in range(len(head))]
+        lines = ["| " + " | ".join(row) + " |" for row in (head, alignment, *rows)]
+        return "\n".join([*lines, *(["", self.note] if self.note else [])]) + "\n"
+
+    def latex(self) -> str:
+        r"""Return the table as a LaTeX ``tabular`` (``\usepackage{booktabs}``), with intervals set small.
+
+        >>> print(Table(("δ", "SNRi"), [("0.1", "9.8 [9.1, 10.4]")]).latex(), end="")
+        \begin{tabular}{lr}
+        \toprule
+        $\delta$ & SNRi \\
+        \midrule
+        0.1 & 9.8 {\scriptsize[9.1, 10.4]} \\
+        \bottomrule
+        \end{tabular}
+        """
+        head, *rows = (" & ".join(map(_latex, row)) + r" \\" for row in (self.head, *self.rows))
+        columns = "l" * self.num_left + "r" * (len(self.head) - self.num_left)
+        body = _with_rules(rows, r"\midrule", {0, *self.rules})
+        lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, *body, r"\bottomrule", r"\end{tabular}"]
+        return "\n".join([*lines, *([f"% {self.note}"] if self.note else [])]) + "\n"
+
+    def html(self) -> str:
+        """Return the table in HTML; columns that are flush left have the class ``left``, the note ``note``.
+
+        >>> print(Table(("class", "n"), [("R&B", "10")], "n: mixtures").html())
+        <table><thead><tr><th class="left">class</th><th>n</th></tr></thead>
+        <tbody><tr><td class="left">R&amp;B</td><td>10</td></tr></tbody></table>
+        <p class="note">n: mixtures</p>
+        """
+        head = self._html_row("th", self.head)
+        rows = [self._html_row("td", row) for row in self.rows]
+        body = "\n".join(_with_rules(rows, "</tbody><tbody>", {*self.rules} - {0}))
+        note = f'\n<p class="note">{html.escape(self.note)}</p>' if self.note else ""
+        return f"<table><thead>{head}</thead>\n<tbody>{body}</tbody></table>{note}"
+
+    def _html_row(self, tag: str, row: Sequence[str]) -> str:
+        kinds = [' class="left"' if column < self.num_left else "" for column in range(len(row))]
+        cells = [f"<{tag}{kind}>{html.escape(cell)}</{tag}>" for kind, cell in zip(kinds, row, strict=True)]
+        return f"<tr>{''.join(cells)}</tr>"
+
+
+def _with_rules(lines: Sequence[str], rule: str, numbers: Collection[int]) -> Iterator[str]:
+    for number, line in enumerate(lines):
+        if number in numbers:
+            yield rule
+        yield line
+
+
+def _latex(cell: str) -> str:
+    return re.sub(r"^(\S+) (\[.+\])$", r"\1 {\\scriptsize\2}", cell.translate(_LATEX_ESCAPES))
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], delimiter: str = ",") -> None:
+    """Write a CSV file whole or not at all; floats have five decimals, NaN is an empty cell."""
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter=delimiter)
+        writer.writerow(columns)
+        writer.writerows([_cell(row[column]) for column in columns] for row in rows)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, (float, np.floating)):
+        return f"{value:.5f}" if value == value else ""
+    return value
+
+
+def read_csv(
+    path: Path,
+    columns: Sequence[str],
+    remedy: str = "Run the command that wrote it again.",
+    *,
+    delimiter: str = ",",
+    filled: Sequence[str] = (),
+    key: str | None = None,
+    final_newline: bool = True,
+) -> list[dict[str, str]]:
+    """Read a CSV file with a header line and reject one that is not complete.
+
+    Args:
+        path: table in UTF-8, with or without a byte order mark.
+        columns: columns that must be present; there may be others.
+        remedy: sentence for messages, what to do about a table that is missing or cannot be used.
+        delimiter: separator of the columns.
+        filled: columns that must have a value in every row.
+        key: column whose values must differ from row to row.
+        final_newline: reject a last line without an end, whose last number may have been cut off while it was written;
+            tables made by others may lack it.
+
+    Returns:
+        One dictionary per row, in the table's order.
+
+    Raises:
+        MissingFileError: the file does not exist.
+        InputError: the file is not text, lacks a column, or has a row that is incomplete, too long, without a value or
+            with the same key as another.
+    """
+    rows: list[dict[str, str]] = []
+    line_of: dict[str, int] = {}
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(_lines(file, final_newline), delimiter=delimiter, strict=True)
+            head = next(reader, [])
+            if missing := [column for column in columns if column not in head]:
+                present = ", ".join(head) or "an empty file"
+                raise InputError(f"{path}: the columns {', '.join(missing)} are missing; found {present}. {remedy}")
+            for cells in filter(None, reader):
+                if problem := _problem(head, cells, filled):
+                    raise InputError(f"{path}, line {reader.line_num}: {problem} {remedy}")
+                row = dict(zip(head, cells, strict=True))
+                if key and line_of.setdefault(row[key], reader.line_num) != reader.line_num:
+                    raise InputError(
+                        f"{path}, line {reader.line_num}: {key} {row[key]!r} is in line {line_of[row[key]]} too; "
+                        f"remove one of the two lines. {remedy}"
+                    )
+                rows.append(row)
+    except FileNotFoundError:
+        raise MissingFileError(f"{path} does not exist. {remedy}", path) from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}). {remedy}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not a table in UTF-8 ({error}); save it as UTF-8 text. {remedy}") from None
+    except csv.Error as error:
+        raise InputError(f"{path}: {error}. {remedy}") from None
+    return rows
+
+
+def _lines(file: TextIO, final_newline: bool) -> Iterator[str]:
+    line = "\n"
+    for line in file:
+        if "\0" in line:
+            raise csv.Error("it contains a NUL byte, which is not text")
+        yield line
+    if final_newline and not line.endswith(("\n", "\r")):
+        raise csv.Error("its last line does not end: the file was cut off")
+
+
+def _problem(head: Sequence[str], cells: Sequence[str], filled: Sequence[str]) -> str:
+    """Return what is wrong with a row; empty for a complete one."""
+    if len(cells) > len(head):
+        return f"has {len(cells)} cells, the header {len(head)}; quote a cell that contains the separator."
+    if len(cells) < len(head):
+        return f"{head[len(cells)]} is missing; the line breaks off early. Complete or remove it."
+    empty = [column for column, cell in zip(head, cells, strict=True) if not cell and column in filled]
+    return f"{empty[0]} is empty; give a value or remove the line." if empty else ""

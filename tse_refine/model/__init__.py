@@ -1,1 +1,1 @@
-"""The network: plain ``torch.nn`` modules that know nothing of Lightning."""
+"""The network: plain ``torch.nn`` modules without Lightning."""

@@ -14,11 +14,11 @@ class ConvBlock(nn.Module):
     """1x1, PReLU, norm, depthwise dilated convolution, PReLU, norm, then 1x1 back (residual) and 1x1 aside (skip).
 
     Args:
-        channels: of the residual path (B).
-        hidden_channels: between the two 1x1 convolutions (H).
-        skip_channels: of the skip path (Sc); None for a block without one.
-        kernel_size: of the depthwise convolution (P), odd.
-        dilation: of the depthwise convolution.
+        channels: width of the residual path (B).
+        hidden_channels: width between the two 1x1 convolutions (H).
+        skip_channels: width of the skip path (Sc); None for a block without one.
+        kernel_size: length of the depthwise convolution (P), odd.
+        dilation: dilation of the depthwise convolution.
     """
 
     def __init__(
@@ -44,26 +44,26 @@ class ConvBlock(nn.Module):
         self.skip = None if skip_channels is None else nn.Conv1d(hidden_channels, skip_channels, 1)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Map ``[batch, channels, frames]`` to the residual path's next features and the skip path's share."""
+        """Map ``[batch, channels, frames]`` to the next features of the residual path and those of the skip path."""
         hidden = self.body(features)  # [batch, hidden_channels, frames]
         return features + self.residual(hidden), None if self.skip is None else self.skip(hidden)
 
 
 class ConvStacks(nn.Module):
-    """Stacks of blocks with dilations 1, 2, 4, ..., then PReLU and a 1x1 convolution on what they give.
+    """Stacks of blocks with dilations 1, 2, 4, ..., then PReLU and a 1x1 convolution on their output.
 
-    They give the sum of all skips, or, without a skip path, the residual path's end. As in the public
+    Their output is the sum of all skips, or, without a skip path, the end of the residual path. As in the public
     implementations every block has its residual 1x1, the last one too. Nothing reads that one's output when there is a
     skip path, so it is frozen: distributed training refuses trainable parameters without a gradient.
 
     Args:
-        channels: of the features (B).
-        hidden_channels: inside a block (H).
-        skip_channels: of the skip path (Sc); None for none.
-        kernel_size: of the depthwise convolutions (P), odd.
-        blocks_per_stack: blocks in a stack (X).
-        num_stacks: stacks (R).
-        out_channels: of the result.
+        channels: width of the features (B).
+        hidden_channels: width inside a block (H).
+        skip_channels: width of the skip path (Sc); None for blocks without one.
+        kernel_size: length of the depthwise convolutions (P), odd.
+        blocks_per_stack: number of blocks in a stack (X).
+        num_stacks: number of stacks (R).
+        out_channels: width of the result.
     """
 
     def __init__(

@@ -52,7 +52,7 @@ class TrainedNetwork:
     def save(self, path: str | Path) -> None:
         """Write a checkpoint that :func:`load_network` reads; it appears whole or not at all.
 
-        It holds the network alone: it can be extracted with, exported and evaluated, but no training resumes from it.
+        It holds the network alone, for extraction and export; trainings and tests use the checkpoints of Lightning.
         """
         weights = {f"{_NETWORK_PREFIX}{name}": weight for name, weight in self.network.state_dict().items()}
         with replacing(Path(path)) as temporary:
@@ -61,6 +61,9 @@ class TrainedNetwork:
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Return the content of a checkpoint of this package; tensors stay on disk until they are used.
+
+    Args:
+        path: checkpoint of a run.
 
     Raises:
         InputError: the file is missing, damaged, or another program's.
@@ -74,7 +77,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         if not zipfile.is_zipfile(path):
             raise ValueError("it is not an archive of PyTorch, or is cut off")
         checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except Exception as error:  # on damaged bytes the unpickler raises whatever it stumbles over
+    except Exception as error:  # on damaged bytes the unpickler raises any exception
         found = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path} cannot be read as a checkpoint ({found}); {hint}.") from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(CHECKPOINT_KEY), dict):
@@ -86,8 +89,8 @@ def load_network(path: str | Path, device: str | torch.device = "cpu") -> Traine
     """Build the network of a checkpoint with its weights.
 
     Args:
-        path: a checkpoint of a run.
-        device: where the network goes.
+        path: checkpoint of a run.
+        device: device of the network.
 
     Raises:
         InputError: the file is missing, damaged, another program's, or its weights do not fit the sizes it states.

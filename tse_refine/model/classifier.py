@@ -14,7 +14,7 @@ class ClassifierConfig:
     """Sizes of the classifier.
 
     Attributes:
-        num_layers: bidirectional GRU layers.
+        num_layers: number of bidirectional GRU layers.
     """
 
     num_layers: int = 2
@@ -24,10 +24,10 @@ class Classifier(nn.Module):
     """Bidirectional GRU layers and a linear layer on the shared features: weakly supervised sound event detection.
 
     Args:
-        channels: of the shared features.
-        num_classes: classes in all.
-        pooling: frames that are averaged into one in front of the GRU.
-        hidden_size: of the GRU in each direction.
+        channels: width of the shared features.
+        num_classes: number of classes.
+        pooling: number of frames averaged into one in front of the GRU.
+        hidden_size: width of the GRU in each direction.
         config: sizes.
     """
 
@@ -41,7 +41,7 @@ class Classifier(nn.Module):
 
     def forward(self, shared: Tensor) -> Tensor:
         """Map shared features ``[batch, channels, frames]`` to frame logits ``[batch, pooled frames, classes]``."""
-        # the last frames may not fill a pool: they are averaged over what is there
+        # the last frames may not fill a pool: they are averaged over as many as there are
         pooled = avg_pool1d(shared, self.pooling, ceil_mode=True) if self.pooling > 1 else shared
         return self.linear(self.recurrence(pooled.transpose(1, 2))[0])
 

@@ -1,11 +1,12 @@
-"""What a network costs: parameters, and multiply-accumulate operations for a second of audio."""
+"""Cost of a network: parameters, and multiply-accumulate operations per second of audio."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tse_refine.model.network import Network
 
@@ -15,11 +16,11 @@ class Cost:
     """Totals of a network and the classifier's part of them.
 
     Attributes:
-        parameters: of the whole network.
-        parameters_classifier: of the classifier, 0 without one.
-        gmac_per_second: 10^9 multiply-accumulate operations for a second of audio and one query, counted in
+        parameters: number in the whole network.
+        parameters_classifier: number in the classifier, 0 without one.
+        gmac_per_second: 10^9 multiply-accumulate operations per second of audio for one query, counted in
             convolutions, linear layers and GRU matrices; norms and activations are left out.
-        gmac_per_second_classifier: the classifier's part.
+        gmac_per_second_classifier: part of the classifier.
     """
 
     parameters: int
@@ -43,11 +44,11 @@ def measure_cost(network: Network) -> Cost:
     num_frames = 8 * pooling  # a whole number of pools, so that nothing at the edge is counted
     macs: dict[nn.Module, int] = {}
 
-    def count(module: nn.Module, _inputs: tuple, output: Tensor | tuple) -> None:
+    def count(module: nn.Module, _inputs: Any, output: Any) -> None:
         macs[module] = macs.get(module, 0) + _layer_macs(module, output)
 
     layers = [module for module in network.modules() if isinstance(module, _COUNTED)]
-    per_query = {network.query_embedding}  # once a query, whatever the length: not a cost of a second of audio
+    per_query = {network.query_embedding}  # once per query, whatever the length: not a cost per second of audio
     handles = [module.register_forward_hook(count) for module in layers if module not in per_query]
     try:
         with torch.no_grad():
@@ -69,10 +70,10 @@ def measure_cost(network: Network) -> Cost:
 _COUNTED = (nn.Conv1d, nn.ConvTranspose1d, nn.Linear, nn.GRU)
 
 
-def _layer_macs(module: nn.Module, output: Tensor | tuple) -> int:
+def _layer_macs(module: nn.Module, output: Any) -> int:
     if isinstance(module, nn.Conv1d):
         return output.numel() * module.weight[0].numel()
-    if isinstance(module, nn.ConvTranspose1d):  # an input frame meets every weight once
+    if isinstance(module, nn.ConvTranspose1d):  # each input frame is multiplied with every weight once
         num_frames = (output.shape[-1] - module.kernel_size[0]) // module.stride[0] + 1
         return num_frames * module.weight.numel()
     if isinstance(module, nn.Linear):

@@ -16,7 +16,7 @@ def sinusoidal_filters(num_filters: int, window: int, sample_rate: int) -> Tenso
 
     Args:
         num_filters: number of filters.
-        window: their length in samples.
+        window: length of the filters in samples.
         sample_rate: Hz.
 
     Returns:
@@ -27,7 +27,8 @@ def sinusoidal_filters(num_filters: int, window: int, sample_rate: int) -> Tenso
     """
     half_width = sample_rate / window  # Hz: a filter cannot be centred nearer to 0 or to the Nyquist frequency
     edges = torch.tensor([half_width, sample_rate / 2 - half_width]).clamp(min=1.0)
-    mel = torch.linspace(*(2595.0 * torch.log10(1.0 + edges / 700.0)).tolist(), num_filters)
+    low, high = (2595.0 * torch.log10(1.0 + edges / 700.0)).tolist()
+    mel = torch.linspace(low, high, num_filters)
     frequency = 700.0 * (10.0 ** (mel / 2595.0) - 1.0)  # [filters]
     phase = 2 * math.pi * torch.rand(num_filters)
     time = torch.arange(window) / sample_rate

@@ -20,21 +20,21 @@ class NetworkConfig:
     """Sizes of the network. The published numbers are lost: these defaults are our reconstruction (13.0 M parameters).
 
     Attributes:
-        num_filters: of the encoder (N).
-        window_ms: of the encoder, milliseconds; frames are half a window apart.
-        bottleneck_channels: of the shared features (B).
-        hidden_channels: inside a block (H).
-        skip_channels: of the skip path (Sc); null for blocks without one.
-        kernel_size: of the depthwise convolutions (P), odd.
-        blocks_per_stack: blocks in a stack (X).
-        shared_stacks: stacks of the shared feature extractor.
-        mask_stacks: stacks of the mask estimator.
-        classifier_pooling: frames that are averaged into one in front of the classifier's recurrence, which at the full
-            frame rate would dominate the cost of a small network.
+        num_filters: number of encoder filters (N).
+        window_ms: length of an encoder filter, milliseconds; frames are half a window apart.
+        bottleneck_channels: width of the shared features (B).
+        hidden_channels: width inside a block (H).
+        skip_channels: width of the skip path (Sc); null for blocks without one.
+        kernel_size: length of the depthwise convolutions (P), odd.
+        blocks_per_stack: number of blocks in a stack (X).
+        shared_stacks: number of stacks of the shared feature extractor.
+        mask_stacks: number of stacks of the mask estimator.
+        classifier_pooling: number of frames averaged into one in front of the classifier's recurrence, which at the
+            full frame rate would dominate the cost of a small network.
         classifier: sizes of the classifier; null for a network that only extracts (the baselines).
         sinusoidal_filters: start encoder and decoder from windowed sinusoids instead of noise (ours; a short training
             gets much further, :mod:`tse_refine.model.filterbank`).
-        classifier_hidden_size: of the classifier's GRU in each direction; null for half the channels of the shared
+        classifier_hidden_size: width of the classifier's GRU in each direction; null for half the width of the shared
             features, so that the GRU is as wide as they are. Like the pooling it is a size of the network, and without
             effect where there is no classifier.
     """
@@ -54,7 +54,7 @@ class NetworkConfig:
     classifier_hidden_size: int | None = None
 
     def check(self) -> None:
-        """Refuse sizes that no network can have.
+        """Reject sizes that no network can have.
 
         Raises:
             InputError: names the option, what was found and what would be right.
@@ -75,10 +75,10 @@ class Features(NamedTuple):
     """Query-independent features of a mixture.
 
     Attributes:
-        encoded: encoder output, ``[batch, filters, frames]``.
+        encoded: output of the encoder, ``[batch, filters, frames]``.
         shared: shared features, ``[batch, bottleneck, frames]``.
-        frame_logits: of the classifier, ``[batch, pooled frames, classes]``; None without one.
-        length: samples of the mixture.
+        frame_logits: output of the classifier, ``[batch, pooled frames, classes]``; None without one.
+        length: number of samples of the mixture.
     """
 
     encoded: Tensor
@@ -111,17 +111,18 @@ class QueriedNetwork(Protocol):
 
 
 class Network(nn.Module):
-    """Estimates which classes are active, and the waveform of the classes that a query asks for.
+    """Estimates which classes are active, and the waveform of the queried classes.
 
     The probability comes from the mixture alone, never from the query, so one set of features serves any number of
-    queries: :meth:`features` once, :meth:`extract` once a query.
+    queries: :meth:`features` once, :meth:`extract` once per query.
 
     Args:
-        num_classes: classes in all.
+        num_classes: number of classes.
         sample_rate: Hz.
         config: sizes.
 
-    >>> network = Network(5, 8000, NetworkConfig(8, 5.0, 8, 8, 8, 3, 2, 1, 1, 8, ClassifierConfig()))
+    >>> config = NetworkConfig(num_filters=8, bottleneck_channels=8, hidden_channels=8, classifier=ClassifierConfig())
+    >>> network = Network(num_classes=5, sample_rate=8000, config=config)
     >>> estimate, features = network(torch.randn(2, 4001), torch.eye(5)[:2])
     >>> estimate.shape, features.probability().shape
     (torch.Size([2, 4001]), torch.Size([2, 5]))
@@ -133,7 +134,7 @@ class Network(nn.Module):
         self.config = config
         self.stride = max(1, round(config.window_ms * sample_rate / 2000))
         self.window = 2 * self.stride
-        self.frame_rate = sample_rate / self.stride  # frames a second
+        self.frame_rate = sample_rate / self.stride  # frames per second
         self.num_classes = num_classes
         channels, filters = config.bottleneck_channels, config.num_filters
         self.encoder = nn.Conv1d(1, filters, self.window, stride=self.stride, bias=False)
@@ -174,10 +175,10 @@ class Network(nn.Module):
         return Features(encoded, shared, frame_logits, mixture.shape[-1])
 
     def extract(self, features: Features, query: Tensor) -> Tensor:
-        """Extract what queries ask for.
+        """Extract the queried classes.
 
         Args:
-            features: of as many mixtures as there are queries.
+            features: features of as many mixtures as there are queries.
             query: multi-hot, ``[batch, classes]``.
 
         Returns:
@@ -203,9 +204,9 @@ class Network(nn.Module):
         return self.extract(features, query), features
 
     def num_frames(self, num_samples: int) -> int:
-        """Return how many frames a mixture of some samples has.
+        """Return the number of frames of a mixture.
 
-        >>> Network(2, 16000, NetworkConfig(8, 5.0, 8, 8, 8, 3, 1, 1, 1)).num_frames(16000)
+        >>> Network(num_classes=2, sample_rate=16000, config=NetworkConfig(window_ms=5.0)).num_frames(16000)
         401
         """
         return math.ceil(num_samples / self.stride) + 1
@@ -213,8 +214,8 @@ class Network(nn.Module):
     def _pad(self, mixture: Tensor) -> Tensor:
         """Pad by a stride in front and enough behind, so that every sample lies in two frames.
 
-        What does not fill a frame at the end the encoder leaves out, so that the same padding serves every length. (An
-        export can follow a constant; it cannot follow the division by which a length would give just enough.)
+        The encoder drops what does not fill a frame at the end, so that the same padding serves every length. (An
+        export can follow a constant; it cannot follow the division that computes the exact padding of a length.)
         """
         return nn.functional.pad(mixture, (self.stride, 2 * self.stride - 1))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
@@ -14,8 +15,8 @@ class RunCSVLogger(CSVLogger):
     """Logs to ``RUN/metrics.csv``, without version folders; a resumed training goes on in the same file.
 
     Args:
-        save_dir: the run's folder; by default ``trainer.default_root_dir``.
-        flush_logs_every_n_steps: how often rows reach the disk.
+        save_dir: folder of the run; by default ``trainer.default_root_dir``.
+        flush_logs_every_n_steps: number of steps after which rows are written.
     """
 
     def __init__(self, save_dir: str | None = None, flush_logs_every_n_steps: int = 50) -> None:
@@ -23,8 +24,8 @@ class RunCSVLogger(CSVLogger):
 
     @property
     @rank_zero_experiment
-    def experiment(self) -> ExperimentWriter:
-        """The writer; made when first used."""
+    def experiment(self) -> Any:
+        """Writer of ``metrics.csv``, created at first use."""
         if self._experiment is None:
             self._experiment = _QuietWriter(self.log_dir)
         return self._experiment
@@ -41,7 +42,7 @@ class _QuietWriter(ExperimentWriter):
 
     def save(self) -> None:
         path = Path(self.metrics_file_path)
-        if not self.metrics_keys and path.exists():  # a resumed training goes on with the columns there are
+        if not self.metrics_keys and path.exists():  # a resumed training continues with the columns of the file
             with open(path, newline="", encoding="utf-8") as file:
                 self.metrics_keys = next(csv.reader(file), [])
         if self.metrics:  # the base class would also write hparams.yaml

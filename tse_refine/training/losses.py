@@ -1,4 +1,4 @@
-"""The training loss: thresholded SNR for the extraction, binary cross-entropy for the classification."""
+"""The training losses: thresholded SNR for the extraction, binary cross-entropy for the classification."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def thresholded_snr_loss(estimate: Tensor, target: Tensor, mixture: Tensor, snr_
         estimate: e, ``[batch, samples]``.
         target: s, ``[batch, samples]``.
         mixture: x, ``[batch, samples]``.
-        snr_max_db: SNR from which on an estimate is good enough, dB.
+        snr_max_db: SNR above which the loss stops rewarding, dB.
 
     Returns:
         ``[batch]``, dB, lower is better.

@@ -29,8 +29,8 @@ class ExtractionModule(LightningModule):
         network: sizes of the network.
         loss_weight: weight of the classification loss (lambda; 10 is ours, the published value is lost).
         snr_max_db: SNR above which the extraction loss stops rewarding, dB.
-        learning_rate: peak of the schedule.
-        warmup_fraction: share of all steps in which the rate rises linearly; it then falls to 0 as a cosine.
+        learning_rate: peak learning rate of the schedule.
+        warmup_fraction: fraction of all steps in which the rate rises linearly; it then falls to 0 as a cosine.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class ExtractionModule(LightningModule):
         self.network = Network(len(class_names), sample_rate, network)
 
     def forward(self, mixture: Tensor, query: Tensor) -> Tensor:
-        """Extract what ``query`` ``[batch, classes]`` asks for from ``mixture`` ``[batch, samples]``."""
+        """Extract the classes of ``query`` ``[batch, classes]`` from ``mixture`` ``[batch, samples]``."""
         return self.network(mixture, query)[0]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -76,7 +76,7 @@ class ExtractionModule(LightningModule):
         return losses["loss"]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """Log the loss; return what the network knows of the mixtures, for the evaluation callback."""
+        """Log the loss; return features and probabilities of the mixtures, for the evaluation callback."""
         features = self.network.features(batch["mixture"])
         estimate = self.network.extract(features, batch["query"])
         loss = self._losses(estimate, features.frame_logits, batch)["loss"]
@@ -84,22 +84,22 @@ class ExtractionModule(LightningModule):
         return {"features": features, "probability": features.probability()}
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """Return what the network knows of the mixtures, for the evaluation callback."""
+        """Return features and probabilities of the mixtures, for the evaluation callback."""
         features = self.network.features(batch["mixture"])
         return {"features": features, "probability": features.probability()}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """Return what the network knows of the mixtures, for the callback that writes extractions."""
+        """Return features and probabilities of the mixtures, for the callback that writes extractions."""
         return self.test_step(batch, batch_idx)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """Adam; the rate rises linearly, then falls as a cosine, stepped with each optimiser step."""
         optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate)
         steps = self.trainer.estimated_stepping_batches
         if math.isinf(steps):
             raise InputError(
                 "trainer.max_epochs is -1: the learning rate falls as a cosine to the end of the training, so the end "
-                "must be known; set trainer.max_epochs or trainer.max_steps."
+                "must be fixed; set trainer.max_epochs or trainer.max_steps."
             )
         total = int(steps)
         warmup = max(1, round(self.warmup_fraction * total))
@@ -112,14 +112,14 @@ class ExtractionModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
 
     def setup(self, stage: str) -> None:
-        """Refuse data whose classes are not the network's."""
+        """Reject data whose classes are not the network's."""
         datamodule = getattr(self.trainer, "datamodule", None)
         if datamodule is not None:
             check_class_names(self.class_names, datamodule.class_names, "the network")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what a checkpoint must say of itself, in plain types."""
-        data = self.trainer.datamodule
+        """Add the description of the network and the digest of its data, in plain types."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
         trained = TrainedNetwork(
             self.network, tuple(self.class_names), self.sample_rate, duration_seconds=data.mixture.duration_seconds
         )
@@ -128,7 +128,7 @@ class ExtractionModule(LightningModule):
         checkpoint.setdefault(CHECKPOINT_KEY, {}).update(description)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint that is not ours or has other classes, also when their number is the same."""
+        """Reject a checkpoint of another program or with other classes, also when their number is the same."""
         if CHECKPOINT_KEY not in checkpoint:
             raise InputError(
                 "--ckpt_path: the checkpoint was not written by tse-refine; expected is checkpoints/best.ckpt or "
@@ -155,12 +155,12 @@ class ExtractionModule(LightningModule):
 
 
 def check_class_names(trained: list[str], found: list[str], owner: str) -> None:
-    """Refuse data whose classes differ from those a network was built for.
+    """Reject data whose classes differ from those a network was built for.
 
     Args:
-        trained: the network's class names by index.
-        found: the data's.
-        owner: what holds the network's names, for the message.
+        trained: class names of the network by index.
+        found: class names of the data.
+        owner: holder of the network's names, for the message.
 
     Raises:
         InputError: the names or their order differ.

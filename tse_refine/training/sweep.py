@@ -7,7 +7,6 @@ own below ``trainer.default_root_dir`` of the command, named after its parameter
 
 from __future__ import annotations
 
-import csv
 import itertools
 import math
 import os
@@ -23,8 +22,8 @@ import numpy as np
 import yaml
 
 from tse_refine.errors import InputError
-from tse_refine.evaluation.results import read_table
-from tse_refine.files.atomic import replacing
+from tse_refine.evaluation.results import REMEDY
+from tse_refine.files.tables import read_csv, write_csv
 from tse_refine.refinement import parse_key, parse_refinement
 
 ARGS, FOLDER = "${args}", "--trainer.default_root_dir"
@@ -145,12 +144,10 @@ def run_sweep(path: Path, seed: int = 0, run: Callable[[Sequence[str]], None] | 
             if trains:
                 run([words[0], "test", "-c", str(folder / "config.yaml"), f"{FOLDER}={folder}"])
             finished.touch()
-        rows.append({"run": str(folder), **settings, sweep.metric: _metric(folder, sweep)})
+        row = {"run": folder, **settings, sweep.metric: _metric(folder, sweep)}
+        rows.append({name: str(value) for name, value in row.items()})  # settings with all their digits
     table = sweep.folder / "sweep.csv"
-    with replacing(table) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(table, list(rows[0]), rows)
     return table
 
 
@@ -213,7 +210,7 @@ def _metric(folder: Path, sweep: Sweep) -> float | str:
     split, *rest = sweep.metric.split("/")
     if split == "test":
         return _test_metric(folder, *rest)
-    rows = read_table(folder / "metrics.csv", ())
+    rows = read_csv(folder / "metrics.csv", ())
     values = [float(row[sweep.metric]) for row in rows if row.get(sweep.metric)]
     return (max if sweep.maximize else min)(values) if values else ""
 
@@ -222,7 +219,7 @@ def _test_metric(folder: Path, measure: str, condition: str = "", threshold: str
     config = yaml.safe_load((folder / "test" / "config.yaml").read_text(encoding="utf-8"))
     operating = config["evaluation"]["threshold"]
     wanted = (parse_refinement(operating, "threshold") if threshold == "refined" else parse_key(threshold)).name
-    for row in read_table(folder / "test" / "summary.csv", ("active", "inactive", "threshold", measure)):
+    for row in read_csv(folder / "test" / "summary.csv", ("active", "inactive", "threshold", measure), REMEDY):
         if f"{row['active']}a{row['inactive']}i" == condition and row["threshold"] == wanted:
             return float(row[measure])
     return ""

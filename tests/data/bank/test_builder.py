@@ -45,7 +45,7 @@ def root(tmp_path):
 
 
 def open_bank(corpus, cache):
-    return open_clip_bank(corpus, RATE, cache, True, "data.foregrounds", show_progress=False)
+    return open_clip_bank(corpus, RATE, cache, True, "data.foregrounds")
 
 
 def contents(bank):
@@ -53,7 +53,7 @@ def contents(bank):
 
 
 def test_a_build_that_stopped_goes_on_and_ends_with_the_same_bank(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(builder, "_CLIPS_A_COMMIT", 4)
+    monkeypatch.setattr(builder, "CLIPS_PER_COMMIT", 4)
     whole = open_bank(Counted(root), tmp_path / "whole")
     cache = tmp_path / "cache"
     with pytest.raises(KeyboardInterrupt):
@@ -76,7 +76,7 @@ def test_a_build_that_stopped_goes_on_and_ends_with_the_same_bank(root, tmp_path
 
 def test_a_build_that_stopped_at_its_end_decodes_nothing_again(root, tmp_path, monkeypatch):
     with monkeypatch.context() as context:
-        context.setattr(builder, "write_table", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+        context.setattr(builder, "write_bank_table", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
         with pytest.raises(InputError, match="there is no space left"):
             open_bank(Counted(root), tmp_path)
     rest = Counted(root)
@@ -109,8 +109,8 @@ def test_a_killed_build_leaves_no_bank_and_the_next_one_is_whole(root, tmp_path)
                 time.sleep(0.05)
                 return super().read(clip, start, stop)
 
-        builder._CLIPS_A_COMMIT = 2
-        builder.open_clip_bank(Slow(sys.argv[1]), 8000, Path(sys.argv[2]), True, "data.foregrounds", False)
+        builder.CLIPS_PER_COMMIT = 2
+        builder.open_clip_bank(Slow(sys.argv[1]), 8000, Path(sys.argv[2]), True, "data.foregrounds")
     """)
     process = subprocess.Popen([sys.executable, "-c", program, str(root), str(cache)])
     deadline = time.monotonic() + 60
@@ -140,7 +140,7 @@ def test_two_processes_build_one_bank_between_them(root, tmp_path):
                 sys.stdout.write(f"{clip.name} ")
                 return super().read(clip, start, stop)
 
-        bank = open_clip_bank(Said(sys.argv[1]), 8000, Path(sys.argv[2]), True, "data.foregrounds", False)
+        bank = open_clip_bank(Said(sys.argv[1]), 8000, Path(sys.argv[2]), True, "data.foregrounds")
         assert len(bank) == 19
     """)
     command = [sys.executable, "-c", program, str(root), str(cache)]
@@ -160,11 +160,11 @@ def test_a_full_disk_is_said_and_what_was_done_is_kept(root, tmp_path):
         from tse_refine.data.corpora import LabelFolders
         from pathlib import Path
 
-        builder._CLIPS_A_COMMIT = 2
+        builder.CLIPS_PER_COMMIT = 2
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # as good as a full disk: writes fail
         try:
             builder.open_clip_bank(
-                LabelFolders(sys.argv[1]), 8000, Path(sys.argv[2]), True, "data.foregrounds", False
+                LabelFolders(sys.argv[1]), 8000, Path(sys.argv[2]), True, "data.foregrounds"
             )
         except InputError as error:
             print(error)
@@ -190,5 +190,5 @@ def test_why_another_bank_is_built_is_said(root, tmp_path, capsys):
     os.remove(root / "noise" / "19.wav")
     open_bank(Counted(root), tmp_path)
     said = capsys.readouterr().err
-    assert "has besides 1 recordings (noise/19.wav)" in said
+    assert "has in addition 1 recordings (noise/19.wav)" in said
     assert "has another version of 1 recordings (noise/07.wav)" in said

@@ -46,7 +46,7 @@ def folder(tmp_path):
 @pytest.fixture
 def open_bank(tmp_path):
     def run(corpus, rate=8000, skip=False):
-        return open_clip_bank(corpus, rate, tmp_path / "cache", skip, "data.foregrounds", show_progress=False)
+        return open_clip_bank(corpus, rate, tmp_path / "cache", skip, "data.foregrounds")
 
     return run
 
@@ -118,17 +118,17 @@ def bad_folder(folder):
 
 def test_every_unusable_file_is_named_in_one_error(open_bank, bad_folder):
     for _ in range(2):  # the second time the bank is there, and must not be taken as it is
-        with pytest.raises(InputError, match=r"data\.foregrounds: 8 of 10 recordings") as refusal:
+        with pytest.raises(InputError, match=r"data\.foregrounds: 8 of 10 recordings") as error:
             open_bank(bad_folder)
-        text = str(refusal.value)
+        text = str(error.value)
         for name in BAD:
             assert name in text
         assert "a b ü.wav" not in text
         assert "--data.skip_unusable true" in text
-        assert "sample rate is 3 Hz" in text
+        assert "sample rate of 3 Hz" in text
 
 
-def test_missing_files_are_refused_before_anything_is_decoded(open_bank, folder):
+def test_missing_files_are_rejected_before_anything_is_decoded(open_bank, folder):
     folder.names = [*folder.names, "missing.wav"]
     with pytest.raises(InputError, match=r"1 of 3 recordings are missing or cannot be opened: missing\.wav"):
         open_bank(folder)
@@ -144,7 +144,7 @@ def test_a_long_list_is_cut(open_bank, folder):
         open_bank(folder)
 
 
-def test_a_truncated_wav_is_refused_though_libsndfile_would_read_it(open_bank, folder):
+def test_a_truncated_wav_is_rejected_though_libsndfile_would_read_it(open_bank, folder):
     path = folder.root / "a b ü.wav"
     path.write_bytes(path.read_bytes()[: 44 + 4 * 22_050])
     assert len(soundfile.read(path)[0]) > 20_000
@@ -153,7 +153,7 @@ def test_a_truncated_wav_is_refused_though_libsndfile_would_read_it(open_bank, f
     assert open_bank(folder, skip=True).rejected.keys() == {"a b ü.wav"}
 
 
-def test_raw_samples_say_no_rate_and_are_refused(open_bank, folder):
+def test_raw_samples_say_no_rate_and_are_rejected(open_bank, folder):
     (folder.root / "noise.raw").write_bytes(bytes(1000))
     folder.names.append("noise.raw")
     with pytest.raises(InputError, match=r"noise\.raw: cannot be read"):
@@ -183,7 +183,7 @@ def test_any_file_name_can_be_read_back_from_the_list_of_rejected_ones(open_bank
     assert all("cannot be read" in row["reason"] for row in rows)
 
 
-def test_a_bank_of_nothing_is_refused_even_where_unusable_files_are_skipped(open_bank, folder):
+def test_a_bank_of_nothing_is_rejected_even_where_unusable_files_are_skipped(open_bank, folder):
     folder.names = ["text.wav", "missing.wav"]
     (folder.root / "text.wav").write_text("not audio")
     with pytest.raises(InputError, match="2 of 2 recordings"):
@@ -243,8 +243,8 @@ def test_a_long_recording_in_pieces_is_what_it_is_in_one(open_bank, tmp_path, mo
         soundfile.write(tmp_path / name, noise[: round(seconds * rate)], rate, subtype="FLOAT")
         whole = open_bank(Folder(tmp_path, [name]))
         with monkeypatch.context() as context:
-            context.setattr(decoding, "_WHOLE", 3 * rate)
-            context.setattr(decoding, "_PIECE_SECONDS", 2)
+            context.setattr(decoding, "LONG_SAMPLES", 3 * rate)
+            context.setattr(decoding, "PIECE_SECONDS", 2)
             pieces = decoding.decode(Folder(tmp_path, [name]), Clip(name, "x", "train", name), 8000)
         assert np.abs(pieces.samples.astype(int) - whole.samples(0)).max() <= 1
         # half a sample of a hop of 1102.5 falls to one side or the other
@@ -257,14 +257,14 @@ def test_a_long_recording_in_pieces_is_what_it_is_in_one(open_bank, tmp_path, mo
     [
         ("samples.i16", lambda old: old[:-2], r"samples\.i16 has 31998 bytes instead of 32000"),
         ("hops.f32", lambda old: old + b"1234", r"hops\.f32 has 164 bytes instead of 160"),
-        ("bank.json", lambda old: old[:-20], r"bank\.json cannot be understood"),
-        ("bank.json", lambda old: old.replace(b'"length"', b'"width"'), r"bank\.json cannot be understood"),
+        ("bank.json", lambda old: old[:-20], r"bank\.json cannot be read"),
+        ("bank.json", lambda old: old.replace(b'"length"', b'"width"'), r"bank\.json cannot be read"),
         ("bank.json", lambda old: old.replace(b'"sample_rate": 8000', b'"sample_rate": 9000'), "9000 Hz instead of 80"),
         ("bank.json", lambda old: old.replace(b'["stereo.flac"', b'["mono.flac"'), r"lacks 1 recordings \(stereo"),
         ("bank.json", lambda old: old.replace(b'"format": 3', b'"format": 2'), "format 2 instead of 3"),
     ],
 )
-def test_a_bank_that_is_not_what_its_name_says_is_refused_with_the_difference(open_bank, folder, file, change, said):
+def test_a_bank_that_is_not_what_its_name_says_is_rejected_with_the_difference(open_bank, folder, file, change, said):
     path = open_bank(folder).folder / file
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(InputError, match=said):

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from tse_refine.cli.main import main
-from tse_refine.data.corpora import EmbeddedSounds, FSDKaggle2018, fsdkaggle2018
-from tse_refine.data.corpora.acquisition import complete
+from tse_refine.data.corpora import FSDKaggle2018, SyntheticSounds, fsdkaggle2018
+from tse_refine.data.corpora.acquisition import download_missing
 from tse_refine.errors import InputError
 
 
@@ -45,12 +45,12 @@ def names(server):
 
 
 def test_tables_come_first_then_what_they_list(corpus, server, published):
-    complete(corpus, show_progress=False)
+    download_missing(corpus)
     assert names(server)[0] == "FSDKaggle2018.meta.zip"
     assert sorted(names(server)) == [f"FSDKaggle2018.{part}.zip" for part in ("audio_test", "audio_train", "meta")]
     assert corpus.missing() == []
     assert all((corpus.root / path).read_bytes() == data for path, data in published.items())
-    complete(corpus, show_progress=False)
+    download_missing(corpus)
     assert len(server.gets) == 3
 
 
@@ -59,23 +59,23 @@ def test_only_what_is_missing_is_fetched(corpus, server, published):
         if path.parts[0] != "FSDKaggle2018.audio_test":
             (corpus.root / path).parent.mkdir(parents=True, exist_ok=True)
             (corpus.root / path).write_bytes(data)
-    complete(corpus, show_progress=False)
+    download_missing(corpus)
     assert names(server) == ["FSDKaggle2018.audio_test.zip"]
 
 
 def test_what_no_archive_brings_is_named(corpus, server):
-    complete(corpus, show_progress=False)
+    download_missing(corpus)
     lost = next((corpus.root / "FSDKaggle2018.audio_train").iterdir())
     lost.unlink()
     with pytest.raises(InputError, match=rf"{lost.name} .*still missing .*\.installed"):
-        complete(corpus, show_progress=False)
+        download_missing(corpus)
     shutil.rmtree(corpus.root / ".installed")
-    complete(corpus, show_progress=False)
+    download_missing(corpus)
     assert lost.exists()
 
 
 def test_a_corpus_without_archives_is_left_alone(server):
-    complete(EmbeddedSounds())
+    download_missing(SyntheticSounds())
     assert server.gets == []
 
 

@@ -66,7 +66,7 @@ def test_all_folds_of_the_published_split_are_used_by_default(root):
 
 
 @pytest.mark.parametrize("cut", ["1-99-A-0.ogg", "1-99-A-0.ogg,1,0"])
-def test_a_table_that_breaks_off_in_a_line_is_refused_by_that_line(root, cut):
+def test_a_table_that_breaks_off_in_a_line_is_rejected_by_that_line(root, cut):
     table = root / "meta" / "esc50.csv"
     table.write_text(table.read_text() + cut)
     with pytest.raises(InputError, match=r"esc50\.csv, line 11"):
@@ -82,13 +82,13 @@ def test_a_table_that_breaks_off_in_a_line_is_refused_by_that_line(root, cut):
         ({"val": (1,)}, "fold 1 is in train_folds too"),
     ],
 )
-def test_unknown_categories_and_folds_are_refused(root, options, said):
+def test_unknown_categories_and_folds_are_rejected(root, options, said):
     with pytest.raises(InputError, match=said):
         corpus(root, **options).clips()
 
 
-def test_a_missing_or_foreign_table_is_refused_by_name(root):
-    with pytest.raises(InputError, match=r"meta/esc50\.csv: there is no such file\. ESC50 root: give the folder"):
+def test_a_missing_or_foreign_table_is_rejected_by_name(root):
+    with pytest.raises(InputError, match=r"meta/esc50\.csv does not exist\. ESC50 root: give the folder"):
         corpus(root / "nowhere").clips()
     table = root / "meta" / "esc50.csv"
     table.write_text("filename,fold\n")

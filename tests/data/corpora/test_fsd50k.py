@@ -70,13 +70,13 @@ def test_grandparents_are_ancestors_too(tmp_path):
         used(root, "Bark", "Animal")
 
 
-def test_unknown_classes_are_refused(fsd50k_root):
+def test_unknown_classes_are_rejected(fsd50k_root):
     with pytest.raises(InputError, match=r"classes: 'Barking' is not in .*did you mean 'Bark'"):
         used(fsd50k_root, "Barking")
 
 
 def test_missing_tables_name_the_option(tmp_path):
-    with pytest.raises(InputError, match=r"dev\.csv: there is no such file\. FSD50K root: give the folder"):
+    with pytest.raises(InputError, match=r"dev\.csv does not exist\. FSD50K root: give the folder"):
         used(tmp_path, "Bark")
 
 

@@ -90,18 +90,16 @@ def test_lists_may_name_clips_without_a_folder(fsdkaggle2018_root, lists):
         ("FSDKaggle2018.audio_train/00044347.wav,Meow", r"00044347\.wav is labelled Meow, but Bark in the tables"),
     ],
 )
-def test_lists_of_another_corpus_are_refused(fsdkaggle2018_root, lists, row, said):
+def test_lists_of_another_corpus_are_rejected(fsdkaggle2018_root, lists, row, said):
     (lists / "val.csv").write_text(f"fname,label\n{row}\n")
     with pytest.raises(InputError, match=said):
         FSDKaggle2018(str(fsdkaggle2018_root), splits=str(lists)).clips()
 
 
 def test_missing_tables_name_the_option(fsdkaggle2018_root, tmp_path):
-    with pytest.raises(
-        InputError, match=r"train_post_competition\.csv: there is no such file\. FSDKaggle2018 root: give"
-    ):
+    with pytest.raises(InputError, match=r"train_post_competition\.csv does not exist\. FSDKaggle2018 root: give"):
         FSDKaggle2018(str(tmp_path / "nowhere")).clips()
-    with pytest.raises(InputError, match=r"nowhere/train\.csv: there is no such file\. FSDKaggle2018 splits: give"):
+    with pytest.raises(InputError, match=r"nowhere/train\.csv does not exist\. FSDKaggle2018 splits: give"):
         FSDKaggle2018(str(fsdkaggle2018_root), splits=str(tmp_path / "nowhere")).clips()
 
 

@@ -59,7 +59,7 @@ def test_train_may_be_a_label_among_others(tmp_path):
     assert LabelFolders(str(tmp_path)).classes() == ["train", "tram"]
 
 
-def test_two_of_the_three_split_folders_are_refused(tmp_path):
+def test_two_of_the_three_split_folders_are_rejected(tmp_path):
     touch(tmp_path, "train/dog/a.wav", "test/dog/a.wav")
     with pytest.raises(InputError, match="has the folders test and train only"):
         LabelFolders(str(tmp_path)).clips()
@@ -72,7 +72,7 @@ def test_labels_can_be_chosen(label_folders_root):
         LabelFolders(str(label_folders_root), labels=["syren"]).clips()
 
 
-def test_what_cannot_be_used_is_refused_by_name(tmp_path):
+def test_what_cannot_be_used_is_rejected_by_name(tmp_path):
     with pytest.raises(InputError, match=r"root: .*nowhere cannot be read \(No such file or directory\)"):
         LabelFolders(str(tmp_path / "nowhere")).clips()
     with pytest.raises(InputError, match="has no folder in it"):
@@ -88,7 +88,7 @@ def test_what_cannot_be_used_is_refused_by_name(tmp_path):
         LabelFolders(str(tmp_path)).clips()
 
 
-def test_an_unreadable_folder_is_refused(label_folders_root, monkeypatch):
+def test_an_unreadable_folder_is_rejected(label_folders_root, monkeypatch):
     """A folder that may not be listed; permissions do not stop every user that runs tests."""
     scan = os.scandir
 
@@ -103,7 +103,7 @@ def test_an_unreadable_folder_is_refused(label_folders_root, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not have such names")
-def test_a_file_name_that_is_not_unicode_is_refused(label_folders_root):
+def test_a_file_name_that_is_not_unicode_is_rejected(label_folders_root):
     (label_folders_root / "bell" / os.fsdecode(b"T\xfcr.wav")).touch()
     with pytest.raises(InputError, match=r"T\\udcfcr\.wav' is not valid UTF-8"):
         LabelFolders(str(label_folders_root)).clips()

@@ -53,26 +53,26 @@ def test_one_recording_may_have_both_roles(tmp_path):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ("a.wav,dog|cat,foreground,train,", r"a\.wav has the label 'dog\|cat', which reads like several labels"),
-        ("a.wav,dog;cat,foreground,train,", "reads like several labels"),
-        ('a.wav,"dog,cat",foreground,train,', "reads like several labels"),
+        ("a.wav,dog|cat,foreground,train,", r"a\.wav has the label 'dog\|cat', which looks like several labels"),
+        ("a.wav,dog;cat,foreground,train,", "looks like several labels"),
+        ('a.wav,"dog,cat",foreground,train,', "looks like several labels"),
         ("a.wav,dog,event,train,", r"a\.wav has the role 'event'; foreground or background is expected"),
         ("a.wav,dog,foreground,dev,", r"a\.wav has the split 'dev'; train, val or test is expected"),
         ("b.wav,cat,foreground,train,", r"b\.wav has two foreground rows, labelled 'dog' and 'cat'"),
         ("./b.wav,dog,foreground,val,", r"b\.wav has two foreground rows, labelled 'dog' and 'dog'"),
         ("a.wav,,foreground,train,", "line 3: label is empty"),
-        ("my dog, 1.wav,dog,foreground,train,", "line 3: has more values than the header"),
+        ("my dog, 1.wav,dog,foreground,train,", "line 3: has 6 cells, the header 5"),
     ],
 )
-def test_rows_that_cannot_be_used_are_refused(tmp_path, row, said):
+def test_rows_that_cannot_be_used_are_rejected(tmp_path, row, said):
     with pytest.raises(InputError, match=rf"table\.csv.*{said}"):
         clips_of(tmp_path / "table.csv", "b.wav,dog,foreground,train,", row)
 
 
-def test_a_role_without_rows_and_a_missing_table_are_refused(tmp_path):
+def test_a_role_without_rows_and_a_missing_table_are_rejected(tmp_path):
     with pytest.raises(InputError, match="no row has the role background"):
         clips_of(tmp_path / "table.csv", "b.wav,dog,foreground,train,", role="background")
-    with pytest.raises(InputError, match=r"nowhere\.csv: there is no such file\. Manifest table: give a CSV file"):
+    with pytest.raises(InputError, match=r"nowhere\.csv does not exist\. Manifest table: give a CSV file"):
         Manifest(str(tmp_path / "nowhere.csv"), "foreground").clips()
 
 

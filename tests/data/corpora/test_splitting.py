@@ -69,7 +69,7 @@ def test_a_recording_of_several_strata_is_decided_in_the_first_and_counts_there_
         assign_splits([*dogs, "shared", "d"], ["dog"] * 4 + ["rain"] * 2, {"val": 0.25}, seed=0)
 
 
-def test_a_stratum_with_too_few_recordings_is_refused_by_name():
+def test_a_stratum_with_too_few_recordings_is_rejected_by_name():
     with pytest.raises(InputError, match=r"'rain' has 2 .* one for each of val, test, train is needed"):
         assign_splits(["a", "b", "c", "d", "e", "e"], ["dog"] * 3 + ["rain"] * 3, FRACTIONS, seed=0)
 
@@ -83,6 +83,6 @@ def test_a_stratum_with_too_few_recordings_is_refused_by_name():
         ({"val": 0.5, "test": 0.5}, r"val_fraction \+ test_fraction is 1;"),
     ],
 )
-def test_fractions_that_leave_a_split_empty_are_refused(fractions, said):
+def test_fractions_that_leave_a_split_empty_are_rejected(fractions, said):
     with pytest.raises(InputError, match=said):
         assign_splits(RECORDINGS, STRATA, fractions, seed=0)

@@ -43,32 +43,32 @@ def downloads(root):
 
 
 def test_an_archive_is_unpacked_and_its_download_deleted(server, root):
-    install([server.archive("a.zip")], root, show_progress=False)
+    install([server.archive("a.zip")], root)
     assert (root / "corpus/sound").read_bytes() == SOUND
     assert downloads(root) == []
     assert hashlib.md5(server.files["a.zip"]).hexdigest() in (root / ".installed/a.zip").read_text()
 
 
-def test_a_second_install_asks_for_nothing(server, root):
+def test_a_second_install_requests_nothing(server, root):
     archive = server.archive("a.zip")
-    install([archive], root, show_progress=False)
+    install([archive], root)
     num_requests = len(server.gets) + server.num_heads
-    install([archive], root, show_progress=False)
+    install([archive], root)
     assert len(server.gets) + server.num_heads == num_requests
 
 
-def test_only_archives_not_yet_installed_are_fetched(server, root):
+def test_only_archives_that_are_not_installed_are_downloaded(server, root):
     server.files["b.zip"] = zip_of(other=b"other")
-    install([server.archive("a.zip")], root, show_progress=False)
-    install([server.archive("a.zip"), server.archive("b.zip")], root, show_progress=False)
+    install([server.archive("a.zip")], root)
+    install([server.archive("a.zip"), server.archive("b.zip")], root)
     assert [name for name, *_ in server.gets] == ["a.zip", "b.zip"]
     assert (root / "corpus/other").read_bytes() == b"other"
 
 
-def test_another_published_version_is_fetched_again(server, root):
-    install([server.archive("a.zip")], root, show_progress=False)
+def test_another_published_version_is_downloaded_again(server, root):
+    install([server.archive("a.zip")], root)
     server.files["a.zip"] = zip_of(sound=SOUND[::-1])
-    install([server.archive("a.zip")], root, show_progress=False)
+    install([server.archive("a.zip")], root)
     assert (root / "corpus/sound").read_bytes() == SOUND[::-1]
 
 
@@ -81,15 +81,15 @@ def test_volumes_are_unpacked_together_in_their_order(server, root, monkeypatch)
 
     monkeypatch.setattr(transfer, "unpack", unpack)
     server.files |= {"s.z01": b"first", "s.z02": b"second", "s.zip": b"last"}
-    install([server.archive("s.z01", "s.z02", "s.zip")], root, show_progress=False)
+    install([server.archive("s.z01", "s.z02", "s.zip")], root)
     assert unpacked == [[b"first", b"second", b"last"]]
     assert (root / ".installed/s.zip").exists()
 
 
-def test_a_broken_transfer_goes_on_where_it_broke(server, root):
+def test_an_interrupted_transfer_continues_where_it_stopped(server, root):
     server.break_after = [5000, 7000]
     size = len(server.files["a.zip"])
-    install([server.archive("a.zip")], root, show_progress=False)
+    install([server.archive("a.zip")], root)
     assert server.gets == [
         ("a.zip", None, 5000),
         ("a.zip", "bytes=5000-", 7000),
@@ -98,25 +98,25 @@ def test_a_broken_transfer_goes_on_where_it_broke(server, root):
     assert (root / "corpus/sound").read_bytes() == SOUND
 
 
-def test_what_was_got_is_kept_when_the_transfer_is_given_up(server, root):
+def test_received_bytes_are_kept_after_the_last_try(server, root):
     server.break_after = [2000] * transfer.NUM_TRIES
     archive = server.archive("a.zip")
     size, got = len(server.files["a.zip"]), 2000 * transfer.NUM_TRIES
-    with pytest.raises(InputError, match=f"got {got} of {size} bytes.*it goes on where it stopped") as failure:
-        install([archive], root, show_progress=False)
+    with pytest.raises(InputError, match=f"got {got} of {size} bytes.*it continues where it stopped") as failure:
+        install([archive], root)
     assert archive.files[0].url in str(failure.value)
     assert (root / ".downloads/a.zip/a.zip.part").read_bytes() == server.files["a.zip"][:got]
     server.gets.clear()
-    install([archive], root, show_progress=False)
+    install([archive], root)
     assert server.gets == [("a.zip", f"bytes={got}-", size - got)]
     assert (root / "corpus/sound").read_bytes() == SOUND
 
 
 @pytest.mark.parametrize("fault", ["knows_ranges", "wrong_ranges"])
-def test_a_server_without_proper_ranges_sends_all_again(server, root, fault):
+def test_a_server_without_proper_ranges_sends_the_whole_file_again(server, root, fault):
     setattr(server, fault, fault == "wrong_ranges")
     server.break_after = [5000]
-    install([server.archive("a.zip")], root, show_progress=False)
+    install([server.archive("a.zip")], root)
     assert server.gets[1][1] == "bytes=5000-"
     assert (root / "corpus/sound").read_bytes() == SOUND
 
@@ -127,23 +127,23 @@ def test_bytes_of_another_version_are_never_joined(server, root):
     complete = server.files["a.zip"]
     server.files["a.zip"] = complete[::-1]  # what the server has for a while
     with pytest.raises(InputError, match="got 5000"):
-        install([archive], root, show_progress=False)
+        install([archive], root)
     server.files["a.zip"] = complete
-    install([archive], root, show_progress=False)  # If-Range tells that the version is another one
+    install([archive], root)  # If-Range tells that the version is another one
     assert server.gets[-1] == ("a.zip", "bytes=5000-", len(complete))
 
 
-def test_the_part_of_another_published_version_is_dropped(server, root):
+def test_the_part_of_another_published_version_is_removed(server, root):
     server.break_after = [5000] + [0] * (transfer.NUM_TRIES - 1)
     with pytest.raises(InputError, match="got 5000"):
-        install([server.archive("a.zip")], root, show_progress=False)
+        install([server.archive("a.zip")], root)
     server.files["a.zip"] = zip_of(sound=SOUND[::-1])
-    install([server.archive("a.zip")], root, show_progress=False)
+    install([server.archive("a.zip")], root)
     assert server.gets[-1] == ("a.zip", None, len(server.files["a.zip"]))
 
 
 @pytest.mark.parametrize("is_right", [True, False])
-def test_a_part_that_nothing_comes_after_is_verified(server, root, is_right):
+def test_a_part_without_missing_bytes_is_verified(server, root, is_right):
     archive = server.archive("a.zip")
     content = server.files["a.zip"]
     part = root / ".downloads/a.zip/a.zip.part"
@@ -151,26 +151,26 @@ def test_a_part_that_nothing_comes_after_is_verified(server, root, is_right):
     part.write_bytes(content if is_right else content + b"more")
     note = {"url": archive.files[0].url, "md5": archive.files[0].md5, "validator": None, "size": None}
     part.with_name("a.zip.part.json").write_text(json.dumps(note))
-    install([archive], root, show_progress=False)
+    install([archive], root)
     assert server.gets[0] == ("a.zip", f"bytes={len(content) + (0 if is_right else 4)}-", 0)  # answered with 416
     assert server.gets[1:] == ([] if is_right else [("a.zip", None, len(content))])
     assert (root / "corpus/sound").read_bytes() == SOUND
 
 
-def test_a_server_that_tells_nothing_beforehand_will_do(server, root):
+def test_a_server_that_sends_no_size_is_supported(server, root):
     server.knows_head = server.tells_size = False
-    install([server.archive("a.zip")], root, show_progress=False)
+    install([server.archive("a.zip")], root)
     assert (root / "corpus/sound").read_bytes() == SOUND
 
 
-def test_a_wrong_checksum_is_refused_and_its_file_removed(server, root):
+def test_a_wrong_checksum_is_rejected_and_its_file_removed(server, root):
     archive = server.archive("a.zip")
     wrong = server.files["a.zip"][::-1]
     server.files["a.zip"] = wrong
-    with pytest.raises(InputError) as refusal:
-        install([archive], root, show_progress=False)
+    with pytest.raises(InputError) as error:
+        install([archive], root)
     for part in (archive.files[0].url, archive.files[0].md5, hashlib.md5(wrong).hexdigest()):
-        assert part in str(refusal.value)
+        assert part in str(error.value)
     assert downloads(root) == []
     assert not (root / ".installed").exists()
     assert not (root / "corpus").exists()
@@ -181,13 +181,13 @@ def test_a_file_placed_by_hand_is_verified_and_used(server, root):
     placed = root / ".downloads/a.zip/a.zip"
     placed.parent.mkdir(parents=True)
     placed.write_bytes(server.files["a.zip"])
-    install([archive], root, show_progress=False)
+    install([archive], root)
     assert server.gets == []
     assert server.num_heads == 0
     assert (root / "corpus/sound").read_bytes() == SOUND
 
 
-def test_an_interruption_while_the_checksum_is_taken_loses_nothing(server, root, monkeypatch):
+def test_an_interrupted_verification_loses_nothing(server, root, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
@@ -195,51 +195,51 @@ def test_an_interruption_while_the_checksum_is_taken_loses_nothing(server, root,
     with monkeypatch.context() as patch:
         patch.setattr("pooch.core.hash_matches", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            install([archive], root, show_progress=False)
+            install([archive], root)
     assert len(server.gets) == 1
-    install([archive], root, show_progress=False)
+    install([archive], root)
     assert len(server.gets) == 1
     assert (root / "corpus/sound").read_bytes() == SOUND
 
 
-def test_downloads_of_other_archives_stay_and_those_of_installed_ones_go(server, root):
-    install([server.archive("a.zip")], root, show_progress=False)
+def test_downloads_of_installed_archives_are_removed_and_others_kept(server, root):
+    install([server.archive("a.zip")], root)
     for name in ("a.zip", "b.zip"):  # a.zip: as after a kill between its stamp and the deletion
         (root / ".downloads" / name).mkdir()
         (root / ".downloads" / name / f"{name}.part").write_bytes(b"part")
-    install([server.archive("a.zip")], root, show_progress=False)
+    install([server.archive("a.zip")], root)
     assert downloads(root) == ["b.zip.part"]
 
 
-def test_too_little_space_is_refused_before_a_download(server, root, set_free_space):
+def test_too_little_space_is_rejected_before_a_download(server, root, set_free_space):
     size = len(server.files["a.zip"])
     set_free_space(size - 1)
     with pytest.raises(InputError, match=r"corpora: 0\.0 GiB are needed to download, but only 0\.0 GiB are free"):
-        install([server.archive("a.zip")], root, show_progress=False)
+        install([server.archive("a.zip")], root)
     assert server.gets == []
 
 
-def test_what_is_here_already_needs_no_space(server, root, set_free_space, monkeypatch):
+def test_received_bytes_need_no_further_space(server, root, set_free_space, monkeypatch):
     monkeypatch.setattr(transfer, "unpack", lambda *_: None)
     server.break_after = [5000] + [0] * (transfer.NUM_TRIES - 1)
     with pytest.raises(InputError, match="got 5000"):
-        install([server.archive("a.zip")], root, show_progress=False)
+        install([server.archive("a.zip")], root)
     set_free_space(len(server.files["a.zip"]) - 5000)
-    install([server.archive("a.zip")], root, show_progress=False)
+    install([server.archive("a.zip")], root)
 
 
-def test_an_address_that_is_gone_is_named_with_a_way_out(server, root):
+def test_a_missing_file_is_reported_with_its_address_and_a_remedy(server, root):
     archive = server.archive("a.zip")
     server.files.clear()
     with pytest.raises(InputError, match=r"the server answers 404 .*place it at .*a.zip") as failure:
-        install([archive], root, show_progress=False)
+        install([archive], root)
     assert archive.files[0].url in str(failure.value)
 
 
-def test_a_server_that_does_not_answer_is_named_with_a_way_out(server, root):
+def test_an_unreachable_server_is_reported_with_the_address_and_a_remedy(server, root):
     archive = server.archive("a.zip")
     server.shutdown()
     server.socket.close()
     with pytest.raises(InputError, match="Check the network") as failure:
-        install([archive], root, show_progress=False)
+        install([archive], root)
     assert archive.files[0].url in str(failure.value)

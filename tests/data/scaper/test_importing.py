@@ -64,9 +64,7 @@ def imported(corpora, tmp_path):
             folder = tmp_path / "jams" / split / f"{index:08d}"
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "mixture.jams").write_text(json.dumps(scene_document(one, ([], []), ("", ""))))
-        banks = tuple(
-            open_clip_bank(corpus, RATE, tmp_path / "cache", False, "data.x", show_progress=False) for corpus in corpora
-        )
+        banks = tuple(open_clip_bank(corpus, RATE, tmp_path / "cache", False, "data.x") for corpus in corpora)
         recipes = import_recipes(tmp_path, split, corpora, banks, 6.0, QueryConfig(), seed, tmp_path / "cache")
         return recipes, Renderer(*banks)
 
@@ -157,19 +155,22 @@ def test_clips_of_one_name_are_told_apart_by_their_folders(imported, corpora):
     [
         (scene(event("dog", file="none.wav")), "data.foregrounds has no clip dog/none.wav"),
         (scene(event("dog", source_file="/x/twice.wav")), "data.foregrounds has several clips x/twice.wav"),
-        (scene(event("dog", source_file="/x/bell-test.wav")), "calls test/bell/bell-test.wav dog; the corpus .* bell"),
+        (
+            scene(event("dog", source_file="/x/bell-test.wav")),
+            "labels test/bell/bell-test.wav dog; its label in the corpus is bell",
+        ),
         (scene(event("dog", split="val")), "which the corpus has in its val split"),
         (scene(event("dog", source_time=9.0)), "dog-test.wav has no sound at 9 s"),
         (scene(event("dog"), duration=5.0), "lasts 5 s, data.mixture.duration_seconds is 6"),
     ],
 )
-def test_scenes_that_the_corpora_do_not_fit_are_refused_by_file(imported, one, said):
+def test_scenes_that_the_corpora_do_not_fit_are_rejected_by_file(imported, one, said):
     with pytest.raises(InputError, match=rf"00000001/mixture\.jams: .*{said}"):
         imported(scene(event("dog")), one)
 
 
-def test_a_folder_without_mixtures_is_refused(imported):
-    with pytest.raises(InputError, match=r"data\.recipes: .*jams/val holds no mixture"):
+def test_a_folder_without_mixtures_is_rejected(imported):
+    with pytest.raises(InputError, match=r"data\.recipes: .*jams/val contains no mixture"):
         imported(split="val")
 
 

@@ -102,20 +102,20 @@ def test_older_files_have_only_a_duration(read, document):
         (lambda d: settings_of(d).update(sr="fast"), "is not a mixture as Scaper describes it"),
     ],
 )
-def test_what_is_not_rendered_here_is_refused_by_file(read, document, change, said):
+def test_what_is_not_rendered_here_is_rejected_by_file(read, document, change, said):
     change(document)
     with pytest.raises(InputError, match=rf"mixture\.jams: .*{said}"):
         read(document)
 
 
-def test_files_that_are_none_are_refused(read, document, tmp_path):
+def test_files_that_are_none_are_rejected(read, document, tmp_path):
     with pytest.raises(InputError, match="is not a mixture as Scaper describes it"):
         read(json.dumps(document)[:-30])
     with pytest.raises(InputError, match="is not a mixture as Scaper describes it"):
         read("[]")
     with pytest.raises(InputError, match=r"gt_events\.csv: lists dog, but the events .* are dog, bell, siren"):
         read(document, "label\ndog\n")
-    with pytest.raises(InputError, match=r"gt_events\.csv: cannot be read"):
+    with pytest.raises(InputError, match=r"gt_events\.csv: the columns label are missing; .* tab-separated"):
         read(document, "name\ndog\n")
     (tmp_path / "mixture.jams").unlink()
     with pytest.raises(InputError, match=r"mixture\.jams: cannot be read"):

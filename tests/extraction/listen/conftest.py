@@ -1,4 +1,4 @@
-"""A run whose network believes what a test wants, and sounds to listen to."""
+"""A run whose network estimates given probabilities, and sounds for the page."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import soundfile
 import torch
 import yaml
 
-from tse_refine.data.corpora import EmbeddedSounds
+from tse_refine.data.corpora import SyntheticSounds
 from tse_refine.extraction.extractor import Extractor
-from tse_refine.extraction.listen.sound import Sound
+from tse_refine.extraction.listen.sounds import Sound
 from tse_refine.model.checkpoint import CHECKPOINT_KEY, TrainedNetwork
 from tse_refine.model.network import Network, NetworkConfig
 
 RATE = 4000
-PROBABILITY = dict.fromkeys(EmbeddedSounds().classes(), 0.05) | {"alarm": 0.9, "bell": 0.6, "dog": 0.2}
+PROBABILITY = dict.fromkeys(SyntheticSounds().classes(), 0.05) | {"alarm": 0.9, "bell": 0.6, "dog": 0.2}
 
 
 @pytest.fixture
 def trained(believing: Callable[..., TrainedNetwork]) -> TrainedNetwork:
-    """An untrained network with windows of a second, whose classes are as probable as PROBABILITY says."""
+    """An untrained network with windows of one second that estimates PROBABILITY for every sound."""
     return believing(PROBABILITY, RATE, 1.0)
 
 
@@ -34,10 +34,15 @@ def extractor(trained: TrainedNetwork) -> Extractor:
 
 
 @pytest.fixture
-def baseline(tiny_network_config: NetworkConfig) -> Extractor:
+def trained_baseline(tiny_network_config: NetworkConfig) -> TrainedNetwork:
     """An untrained network without a classifier."""
     network = Network(len(PROBABILITY), RATE, replace(tiny_network_config, classifier=None)).eval()
-    return Extractor(TrainedNetwork(network, tuple(PROBABILITY), RATE, None, duration_seconds=1.0))
+    return TrainedNetwork(network, tuple(PROBABILITY), RATE, None, duration_seconds=1.0)
+
+
+@pytest.fixture
+def baseline(trained_baseline: TrainedNetwork) -> Extractor:
+    return Extractor(trained_baseline)
 
 
 @pytest.fixture
@@ -64,7 +69,7 @@ def checkpoint(run_folder: Path) -> Path:
 
 @pytest.fixture
 def noise() -> Callable[..., np.ndarray]:
-    """Make noise, ``[channels, samples]``, another one each time."""
+    """Make noise, ``[channels, samples]``, different each time."""
     rng = np.random.default_rng(0)
 
     def make(channels: int = 1, samples: int = 6000, level: float = 0.1) -> np.ndarray:
@@ -75,7 +80,7 @@ def noise() -> Callable[..., np.ndarray]:
 
 @pytest.fixture
 def recording(noise) -> Sound:
-    """A recording in stereo, of another rate than the network's."""
+    """A stereo recording, whose sample rate is not the network's."""
     return Sound("street.wav", noise(2, 12_000), 8000)
 
 

@@ -1,4 +1,4 @@
-"""The page as a person has it: a real browser, which may reach this machine only. `make test-browser` runs these."""
+"""The page in a real browser, which may reach this machine only. `make test-browser` runs these."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tse_refine.model.checkpoint import CHECKPOINT_KEY
 pytestmark = pytest.mark.browser
 
 PHONE, DESK = {"width": 375, "height": 800}, {"width": 1280, "height": 900}
-# as root and without a network, and with nothing that a browser does in the background
+# as root, without a network, and without background activity
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
@@ -35,7 +35,7 @@ def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: `make test-browser`")
     path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
-        pytest.skip("there is no Chromium: install it, or say in CHROMIUM where it is")
+        pytest.skip("there is no Chromium: install it, or set CHROMIUM to its path")
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=path, args=FLAGS.split())
         yield browser
@@ -76,16 +76,16 @@ def address(browser, checkpoint: Path, tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def opened(browser) -> Iterator[Callable]:
-    """Open pages; whatever they ask for must come from this machine."""
-    contexts, asked = [], []
+    """Open pages; all their requests must go to this machine."""
+    contexts, requests = [], []
 
     def open_page(address: str, viewport: dict[str, int] = DESK):
         context = browser.new_context(viewport=viewport, permissions=["microphone"])
         contexts.append(context)
-        context.on("request", lambda request: asked.append(request.url))
+        context.on("request", lambda request: requests.append(request.url))
         page = context.new_page()
-        page.on("websocket", lambda socket: asked.append(socket.url))
-        page.on("pageerror", lambda error: asked.append(f"error: {error}"))
+        page.on("websocket", lambda socket: requests.append(socket.url))
+        page.on("pageerror", lambda error: requests.append(f"error: {error}"))
         page.goto(address)
         page.get_by_role("button", name="Extract").wait_for()
         return page
@@ -93,12 +93,12 @@ def opened(browser) -> Iterator[Callable]:
     yield open_page
     for context in contexts:
         context.close()
-    hosts = {urlsplit(url.removeprefix("blob:")).hostname or urlsplit(url).scheme for url in asked}
-    assert len(asked) > 20
-    assert hosts <= {"127.0.0.1", "data"}, asked
+    hosts = {urlsplit(url.removeprefix("blob:")).hostname or urlsplit(url).scheme for url in requests}
+    assert len(requests) > 20
+    assert hosts <= {"127.0.0.1", "data"}, requests
 
 
-def give(page, path: Path) -> None:
+def upload(page, path: Path) -> None:
     page.locator("#sound input[type=file]").set_input_files(path)
 
 
@@ -108,7 +108,7 @@ def tick(page, *names: str) -> None:
 
 
 def table(page) -> dict[str, str]:
-    """Return what becomes of each class."""
+    """Return the state of each class."""
     return dict(
         page.locator(".listen-table tbody tr").evaluate_all(
             "rows => rows.map(row => [row.dataset.class, row.querySelector('.listen-state').textContent])"
@@ -120,16 +120,22 @@ def wait_for_table(page, name: str, state: str) -> None:
     page.locator(f'tr[data-class="{name}"] .listen-state', has_text=state).wait_for()
 
 
+def durations(page) -> list[float]:
+    """Return the seconds of each player, once all have read their files' headers."""
+    page.wait_for_function("[...document.querySelectorAll('.listen-card audio')].every(audio => audio.readyState >= 1)")
+    return page.locator(".listen-card audio").evaluate_all("all => all.map(audio => audio.duration)")
+
+
 def click_threshold(page, share: float) -> None:
     box = page.locator("#threshold input[type=range]").bounding_box()
     page.mouse.click(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
 
 
-def test_a_recording_is_dropped_asked_refined_heard_and_saved(opened, address, record, tmp_path):
+def test_a_recording_is_uploaded_queried_refined_played_and_saved(opened, address, record, tmp_path):
     page = opened(address)
     path = record("street.wav", samples=3 * 44_100, channels=2, rate=44_100, level=3e-4)
     original, _ = soundfile.read(path, dtype="int16")
-    give(page, path)
+    upload(page, path)
     page.get_by_text("street.wav: 3.0 s, stereo, 44.1 kHz.").wait_for()
     tick(page, "alarm", "bell", "dog")
     wait_for_table(page, "dog", "removed")
@@ -142,20 +148,20 @@ def test_a_recording_is_dropped_asked_refined_heard_and_saved(opened, address, r
     page.get_by_role("heading", name="Refined query").wait_for()
     assert page.locator(".listen-card h2").all_inner_texts() == ["Mixture", "Raw query", "Refined query"]
 
-    click_threshold(page, 0.75)  # above the bell's 0.6: it leaves, in the table and then in what is heard
+    click_threshold(page, 0.75)  # above the bell's 0.6: it is removed in the table and then in the extraction
     wait_for_table(page, "bell", "removed")
     assert table(page)["alarm"] == "kept"
-    page.get_by_text("refined at 0.7").wait_for()
+    page.get_by_text("threshold 0.7").wait_for()
     removed = page.locator(".listen-card").last.locator(".removed")
     assert removed.all_text_contents() == ["bell (removed)", "dog (removed)"]
 
     players = page.locator(".listen-card audio")
-    assert [round(length, 2) for length in players.evaluate_all("all => all.map(one => one.duration)")] == [3.0] * 3
+    assert durations(page) == pytest.approx([3.0] * 3)
     page.locator(".listen-picture").first.click()  # goes on from the middle
     page.wait_for_function("document.querySelector('.listen-card audio').currentTime > 1.7")
     page.locator(".listen-picture").nth(1).click()
     page.wait_for_function("document.querySelectorAll('.listen-card audio')[1].currentTime > 1.7")
-    assert players.evaluate_all("all => all.map(one => one.paused)") == [True, False, True]  # one at a time
+    assert players.evaluate_all("all => all.map(audio => audio.paused)") == [True, False, True]  # one at a time
 
     with page.expect_download() as saving:
         page.get_by_role("link", name="Save Mixture as WAV").click()
@@ -173,7 +179,7 @@ def test_a_recording_is_dropped_asked_refined_heard_and_saved(opened, address, r
 
 def test_a_test_mixture_has_a_target_and_scores_and_fits_a_phone(opened, address):
     page = opened(address, PHONE)
-    page.get_by_role("button", name="Take a test mixture").click()
+    page.get_by_role("button", name="Load a test mixture").click()
     page.locator(".listen-card").first.wait_for()
     active = page.locator(".listen-card .listen-chips li").all_inner_texts()
     assert len(active) >= 3
@@ -190,7 +196,7 @@ def test_a_test_mixture_has_a_target_and_scores_and_fits_a_phone(opened, address
         assert box["x"] + box["width"] <= PHONE["width"]
 
 
-def test_a_recording_from_the_microphone_is_listened_to(opened, address):
+def test_a_recording_from_the_microphone_is_loaded(opened, address):
     page = opened(address)
     page.get_by_role("button", name="Record audio").click()
     recorder = page.locator("#sound")
@@ -198,19 +204,20 @@ def test_a_recording_from_the_microphone_is_listened_to(opened, address):
     page.wait_for_timeout(1500)
     recorder.get_by_role("button", name="Stop", exact=True).last.click()
     page.locator(".listen-card audio").wait_for()
-    assert page.locator(".listen-card audio").evaluate("one => one.duration") > 1.0
+    (seconds,) = durations(page)
+    assert seconds > 1.0
 
 
-def test_what_is_no_sound_or_too_much_is_refused_in_words(opened, address, record):
+def test_invalid_and_large_uploads_are_rejected_with_a_message(opened, address, record):
     page = opened(address)
     path = record("fine.wav")
     text = path.with_name("text.wav")
-    text.write_text("no sound")
-    give(page, text)
+    text.write_text("not a sound")
+    upload(page, text)
     page.get_by_role("alert").filter(has_text="text.wav cannot be read as sound").wait_for()
-    give(page, record("large.wav", samples=600_000))
+    upload(page, record("large.wav", samples=600_000))
     page.get_by_text('exceed the maximum allowed size of 1.0 Mb: "large.wav"').wait_for()
-    give(page, path)  # and the page goes on
+    upload(page, path)  # and the page goes on
     page.get_by_text("fine.wav: 1.5 s, mono, 4 kHz.").wait_for()
     page.get_by_role("button", name="Extract").click()
     page.get_by_role("alert").filter(has_text="tick one class or more").wait_for()
@@ -221,8 +228,8 @@ def test_files_are_removed_when_the_sound_is_replaced_and_when_the_tab_is_closed
         return sorted(path.name for path in (tmp_path / "temporary").rglob("*.wav"))
 
     page = opened(address)
-    for name in ("one", "two"):
-        give(page, record(f"{name}.wav"))
+    for name in ("first", "second"):
+        upload(page, record(f"{name}.wav"))
         page.get_by_text(f"{name}.wav: 1.5 s").wait_for()
         assert files() == [f"{name} - mixture.wav"]
     page.close()
@@ -234,9 +241,9 @@ def test_files_are_removed_when_the_sound_is_replaced_and_when_the_tab_is_closed
     assert files() == []
 
 
-def test_a_baseline_says_that_it_cannot_refine(opened, browser, baseline, checkpoint, record, tmp_path):
+def test_a_baseline_explains_that_it_cannot_refine(opened, browser, trained_baseline, checkpoint, record, tmp_path):
     content = torch.load(checkpoint, weights_only=True)
-    network = baseline._trained.network
+    network = trained_baseline.network
     content["state_dict"] = {f"network.{name}": value for name, value in network.state_dict().items()}
     content[CHECKPOINT_KEY]["network"]["classifier"] = None
     torch.save(content, checkpoint)
@@ -244,7 +251,7 @@ def test_a_baseline_says_that_it_cannot_refine(opened, browser, baseline, checkp
         page = opened(address)
         page.get_by_text("cannot refine it").wait_for()
         assert not page.locator("#threshold").is_visible()
-        give(page, record("street.wav"))
+        upload(page, record("street.wav"))
         tick(page, "dog")
         page.get_by_role("button", name="Extract").click()
         page.get_by_role("heading", name="Raw query").wait_for()

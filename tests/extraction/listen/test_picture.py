@@ -7,7 +7,7 @@ from matplotlib import colormaps
 from PIL import Image
 
 from tse_refine.analysis.spectrogram import spectrogram_db
-from tse_refine.extraction.listen.picture import data_uri, gradient, level_image
+from tse_refine.extraction.listen.picture import Spectrograms, data_uri, gradient, level_image
 
 RATE = 8000
 
@@ -29,12 +29,12 @@ def test_a_short_sound_has_the_spectrogram_of_the_figures(noise):
     np.testing.assert_allclose(levels[:, :-2], expected[:, :-2], atol=1e-3)
 
 
-def test_a_long_sound_is_as_wide_as_a_screen_and_as_loud_in_the_mean_as_it_is(noise):
+def test_a_long_sound_is_as_wide_as_a_screen_and_keeps_its_mean_level(noise):
     wave = noise(samples=60 * RATE)  # also longer than what is transformed at once
     levels = level_image(wave, RATE, RATE / 2)
     whole = spectrogram_db(wave[0], RATE)
     assert 512 < levels.shape[1] <= 1024
-    mean = [10 * np.log10((10 ** (0.1 * one)).mean()) for one in (levels, whole)]
+    mean = [10 * np.log10((10 ** (0.1 * part)).mean()) for part in (levels, whole)]
     assert mean[0] == pytest.approx(mean[1], abs=0.02)
 
 
@@ -48,11 +48,11 @@ def test_a_tone_is_at_its_time_and_frequency():
 
 
 def test_channels_are_averaged_in_power_so_that_opposite_ones_do_not_vanish():
-    one = tone(1000, 1)
-    both = level_image(np.stack([one, -one]), RATE, RATE / 2)
+    left = tone(1000, 1)
+    both = level_image(np.stack([left, -left]), RATE, RATE / 2)
     assert both.max() == pytest.approx(0.0, abs=0.05)
-    left = level_image(np.stack([one, 0 * one]), RATE, RATE / 2)
-    assert left.max() == pytest.approx(-3.01, abs=0.05)
+    alone = level_image(np.stack([left, 0 * left]), RATE, RATE / 2)
+    assert alone.max() == pytest.approx(-3.01, abs=0.05)
 
 
 @pytest.mark.parametrize("samples", [1, 100, 129, 5000])
@@ -63,7 +63,7 @@ def test_sounds_of_any_length_have_a_picture(noise, samples):
 def test_the_same_level_has_the_same_colour_in_every_picture():
     loud = level_image(tone(1000, 1)[None], RATE, RATE / 2)
     soft = level_image(tone(1000, 1, level=0.1)[None], RATE, RATE / 2)
-    pixels = [np.asarray(image(data_uri(levels, loudest=0.0))) for levels in (loud, soft)]
+    pixels = [np.asarray(image(data_uri(levels, brightest_db=0.0))) for levels in (loud, soft)]
     assert pixels[0].max() == 255
     assert pixels[1].max() == pytest.approx(255 * (1 - 20 / 70), abs=1)  # 20 of 70 dB below
     assert np.argmax(pixels[0].max(axis=1)) == pytest.approx(0.75 * len(loud), abs=1)  # low frequencies are below
@@ -71,7 +71,24 @@ def test_the_same_level_has_the_same_colour_in_every_picture():
 
 def test_colours_are_those_of_the_figures():
     viridis = colormaps["viridis"]
-    picture = image(data_uri(np.linspace(-70, 0, 256)[None], loudest=0.0)).convert("RGB")
+    picture = image(data_uri(np.linspace(-70, 0, 256)[None], brightest_db=0.0)).convert("RGB")
     np.testing.assert_array_equal(np.asarray(picture)[0], viridis(np.arange(256), bytes=True)[:, :3])
     assert gradient().startswith("linear-gradient(to right, rgb(68 1 84), ")
     assert gradient().endswith("rgb(253 231 36))")
+
+
+def test_all_images_of_a_sound_share_its_colour_scale(noise):
+    wave = noise()
+    spectrograms = Spectrograms(wave, RATE, RATE / 2)
+    assert spectrograms.brightest_db == pytest.approx(level_image(wave, RATE, RATE / 2).max())
+    pixels = np.asarray(image(spectrograms.image(wave)))
+    assert pixels.max() == 255
+    np.testing.assert_array_equal(np.asarray(image(spectrograms.image(wave.copy()))), pixels)
+    assert np.asarray(image(spectrograms.image(0.1 * wave))).max() == pytest.approx(255 * (1 - 20 / 70), abs=1)
+
+
+def test_the_scale_of_digital_silence_ends_below_16_bits():
+    silence = np.zeros((1, RATE), np.float32)
+    spectrograms = Spectrograms(silence, RATE, RATE / 2)
+    assert spectrograms.brightest_db == -100.0
+    assert not np.asarray(image(spectrograms.image(silence))).any()

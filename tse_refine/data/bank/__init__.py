@@ -1,1 +1,1 @@
-"""The clip bank: recordings decoded once, with what their loudness is computed from."""
+"""The clip bank: decoded recordings, with the energies that their loudness is computed from."""

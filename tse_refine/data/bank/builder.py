@@ -1,8 +1,7 @@
-"""Opens the clip bank of a corpus, and builds it where there is none: in parallel, in bounded memory, resumable."""
+"""Opens the clip bank of a corpus and builds it when missing: in parallel, in bounded memory, resumable."""
 
 from __future__ import annotations
 
-import csv
 import errno
 import hashlib
 import json
@@ -14,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import IO, Any
 
 from filelock import FileLock
 from tqdm import tqdm
@@ -27,56 +26,53 @@ from tse_refine.data.bank.clip_bank import (
     BankEntry,
     BankIdentity,
     ClipBank,
-    listed,
     read_identity,
-    write_table,
+    write_bank_table,
 )
 from tse_refine.data.bank.decoding import DecodedClip, UnusableRecordingError, decode
 from tse_refine.data.corpora.base import Clip, Corpus
-from tse_refine.errors import InputError
+from tse_refine.errors import InputError, listed
 from tse_refine.files.digests import MISSING
+from tse_refine.files.tables import write_csv
 
 _JOURNAL = "journal.jsonl"
-_CLIPS_A_COMMIT = 64  # how many clips a killed build loses at most
+CLIPS_PER_COMMIT = 64  # the most clips that a killed build loses
 
 
-def open_clip_bank(
-    corpus: Corpus, sample_rate: int, cache_dir: Path, skip_unusable: bool, option: str, show_progress: bool = True
-) -> ClipBank:
-    """Open the bank of a corpus, decoding its recordings first where that has not been done.
+def open_clip_bank(corpus: Corpus, sample_rate: int, cache_dir: Path, skip_unusable: bool, option: str) -> ClipBank:
+    """Open the bank of a corpus, decoding its recordings first when the bank is missing.
 
-    The bank's folder is named after the clips' fingerprints and the sample rate, so that a changed recording is never
-    taken for the old one. It is built under another name and renamed when it is whole; a build that was killed goes on
-    where it stopped; of two processes that want the same bank one builds it and the other waits.
+    The bank's folder is named after the clips' digests and the sample rate, so that a changed recording makes another
+    bank. It is built under another name and renamed when it is complete; a killed build continues where it stopped; of
+    two processes that need the same bank one builds it and the other waits.
 
     Args:
         corpus: the recordings.
-        sample_rate: of the bank, Hz.
+        sample_rate: sample rate of the bank, Hz.
         cache_dir: folder of all banks.
         skip_unusable: leave out recordings that are missing, unreadable, empty or silent, and list them in
-            ``rejected.csv`` in the bank's folder, instead of refusing them.
+            ``rejected.csv`` in the bank's folder, instead of rejecting the corpus.
         option: name of the corpus's option, for messages.
-        show_progress: draw a progress bar while building.
 
     Raises:
-        InputError: recordings cannot be used and are not to be skipped, or none is left; the bank on disk is not what
-            its name says; or there is no space for it.
+        InputError: recordings cannot be used and may not be skipped, or none is left; the bank on disk differs from its
+            name; or there is no space for it.
     """
     clips = corpus.clips()
-    fingerprints = corpus.fingerprints(clips, cache_dir)
-    missing = [clip.name for clip, found in zip(clips, fingerprints, strict=True) if found == MISSING]
+    digests = corpus.digests(clips, cache_dir)
+    missing = [clip.name for clip, digest in zip(clips, digests, strict=True) if digest == MISSING]
     if missing and (not skip_unusable or len(missing) == len(clips)):
         raise InputError(_missing_text(corpus, missing, len(clips), option))
     names = [clip.name for clip in clips]
-    identity = BankIdentity(sample_rate, list(zip(names, fingerprints, strict=True)))
+    identity = BankIdentity(sample_rate, list(zip(names, digests, strict=True)))
     key = hashlib.blake2b(json.dumps(asdict(identity)).encode(), digest_size=10).hexdigest()
     folder = Path(cache_dir) / f"bank-{key}"
     if not (folder / TABLE).exists():
-        _build_once(corpus, clips, identity, folder, show_progress)
+        _build_once(corpus, clips, identity, folder)
     differences = identity.differences(read_identity(folder))
     if differences:
         raise InputError(
-            f"data.cache_dir: {folder} is not the bank of {option} that its name says: {'; '.join(differences)}. "
+            f"data.cache_dir: {folder} is not the bank of {option} as its name says: {'; '.join(differences)}. "
             "Remove that folder, or give another --data.cache_dir; the bank will be built again."
         )
     bank = ClipBank(folder)
@@ -91,56 +87,54 @@ def open_clip_bank(
 
 
 def _missing_text(corpus: Corpus, missing: Sequence[str], num_clips: int, option: str) -> str:
-    remedy = "Put them there, or leave them out with --data.skip_unusable true."
+    remedy = "Add them, or leave them out with --data.skip_unusable true."
     if corpus.archives():
         remedy = f"`tse-refine prepare` with the same options downloads what is published. {remedy}"
     return (
         f"{option}: {len(missing)} of {num_clips} recordings are missing or cannot be opened: "
-        f"{listed(missing, ', ')}. {remedy}"
+        f"{listed(missing)}. {remedy}"
     )
 
 
-def _build_once(
-    corpus: Corpus, clips: Sequence[Clip], identity: BankIdentity, folder: Path, show_progress: bool
-) -> None:
+def _build_once(corpus: Corpus, clips: Sequence[Clip], identity: BankIdentity, folder: Path) -> None:
     partial = folder.with_name(f".{folder.name}.part")
     lock = folder.with_name(f".{folder.name}.lock")
     try:
         partial.mkdir(parents=True, exist_ok=True)
         with FileLock(lock):
-            if not (folder / TABLE).exists():  # else another process has built it meanwhile
-                _explain(identity, folder)
-                _build(corpus, clips, identity, partial, show_progress)
-                shutil.rmtree(folder, ignore_errors=True)  # without its table it is what is left of one
+            if not (folder / TABLE).exists():  # else another process has built it
+                _report_similar(identity, folder)
+                _build(corpus, clips, identity, partial)
+                shutil.rmtree(folder, ignore_errors=True)  # without its table it is an incompletely removed bank
                 os.rename(partial, folder)
                 (folder / _JOURNAL).unlink()
             shutil.rmtree(partial, ignore_errors=True)
-            lock.unlink(missing_ok=True)  # whoever waits holds it open, and finds the bank
+            lock.unlink(missing_ok=True)  # a waiting process has it open, and then finds the bank
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         what = "there is no space left" if full else "the clip bank cannot be written"
         raise InputError(
-            f"data.cache_dir: {what} ({error}). A bank takes 115 MB an hour of recordings at 16 kHz. Make room or give "
-            "another --data.cache_dir, and run the command again: the build goes on where it stopped."
+            f"data.cache_dir: {what} ({error}). A bank takes 115 MB per hour of recordings at 16 kHz. Free space or "
+            "give another --data.cache_dir, and run the command again: the build continues where it stopped."
         ) from error
 
 
-def _explain(identity: BankIdentity, folder: Path) -> None:
-    """Say to stderr why a bank beside the new one, made of mostly the same recordings, does not serve."""
+def _report_similar(identity: BankIdentity, folder: Path) -> None:
+    """Report on stderr why a bank of mostly the same recordings cannot be used."""
     names = {name for name, _ in identity.recordings}
     for other in sorted(folder.parent.glob(f"bank-*/{TABLE}")):
         try:
-            found = read_identity(other.parent)
+            existing = read_identity(other.parent)
         except (InputError, OSError):
-            continue  # a remark only: nobody asked for that bank
-        if len(names & {name for name, _ in found.recordings}) > len(names) / 2:
-            differences = "; ".join(identity.differences(found))
-            print(f"{other.parent} does not serve: {differences}. Building another bank.", file=sys.stderr)
+            continue  # only a remark: that bank is not used
+        if len(names & {name for name, _ in existing.recordings}) > len(names) / 2:
+            differences = "; ".join(identity.differences(existing))
+            print(f"{other.parent} cannot be used: {differences}. Building another bank.", file=sys.stderr)
 
 
 @dataclass
 class _PartialBank:
-    """What a build has written so far: the files' ends, and a line in the journal for each recording."""
+    """The recordings that a build has written so far, as its journal lists them, one line per recording."""
 
     entries: list[BankEntry] = field(default_factory=list)
     rejected: dict[str, str] = field(default_factory=dict)
@@ -162,7 +156,7 @@ class _PartialBank:
         self.num_hops += 2 * entry.hops
 
 
-def _build(corpus: Corpus, clips: Sequence[Clip], identity: BankIdentity, folder: Path, show_progress: bool) -> None:
+def _build(corpus: Corpus, clips: Sequence[Clip], identity: BankIdentity, folder: Path) -> None:
     done = _resume(folder)
     decoded = tqdm(
         _in_order(corpus, clips[len(done) :], identity),
@@ -170,7 +164,7 @@ def _build(corpus: Corpus, clips: Sequence[Clip], identity: BankIdentity, folder
         total=len(clips),
         desc="clip bank",
         unit="clip",
-        disable=None if show_progress else True,  # None: only where a person looks on
+        disable=None,  # shown on a terminal only
     )
     lines: list[dict[str, Any]] = []
     with (
@@ -178,57 +172,63 @@ def _build(corpus: Corpus, clips: Sequence[Clip], identity: BankIdentity, folder
         open(folder / HOPS, "ab") as hops,
         open(folder / _JOURNAL, "a", encoding="utf-8") as journal,
     ):
-        for clip, one in zip(clips[len(done) :], decoded, strict=True):
-            if isinstance(one, UnusableRecordingError):
-                lines.append({"name": clip.name, "rejected": str(one)})
+        for clip, result in zip(clips[len(done) :], decoded, strict=True):
+            if isinstance(result, UnusableRecordingError):
+                lines.append({"name": clip.name, "rejected": str(result)})
             else:
-                samples.write(one.samples.data)
-                hops.write(one.hops.tobytes())
-                lines.append(_line(clip, one))
-            if len(lines) == _CLIPS_A_COMMIT:
+                samples.write(result.samples.data)
+                hops.write(result.hops.tobytes())
+                lines.append(_line(clip, result))
+            if len(lines) == CLIPS_PER_COMMIT:
                 _commit(lines, done, (samples, hops), journal)
         _commit(lines, done, (samples, hops), journal)
     if done.rejected:
-        with open(folder / REJECTED, "w", newline="", encoding="utf-8") as listing:
-            csv.writer(listing).writerows([("recording", "reason"), *done.rejected.items()])
+        rows = [{"recording": name, "reason": reason} for name, reason in done.rejected.items()]
+        write_csv(folder / REJECTED, ("recording", "reason"), rows)
     digest = hashlib.blake2b("".join(done.digests).encode(), digest_size=16).hexdigest()
-    write_table(folder, identity, digest, done.rejected, done.entries)
+    write_bank_table(folder, identity, digest, done.rejected, done.entries)
 
 
-def _line(clip: Clip, one: DecodedClip) -> dict[str, Any]:
-    digest = hashlib.blake2b(clip.name.encode() + one.hops.tobytes(), digest_size=16)
-    digest.update(one.samples.data)
+def _line(clip: Clip, decoded: DecodedClip) -> dict[str, Any]:
+    digest = hashlib.blake2b(clip.name.encode() + decoded.hops.tobytes(), digest_size=16)
+    digest.update(decoded.samples.data)
     return {
         "name": clip.name,
-        "length": len(one.samples),
-        "scale": one.scale,
-        "hops": one.hops.shape[1],
-        "loudest_lufs": one.loudest_lufs,
+        "length": len(decoded.samples),
+        "scale": decoded.scale,
+        "hops": decoded.hops.shape[1],
+        "loudest_lufs": decoded.loudest_lufs,
         "digest": digest.hexdigest(),
     }
 
 
-def _commit(lines: list[dict[str, Any]], done: _PartialBank, data: Sequence[BinaryIO], journal: TextIO) -> None:
-    """Make sure that the data are on disk before the journal says so."""
-    for file in (*data, journal):
-        if file is journal:
-            journal.writelines(json.dumps(line) + "\n" for line in lines)
-        file.flush()
-        os.fsync(file.fileno())
+def _commit(lines: list[dict[str, Any]], done: _PartialBank, data: Sequence[IO[bytes]], journal: IO[str]) -> None:
+    """Write the journal after the data that it lists are on disk."""
+    for file in data:
+        _sync(file)
+    journal.writelines(json.dumps(line) + "\n" for line in lines)
+    _sync(journal)
     for line in lines:
         done.add(line)
     lines.clear()
 
 
+def _sync(file: IO[Any]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
 def _resume(folder: Path) -> _PartialBank:
-    """Read what an interrupted build has finished, and cut off what it had begun."""
+    """Read the recordings that an interrupted build has committed, and remove the incomplete rest."""
     done = _PartialBank()
     journal = folder / _JOURNAL
     if journal.exists():
-        whole = [line for line in journal.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
-        for line in whole:
+        complete = [
+            line for line in journal.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")
+        ]
+        for line in complete:
             done.add(json.loads(line))
-        os.truncate(journal, len("".join(whole).encode()))
+        os.truncate(journal, len("".join(complete).encode()))
     for name, size in ((SAMPLES, 2 * done.num_samples), (HOPS, 4 * done.num_hops)):
         with open(folder / name, "ab") as file:
             file.truncate(size)
@@ -238,8 +238,8 @@ def _resume(folder: Path) -> _PartialBank:
 def _in_order(
     corpus: Corpus, clips: Sequence[Clip], identity: BankIdentity
 ) -> Iterator[DecodedClip | UnusableRecordingError]:
-    """Decode in threads, yield in order, and never hold more than a few recordings."""
-    missing = {name for name, fingerprint in identity.recordings if fingerprint == MISSING}
+    """Decode in threads and yield in order, with only a few recordings in memory."""
+    missing = {name for name, digest in identity.recordings if digest == MISSING}
 
     def try_decode(clip: Clip) -> DecodedClip | UnusableRecordingError:
         if clip.name in missing:
@@ -248,9 +248,10 @@ def _in_order(
             return decode(corpus, clip, identity.sample_rate)
         except UnusableRecordingError as error:
             return error
-        except OSError as error:  # not the recording's fault, and perhaps not for long: nothing to remember
+        except OSError as error:  # perhaps temporary, and not a property of the recording: not stored
             raise InputError(
-                f"{clip.name} cannot be read now ({error}). Run the command again: the bank goes on where it stopped."
+                f"{clip.name} cannot be read now ({error}). Run the command again: the build continues where it "
+                "stopped."
             ) from error
 
     remaining = iter(clips)

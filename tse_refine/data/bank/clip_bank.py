@@ -1,4 +1,4 @@
-"""Recordings decoded once: mono, at the model's rate, in one memory-mapped file that all workers share."""
+"""Decoded recordings: mono, at the model's rate, in one memory-mapped file that all workers share."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tse_refine.errors import InputError
+from tse_refine.errors import InputError, listed
 from tse_refine.files.atomic import write_text
 
-FORMAT = 3  # a change of what is stored or how it is computed makes older banks unused
+FORMAT = 3  # increased with a change of the stored values, so that older banks are not used
 TABLE, SAMPLES, HOPS, REJECTED = "bank.json", "samples.i16", "hops.f32", "rejected.csv"
-_MOST_LISTED = 20
 
 
 @dataclass(frozen=True)
 class BankIdentity:
-    """What a bank was made from.
+    """Recordings and format that a bank was made from.
 
     Attributes:
-        sample_rate: of the bank, Hz.
-        recordings: name and fingerprint of every clip of the corpus, in its order.
-        format: number of the bank's format.
+        sample_rate: sample rate of the bank, Hz.
+        recordings: name and digest of every clip of the corpus, in its order.
+        format: number of the bank's file format.
     """
 
     sample_rate: int
@@ -32,23 +32,23 @@ class BankIdentity:
     format: int = FORMAT
 
     def differences(self, other: BankIdentity) -> list[str]:
-        """Say what another identity has instead, one phrase a difference; empty for the same."""
-        found = []
+        """Describe the differences of another identity, one phrase per difference."""
+        phrases = []
         if other.format != self.format:
-            found.append(f"format {other.format} instead of {self.format}")
+            phrases.append(f"format {other.format} instead of {self.format}")
         if other.sample_rate != self.sample_rate:
-            found.append(f"{other.sample_rate} Hz instead of {self.sample_rate} Hz")
+            phrases.append(f"{other.sample_rate} Hz instead of {self.sample_rate} Hz")
         mine, theirs = dict(self.recordings), dict(other.recordings)
         for verb, names in (
             ("lacks", sorted(mine.keys() - theirs.keys())),
-            ("has besides", sorted(theirs.keys() - mine.keys())),
+            ("has in addition", sorted(theirs.keys() - mine.keys())),
             ("has another version of", sorted(n for n in mine.keys() & theirs.keys() if mine[n] != theirs[n])),
         ):
             if names:
-                found.append(f"it {verb} {len(names)} recordings ({listed(names, ', ', most=3)})")
-        if not found and list(self.recordings) != list(other.recordings):
-            found.append("the recordings are in another order")
-        return found
+                phrases.append(f"it {verb} {len(names)} recordings ({listed(names, most=3)})")
+        if not phrases and list(self.recordings) != list(other.recordings):
+            phrases.append("the recordings are in another order")
+        return phrases
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ class BankEntry:
 
     Attributes:
         name: the clip's name in its corpus.
-        offset: where its samples start in the file, samples.
-        length: samples at the model's rate.
-        scale: what a stored integer is multiplied with; the largest is 32767.
-        hop_offset: where its hop energies start in the file, numbers: first the weighted, then the plain ones.
+        offset: position of its first sample in the file, samples.
+        length: number of samples at the model's rate.
+        scale: factor of the stored integers, whose largest is 32767.
+        hop_offset: position of its hop energies in the file, numbers: first the weighted, then the plain ones.
         hops: number of hops.
         loudest_lufs: loudness of its loudest 400 ms.
     """
@@ -75,21 +75,21 @@ class BankEntry:
 
 
 class ClipBank:
-    """The clips of one corpus, decoded.
+    """The decoded clips of one corpus.
 
-    Samples are stored as 16-bit integers relative to each clip's own peak, which keeps 90 dB below that peak and costs
-    115 MB an hour at 16 kHz. A pickled bank carries only its path: worker processes map the same file again.
+    Samples are stored as 16-bit integers relative to each clip's own peak, which keeps 90 dB below that peak and takes
+    115 MB per hour at 16 kHz. A pickled bank contains only its path: worker processes map the same file again.
 
     Args:
-        folder: a finished bank, as :func:`tse_refine.data.bank.builder.open_clip_bank` makes it.
+        folder: folder of a complete bank, as made by :func:`tse_refine.data.bank.builder.open_clip_bank`.
 
     Attributes:
         sample_rate: Hz.
-        digest: names the stored audio, whatever machine or path it came from.
+        digest: digest of the stored audio, the same on every machine and path.
         rejected: reason by clip name, for recordings that cannot be used.
 
     Raises:
-        InputError: the folder's files do not fit together.
+        InputError: the folder's files are not those of one bank.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -101,7 +101,7 @@ class ClipBank:
             self.digest: str = table["digest"]
             self.rejected: dict[str, str] = table["rejected"]
         except (ValueError, KeyError, TypeError) as error:
-            raise _damaged(self.folder, f"{TABLE} cannot be understood ({error})") from error
+            raise _damaged(self.folder, f"{TABLE} cannot be read ({error})") from error
         self._position = {entry.name: number for number, entry in enumerate(self._entries)}
         self._samples = self._map(SAMPLES, np.int16, sum(entry.length for entry in self._entries))
         self._hops = self._map(HOPS, np.float32, sum(2 * entry.hops for entry in self._entries))
@@ -113,7 +113,7 @@ class ClipBank:
         return len(self._entries)
 
     def position(self, name: str) -> int:
-        """Return the number by which recipes call a clip."""
+        """Return the number of a clip, by which recipes identify it."""
         return self._position[name]
 
     def entry(self, clip: int) -> BankEntry:
@@ -121,7 +121,7 @@ class ClipBank:
         return self._entries[clip]
 
     def samples(self, clip: int) -> np.ndarray:
-        """Return a clip's stored integers, ``[samples]``, without copying; multiply by the entry's scale."""
+        """Return a clip's stored integers, ``[samples]``, without a copy; their factor is the entry's scale."""
         entry = self._entries[clip]
         return self._samples[entry.offset : entry.offset + entry.length]
 
@@ -137,24 +137,24 @@ class ClipBank:
 
     def _map(self, name: str, dtype: type, length: int) -> np.ndarray:
         path = self.folder / name
-        found, expected = path.stat().st_size if path.exists() else 0, length * np.dtype(dtype).itemsize
-        if found != expected:
-            raise _damaged(self.folder, f"{name} has {found} bytes instead of {expected}")
-        # numpy cannot map an empty file; a bank whose every clip was rejected is still a bank
-        mapped = np.memmap(path, dtype=dtype, mode="r") if length else []
-        return np.asarray(mapped, dtype=dtype)  # as a plain array: slices of a memmap object are slow
+        size, expected = path.stat().st_size if path.exists() else 0, length * np.dtype(dtype).itemsize
+        if size != expected:
+            raise _damaged(self.folder, f"{name} has {size} bytes instead of {expected}")
+        if not length:  # a bank whose every clip was rejected; numpy cannot map an empty file
+            return np.empty(0, dtype)
+        return np.asarray(np.memmap(path, dtype=dtype, mode="r"))  # a plain array: slices of a memmap object are slow
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder}
 
-    def __setstate__(self, state: dict) -> None:
-        self.__init__(state["folder"])
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["folder"])  # type: ignore[misc]
 
 
-def write_table(
+def write_bank_table(
     folder: Path, identity: BankIdentity, digest: str, rejected: dict[str, str], entries: Sequence[BankEntry]
 ) -> None:
-    """Write the table that makes a folder a bank."""
+    """Write the table that completes a bank."""
     table = {
         **asdict(identity),
         "digest": digest,
@@ -165,27 +165,17 @@ def write_table(
 
 
 def read_identity(folder: Path) -> BankIdentity:
-    """Return what a bank was made from.
+    """Return the recordings and the format that a bank was made from.
 
     Raises:
-        InputError: the table cannot be understood.
+        InputError: the table cannot be read.
     """
     try:
         table = json.loads((folder / TABLE).read_text(encoding="utf-8"))
-        recordings = [(name, fingerprint) for name, fingerprint in table.get("recordings", [])]
+        recordings = [(name, digest) for name, digest in table.get("recordings", [])]
         return BankIdentity(table["sample_rate"], recordings, table["format"])
     except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(folder, f"{TABLE} cannot be understood ({error})") from error
-
-
-def listed(texts: Sequence[str], separator: str, most: int = _MOST_LISTED) -> str:
-    """Join texts, but not more than ``most`` of them.
-
-    >>> listed(["a", "b", "c"], ", ", most=2)
-    'a, b, and 1 more'
-    """
-    more = [f"and {len(texts) - most} more"] if len(texts) > most else []
-    return separator.join([*texts[:most], *more])
+        raise _damaged(folder, f"{TABLE} cannot be read ({error})") from error
 
 
 def _damaged(folder: Path, finding: str) -> InputError:

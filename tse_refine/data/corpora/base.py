@@ -1,4 +1,4 @@
-"""What the rest of the package needs to know of a set of recordings."""
+"""The interface of a corpus, a set of recordings, and of corpora whose recordings are files."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import numpy as np
 import soundfile
 
 from tse_refine.data.download.archives import Archive
-from tse_refine.errors import InputError, MissingFileError
-from tse_refine.files.digests import FileFingerprints
+from tse_refine.errors import InputError, MissingFileError, listed
+from tse_refine.files.digests import FileDigests
 
 SPLITS = ("train", "val", "test")
+FOREGROUNDS, BACKGROUNDS = "data.foregrounds", "data.backgrounds"  # options that take a corpus
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Clip:
 class Corpus(ABC):
     """A set of recordings in a known layout.
 
-    The tables come without touching audio (:meth:`clips`), the audio clip by clip (:meth:`read`).
+    :meth:`clips` reads the corpus's tables without touching audio, :meth:`read` one recording's audio.
     """
 
     @abstractmethod
@@ -47,7 +48,7 @@ class Corpus(ABC):
         """Return every clip, in an order that is the same on every machine.
 
         Raises:
-            InputError: the tables are missing or do not hold what the options ask for.
+            InputError: the tables are missing or lack what the options name.
         """
 
     @abstractmethod
@@ -57,19 +58,19 @@ class Corpus(ABC):
         Args:
             clip: a clip of this corpus.
             start: first sample, at the recording's own rate.
-            stop: the sample after the last one; fewer come where the recording ends before.
+            stop: end sample; fewer samples are returned where the recording ends before.
 
         Raises:
             OSError, soundfile.SoundFileError: the recording is missing or cannot be decoded.
         """
 
     @abstractmethod
-    def fingerprints(self, clips: Sequence[Clip], cache_dir: Path) -> list[str]:
-        """Return for each clip a text that changes whenever its audio changes, ``missing`` where there is no audio.
+    def digests(self, clips: Sequence[Clip], cache_dir: Path) -> list[str]:
+        """Return a text per clip that changes whenever its audio changes, ``missing`` where there is no audio.
 
         Args:
             clips: clips of this corpus.
-            cache_dir: where fingerprints that are slow to compute may be remembered.
+            cache_dir: folder where digests that are slow to compute may be remembered.
         """
 
     def classes(self) -> list[str]:
@@ -77,15 +78,15 @@ class Corpus(ABC):
         return sorted({clip.label for clip in self.clips()})
 
     def archives(self) -> list[Archive]:
-        """Return the archives in which the corpus is published; none where there is nothing to download."""
+        """Return the archives in which the corpus is published; none where it cannot be downloaded."""
         return []
 
     def missing(self) -> list[str]:
-        """Return what is not there of the corpus: the first table that is missing, else every missing recording."""
+        """Return what the corpus lacks on disk: the first table that is missing, else every missing recording."""
         return []
 
     def unlisted(self) -> list[str]:
-        """Return recordings that lie beside those of the corpus and do not belong to it as it is configured."""
+        """Return recordings beside those of the corpus that it does not use as it is configured."""
         return []
 
 
@@ -93,7 +94,7 @@ class FileCorpus(Corpus):
     """A corpus of audio files below one folder; a clip's name is its path relative to that folder.
 
     Args:
-        root: the folder of the corpus.
+        root: folder of the corpus.
     """
 
     def __init__(self, root: str) -> None:
@@ -108,33 +109,35 @@ class FileCorpus(Corpus):
         return [clip.name for clip in clips if not self.path(clip).exists()]
 
     def unlisted(self) -> list[str]:
-        """Return the audio files beside the clips' that no clip is, as paths below :attr:`root`."""
+        """Return the audio files beside the clips' that are not clips, as paths below :attr:`root`."""
         paths = {self.path(clip) for clip in self.clips()}
-        kinds = {path.suffix for path in paths}
-        beside = (file for folder in {path.parent for path in paths} if folder.is_dir() for file in folder.iterdir())
-        return sorted(os.path.relpath(file, self.root) for file in beside if file.suffix in kinds and file not in paths)
+        suffixes = {path.suffix for path in paths}
+        folders = [folder for folder in {path.parent for path in paths} if folder.is_dir()]
+        beside = {file for folder in folders for file in folder.iterdir() if file.suffix in suffixes} - paths
+        return sorted(os.path.relpath(file, self.root) for file in beside)
 
     def path(self, clip: Clip) -> Path:
-        """Return where a clip's file is."""
+        """Return the path of a clip's file."""
         return self.root / clip.name
 
     def file_recording(self, name: str) -> str:
-        """Return the source recording of a file that names none: the file itself, however it is spelt."""
+        """Return the source recording of a file that names none: the file itself, however its path is written."""
         return f"file:{os.path.realpath(self.root / name)}"
 
     def read(self, clip: Clip, start: int = 0, stop: int | None = None) -> tuple[np.ndarray, int]:
         """Return samples of a clip, ``[samples, channels]`` in float32, and its sample rate in Hz."""
         if start == 0:
-            _refuse_truncated(self.path(clip))
-        return soundfile.read(self.path(clip), start=start, stop=stop, dtype="float32", always_2d=True)
+            _reject_truncated(self.path(clip))
+        samples, rate = soundfile.read(self.path(clip), start=start, stop=stop, dtype="float32", always_2d=True)
+        return samples, rate
 
-    def fingerprints(self, clips: Sequence[Clip], cache_dir: Path) -> list[str]:
-        """Return a digest of each file's bytes; each file is read once and remembered by its size and time."""
-        return FileFingerprints(cache_dir)([self.path(clip) for clip in clips])
+    def digests(self, clips: Sequence[Clip], cache_dir: Path) -> list[str]:
+        """Return a digest of each file's content; each file is read once and remembered by its size and time."""
+        return FileDigests(cache_dir)([self.path(clip) for clip in clips])
 
 
-def _refuse_truncated(path: Path) -> None:
-    """Refuse a WAV file that is shorter than its header says, which libsndfile would read as if it were whole."""
+def _reject_truncated(path: Path) -> None:
+    """Reject a WAV file that is shorter than its header says, which libsndfile would read without an error."""
     with open(path, "rb") as file:
         head = file.read(12)
         size = os.fstat(file.fileno()).st_size
@@ -145,26 +148,24 @@ def _refuse_truncated(path: Path) -> None:
 
 
 def check_splits(clips: Mapping[str, Sequence[Clip]]) -> None:
-    """Refuse source recordings that reach across splits, within a corpus or from one to the other.
+    """Reject source recordings that are in several splits, within a corpus or across corpora.
 
     Args:
-        clips: the clips of each option, ``data.foregrounds`` and ``data.backgrounds``.
+        clips: clips of each option, ``data.foregrounds`` and ``data.backgrounds``.
 
     Raises:
         InputError: a source recording is in two splits.
     """
-    where: dict[str, set[tuple[str, str]]] = {}
+    places: dict[str, set[tuple[str, str]]] = {}
     for option, members in clips.items():
         for clip in members:
-            where.setdefault(clip.recording, set()).add((clip.split, option))
-    shared = sorted(recording for recording, places in where.items() if len({split for split, _ in places}) > 1)
+            places.setdefault(clip.recording, set()).add((clip.split, option))
+    splits = {recording: sorted({split for split, _ in pairs}) for recording, pairs in places.items()}
+    shared = sorted(recording for recording in splits if len(splits[recording]) > 1)
     if shared:
-        options = sorted({option for recording in shared for _, option in where[recording]}, reverse=True)
-        listed = ", ".join(
-            f"{name} ({' and '.join(sorted({split for split, _ in where[name]}))})" for name in shared[:10]
-        )
-        more = f" and {len(shared) - 10} more" if len(shared) > 10 else ""
+        options = sorted({option for recording in shared for _, option in places[recording]}, reverse=True)
+        names = listed([f"{recording} ({' and '.join(splits[recording])})" for recording in shared], most=10)
         raise InputError(
-            f"{' and '.join(options)}: {len(shared)} source recordings are in more than one split: {listed}{more}. "
-            "A recording heard in training would make the test too easy; give each recording to one split."
+            f"{' and '.join(options)}: {len(shared)} source recordings are in more than one split: {names}. "
+            "A recording of the training set would make the test too easy; give each recording to one split."
         )

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tse_refine.data.corpora.base import Clip, FileCorpus
-from tse_refine.data.corpora.metadata import read_table
 from tse_refine.errors import InputError, did_you_mean
+from tse_refine.files.tables import read_csv
 
-COLUMNS = ("filename", "fold", "category", "src_file")
-REMEDY = (
-    "ESC50 root: give the folder that holds ESC-50's meta and audio folders (https://github.com/karolpiczak/ESC-50), "
+_COLUMNS = ("filename", "fold", "category", "src_file")
+_REMEDY = (
+    "ESC50 root: give the folder with ESC-50's meta and audio folders (https://github.com/karolpiczak/ESC-50), "
     "for instance --data.foregrounds.init_args.root /path/to/ESC-50-master."
 )
 
@@ -19,12 +19,12 @@ REMEDY = (
 class ESC50(FileCorpus):
     """Clips of chosen categories, split by fold.
 
-    Layout: ``root/meta/esc50.csv`` beside ``root/audio/``; the audio's extension is whatever the table names. All
+    Layout: ``root/meta/esc50.csv`` beside ``root/audio/``; file names and their extensions are those of the table. All
     takes of one Freesound recording (``src_file``) are in one fold, so that a split by folds is one by recording.
 
     Args:
-        root: the folder that holds ``meta`` and ``audio``.
-        categories: the categories to use, as the table spells them.
+        root: folder with ``meta`` and ``audio``.
+        categories: categories to use, spelt as in the table.
         train_folds: folds whose clips are the training split.
         val_folds: folds whose clips are the validation split.
         test_folds: folds whose clips are the test split.
@@ -34,7 +34,7 @@ class ESC50(FileCorpus):
         self,
         root: str,
         categories: list[str],
-        train_folds: list[int] = [1, 2, 3],  # noqa: B006  a list is what YAML gives, and it is never changed
+        train_folds: list[int] = [1, 2, 3],  # noqa: B006  YAML gives lists; never changed
         val_folds: list[int] = [4],  # noqa: B006
         test_folds: list[int] = [5],  # noqa: B006
     ) -> None:
@@ -46,7 +46,7 @@ class ESC50(FileCorpus):
         """Return the clips of the chosen categories and folds, in the table's order.
 
         Raises:
-            InputError: the table is missing, lacks a column, or does not know a category or a fold.
+            InputError: the table is missing, lacks a column, or has no clip of a category or a fold.
         """
         rows = self._rows()
         known = sorted({row["category"] for row in rows})
@@ -78,7 +78,7 @@ class ESC50(FileCorpus):
         return self.root / "meta" / "esc50.csv"
 
     def _rows(self) -> list[dict[str, str]]:
-        rows = read_table(self._table, COLUMNS, REMEDY, key="filename")
+        rows = read_csv(self._table, _COLUMNS, _REMEDY, filled=_COLUMNS, key="filename", final_newline=False)
         for row in rows:
             if not row["fold"].isdigit():
                 raise InputError(

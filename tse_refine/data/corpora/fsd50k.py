@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from tse_refine.data.corpora.base import Clip, FileCorpus
-from tse_refine.data.corpora.metadata import read_table
 from tse_refine.data.download.archives import Archive, RemoteFile
 from tse_refine.errors import InputError, did_you_mean
+from tse_refine.files.tables import read_csv
 
-REMEDY = (
+_REMEDY = (
     "FSD50K root: give the folder into which the archives of https://zenodo.org/records/4060432 are unpacked, with the "
     "names they have inside; `tse-refine prepare` downloads and unpacks them."
 )
 
-# of the archives in the record, volumes in order
+# checksums of the archives in the record, volumes in order
 MD5 = {
     "ground_truth.zip": "ca27382c195e37d2269c4c866dd73485",
     "dev_audio.z01": "faa7cf4cc076fc34a44a479a5ed862a3",
@@ -35,14 +35,14 @@ class FSD50K(FileCorpus):
     Layout: ``root/FSD50K.ground_truth/`` with ``dev.csv`` and ``eval.csv``, ``root/FSD50K.dev_audio/`` and
     ``root/FSD50K.eval_audio/``. A clip has several labels, among them all ancestors of each. The tables do not hold
     the ontology, so it is read off the labels: B is an ancestor of A if every clip (dev and eval together) labelled A
-    is labelled B too, and not the other way round. A leaf of a clip is a label that is no ancestor of another label
-    of the clip. A clip is used if it has exactly one leaf and exactly one of the chosen classes among its labels,
+    is labelled B too, and not the other way round. A leaf of a clip is a label that is not an ancestor of another
+    label of the clip. A clip is used if it has exactly one leaf and exactly one of the chosen classes among its labels,
     which then is its label: of a chosen class with descendants, the clips of these are used too.
 
     Args:
-        root: the folder that holds the three.
-        classes: the labels to use, none of them an ancestor of another.
-        mirror: where the archives are downloaded from.
+        root: folder with the three.
+        classes: labels to use, none of them an ancestor of another.
+        mirror: address that the archives are downloaded from.
     """
 
     def __init__(self, root: str, classes: list[str], mirror: str = "https://zenodo.org/records/4060432/files") -> None:
@@ -51,7 +51,7 @@ class FSD50K(FileCorpus):
         self.mirror = mirror
 
     def archives(self) -> list[Archive]:
-        """Return the archives of the tables, the dev and the eval audio; an audio archive has several volumes."""
+        """Return the archives of the tables, the dev and the eval audio, which have several volumes."""
         return [
             Archive(
                 tuple(
@@ -68,12 +68,14 @@ class FSD50K(FileCorpus):
         """Return the clips that can be used, first of ``dev.csv`` and then of ``eval.csv``, in their order.
 
         Raises:
-            InputError: a table is missing or not whole; a chosen class is unknown, an ancestor of another or without
+            InputError: a table is missing or incomplete; a chosen class is unknown, an ancestor of another or without
                 a clip that can be used.
         """
         tables = self.root / "FSD50K.ground_truth"
-        dev = read_table(tables / "dev.csv", ("fname", "labels", "split"), REMEDY, key="fname")
-        evaluation = read_table(tables / "eval.csv", ("fname", "labels"), REMEDY, key="fname")
+        dev, evaluation = (
+            read_csv(tables / name, columns, _REMEDY, filled=columns, key="fname", final_newline=False)
+            for name, columns in (("dev.csv", ("fname", "labels", "split")), ("eval.csv", ("fname", "labels")))
+        )
         labels_of = [set(row["labels"].split(",")) for row in dev + evaluation]
         ancestors = _ancestors(labels_of)
         self._check(ancestors)
@@ -94,7 +96,7 @@ class FSD50K(FileCorpus):
         return clips
 
     def _check(self, ancestors: Mapping[str, set[str]]) -> None:
-        """Refuse chosen classes that are unknown or overlap."""
+        """Reject chosen classes that are unknown or overlap."""
         for label in self.chosen:
             if label not in ancestors:
                 raise InputError(
@@ -104,7 +106,7 @@ class FSD50K(FileCorpus):
             above = sorted(ancestors[label].intersection(self.chosen))
             if above:
                 raise InputError(
-                    f"FSD50K classes: {above[0]!r} is an ancestor of {label!r}, so that one clip would be both; "
+                    f"FSD50K classes: {above[0]!r} is an ancestor of {label!r}, so that one clip would have both; "
                     "choose one of the two."
                 )
 

@@ -7,17 +7,18 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from tse_refine.data.corpora.base import SPLITS, Clip, FileCorpus
-from tse_refine.data.corpora.metadata import read_table
 from tse_refine.data.corpora.splitting import assign_splits
 from tse_refine.data.download.archives import Archive, RemoteFile
 from tse_refine.errors import InputError, did_you_mean
+from tse_refine.files.tables import read_csv
 
-REMEDY = (
+_REMEDY = (
     "FSDKaggle2018 root: give the folder into which the archives of https://zenodo.org/records/2552860 are unpacked, "
     "with the names they have inside; `tse-refine prepare` downloads and unpacks them."
 )
+_SPLITS_REMEDY = "FSDKaggle2018 splits: give a folder with train.csv, val.csv and test.csv, or leave the option out."
 
-# of the archives in the record
+# checksums of the archives in the record
 MD5 = {
     "audio_train": "a8b47ff4b52022c178f88fa5c6f080d0",
     "audio_test": "f85c8665c3fc39311ea1b748e194a81d",
@@ -26,24 +27,24 @@ MD5 = {
 
 
 class FSDKaggle2018(FileCorpus):
-    """Single-label clips; the published test part is the test split, the training part is cut into train and val.
+    """Single-label clips; the published test part is the test split, the training part is divided into train and val.
 
     Layout, as shipped after the competition: ``root/FSDKaggle2018.meta/`` with ``train_post_competition.csv`` and
     ``test_post_competition_scoring_clips.csv`` beside ``root/FSDKaggle2018.audio_train/`` and
-    ``root/FSDKaggle2018.audio_test/``. Validation clips are chosen within each label and by Freesound recording (the
-    rule is that of ``assign_splits``), before ``classes`` is applied: leaving a class out moves no clip.
+    ``root/FSDKaggle2018.audio_test/``. Validation clips are chosen within each label and by Freesound recording (see
+    ``assign_splits``), before ``classes`` is applied: leaving a class out moves no clip to another split.
 
     Args:
-        root: the folder that holds the three.
+        root: folder with the three.
         val_fraction: share of each label's training clips that becomes the validation split, in (0, 1).
-        split_seed: draws other validation clips.
-        verified_only: use only training and validation clips whose label a person has verified; about 40 %, and all
-            of the test part.
+        split_seed: seed of the validation split; another one draws other clips.
+        verified_only: use only training and validation clips whose label a person has verified (about 40 %), and
+            all of the test part.
         splits: folder with ``train.csv``, ``val.csv`` and ``test.csv`` (columns ``fname,label``), such as
             ``FSDSoundScapes/FSDKaggle2018``, to use these splits instead; a clip that is not listed is not used. Clips
-            are found by file name, which is unique in the corpus, whatever folder stands before it.
+            are identified by file name, which is unique in the corpus, without its folder.
         classes: labels to use; all by default.
-        mirror: where the archives are downloaded from.
+        mirror: address that the archives are downloaded from.
     """
 
     def __init__(
@@ -77,8 +78,8 @@ class FSDKaggle2018(FileCorpus):
         """Return the clips, in the order of the published tables or of the lists in ``splits``.
 
         Raises:
-            InputError: a table is missing or not whole, a list names what the tables do not have, or a chosen class
-                is unknown.
+            InputError: a table is missing or incomplete, a list names a clip that the tables lack, or a chosen class is
+                unknown.
         """
         clips, unverified = self._published()
         if self.splits is not None:
@@ -97,8 +98,8 @@ class FSDKaggle2018(FileCorpus):
         """Return all clips in their published parts, and the names of those without a verified label."""
         meta = self.root / "FSDKaggle2018.meta"
         columns = ("fname", "label", "freesound_id")
-        train = read_table(meta / "train_post_competition.csv", (*columns, "manually_verified"), REMEDY, key="fname")
-        test = read_table(meta / "test_post_competition_scoring_clips.csv", columns, REMEDY, key="fname")
+        train = _read(meta / "train_post_competition.csv", (*columns, "manually_verified"), _REMEDY)
+        test = _read(meta / "test_post_competition_scoring_clips.csv", columns, _REMEDY)
         clips = [
             Clip(f"FSDKaggle2018.audio_{part}/{row['fname']}", row["label"], part, f"freesound:{row['freesound_id']}")
             for part, rows in (("train", train), ("test", test))
@@ -122,10 +123,7 @@ class FSDKaggle2018(FileCorpus):
         listed = []
         for split in SPLITS:
             table = folder / f"{split}.csv"
-            remedy = (
-                "FSDKaggle2018 splits: give a folder with train.csv, val.csv and test.csv, or leave the option out."
-            )
-            for row in read_table(table, ("fname", "label"), remedy, key="fname"):
+            for row in _read(table, ("fname", "label"), _SPLITS_REMEDY):
                 clip = by_file.get(PurePosixPath(row["fname"]).name)
                 if clip is None:
                     raise InputError(
@@ -139,3 +137,7 @@ class FSDKaggle2018(FileCorpus):
                     )
                 listed.append(replace(clip, split=split))
         return listed
+
+
+def _read(table: Path, columns: Sequence[str], remedy: str) -> list[dict[str, str]]:
+    return read_csv(table, columns, remedy, filled=columns, key="fname", final_newline=False)

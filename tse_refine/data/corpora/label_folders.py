@@ -1,4 +1,4 @@
-"""Any recordings, sorted into one folder a label."""
+"""Any recordings, sorted into one folder per label."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tse_refine.data.corpora.base import SPLITS, Clip, FileCorpus
 from tse_refine.data.corpora.splitting import assign_splits
 from tse_refine.errors import InputError, did_you_mean
 
-# names of formats are extensions, but for a few others in use; raw samples do not say their sample rate
+# names of formats are extensions, except those below; raw samples have no sample rate
 EXTENSIONS = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"}
 EXTENSIONS |= {".aif", ".aifc", ".oga", ".opus"}
 
@@ -21,14 +21,14 @@ class LabelFolders(FileCorpus):
 
     Every audio file below a label's folder is used, in subfolders too; other and hidden files are ignored. If the
     folders in ``root`` are ``train``, ``val`` and ``test``, these are the splits. Otherwise the splits are drawn within
-    each label, by the rule of ``assign_splits``. Every file counts as a recording of its own: to keep several clips of
-    one recording in one split, use the three folders or a ``Manifest``.
+    each label (see ``assign_splits``). Every file counts as a recording of its own: to keep several clips of one
+    recording in one split, use the three folders or a ``Manifest``.
 
     Args:
-        root: the folder of the label folders or of the three.
+        root: folder of the label folders or of the three.
         val_fraction: share of each label's files that becomes the validation split, in (0, 1).
         test_fraction: share of each label's files that becomes the test split, in (0, 1).
-        split_seed: draws other validation and test files.
+        split_seed: seed of the splits; another one draws other files.
         labels: labels to use; all by default.
     """
 
@@ -58,7 +58,7 @@ class LabelFolders(FileCorpus):
             if others:
                 raise InputError(
                     f"{self.root} has the folders train, val and test, which are the splits, and beside them "
-                    f"{', '.join(others)}. Move those away."
+                    f"{', '.join(others)}. Move them elsewhere."
                 )
             return [
                 Clip(name, label, split, self.file_recording(name))
@@ -68,7 +68,7 @@ class LabelFolders(FileCorpus):
         if len(folders) > 1 and set(folders) < set(SPLITS):
             raise InputError(
                 f"{self.root} has the folders {' and '.join(folders)} only. Give it train, val and test, or one folder "
-                "a label."
+                "per label."
             )
         files = self._labelled(self.root)
         names = [name for _, name in files]
@@ -81,7 +81,7 @@ class LabelFolders(FileCorpus):
         for label in self.labels or ():
             if label not in known:
                 raise InputError(f"LabelFolders labels: {label!r} is not in {parent}; {did_you_mean(label, known)}")
-        found = []
+        labelled = []
         for label in known:
             if self.labels is not None and label not in self.labels:
                 continue
@@ -93,8 +93,8 @@ class LabelFolders(FileCorpus):
                     f"{parent / label} has no audio file; its name is one label. Files with these extensions are read: "
                     f"{' '.join(sorted(EXTENSIONS))}. Put recordings there or remove the folder."
                 )
-            found += [(label, name) for name in names]
-        return found
+            labelled += [(label, name) for name in names]
+        return labelled
 
     def _folders(self, parent: Path) -> list[str]:
         try:
@@ -102,17 +102,17 @@ class LabelFolders(FileCorpus):
         except OSError as error:
             raise self._unreadable(parent, error) from None
         if not folders:
-            raise InputError(f"{parent} has no folder in it. Give a folder with one folder of recordings a label.")
+            raise InputError(f"{parent} has no folder in it. Give a folder with one folder of recordings per label.")
         return folders
 
     def _audio_files(self, folder: Path) -> list[str]:
         """Return the names of the recordings below a folder, as the file system spells them."""
 
-        def refuse(error: OSError) -> None:
+        def reject(error: OSError) -> None:
             raise self._unreadable(folder, error) from None
 
         names = []
-        for place, subfolders, files in os.walk(folder, onerror=refuse):
+        for place, subfolders, files in os.walk(folder, onerror=reject):
             subfolders[:] = [name for name in subfolders if name[0] != "."]
             for file in files:
                 if file[0] != "." and Path(file).suffix.lower() in EXTENSIONS:
@@ -126,7 +126,7 @@ class LabelFolders(FileCorpus):
     def _unreadable(folder: Path, error: OSError) -> InputError:
         return InputError(
             f"LabelFolders root: {error.filename or folder} cannot be read ({error.strerror}). Give a folder that "
-            "holds one folder of recordings a label."
+            "has one folder of recordings per label."
         )
 
 

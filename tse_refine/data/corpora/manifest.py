@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Literal
 
 from tse_refine.data.corpora.base import SPLITS, Clip, FileCorpus
-from tse_refine.data.corpora.metadata import read_table
 from tse_refine.errors import InputError
+from tse_refine.files.tables import read_csv
 
-COLUMNS = ("path", "label", "role", "split", "source")
-ROLES = ("foreground", "background")
-REMEDY = f"Manifest table: give a CSV file with the columns {','.join(COLUMNS)}."
+_COLUMNS = ("path", "label", "role", "split", "source")
+_ROLES = ("foreground", "background")
+_REMEDY = f"Manifest table: give a CSV file with the columns {','.join(_COLUMNS)}."
 
 
 class Manifest(FileCorpus):
@@ -23,12 +23,12 @@ class Manifest(FileCorpus):
     - ``label``: its class, or the category of a background, without ``|``, ``;`` and ``,``;
     - ``role``: ``foreground`` or ``background``;
     - ``split``: ``train``, ``val`` or ``test``;
-    - ``source``: names the recording that a clip was cut from, the same for all its clips, so that it cannot be in two
-      splits; empty where a clip is a recording of its own. Recordings from Freesound are ``freesound:<number>``.
+    - ``source``: name of the recording that a clip was cut from, whose clips must be in one split; empty where a clip
+      is a recording of its own. Recordings from Freesound are ``freesound:<number>``.
 
     Args:
-        table: the table, UTF-8.
-        role: the rows to use; those of the other role are ignored.
+        table: path of the table, UTF-8.
+        role: role whose rows are used; the others are ignored.
     """
 
     def __init__(self, table: str, role: Literal["foreground", "background"]) -> None:
@@ -40,12 +40,12 @@ class Manifest(FileCorpus):
         """Return the recordings of the role in the table's order.
 
         Raises:
-            InputError: the table is missing or not whole, has a value that is not allowed, the same recording twice
+            InputError: the table is missing or incomplete, has a value that is not allowed, the same recording twice
                 or no row of the role.
         """
-        rows = read_table(self.table, COLUMNS, REMEDY, may_be_empty=("source",))
+        rows = read_csv(self.table, _COLUMNS, _REMEDY, filled=_COLUMNS[:-1], final_newline=False)
         for row in rows:
-            self._check(row, "role", ROLES)
+            self._check(row, "role", _ROLES)
         rows = [row for row in rows if row["role"] == self.role]
         if not rows:
             raise InputError(f"{self.table}: no row has the role {self.role}. Add the {self.role}s to the table.")
@@ -54,15 +54,15 @@ class Manifest(FileCorpus):
             self._check(row, "split", SPLITS)
             if set("|;,").intersection(row["label"]):
                 raise InputError(
-                    f"{self.table}: {row['path']} has the label {row['label']!r}, which reads like several labels. A "
+                    f"{self.table}: {row['path']} has the label {row['label']!r}, which looks like several labels. A "
                     "recording has one, without '|', ';' and ','; rename it or leave the recording out."
                 )
             path = self.file_recording(row["path"])
             if path in label_of:
                 raise InputError(
                     f"{self.table}: {row['path']} has two {self.role} rows, labelled {label_of[path]!r} and "
-                    f"{row['label']!r}. A recording has one row and one label; remove a row, or the recording if both "
-                    "sounds are in it."
+                    f"{row['label']!r}. A recording has one row and one label; remove a row, or the recording if it "
+                    "contains both sounds."
                 )
             label_of[path] = row["label"]
         return [

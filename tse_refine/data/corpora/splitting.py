@@ -1,4 +1,4 @@
-"""Splits for corpora that are published without them: drawn once, by recording, the same everywhere."""
+"""Splits for corpora that are published without them: drawn by recording, the same on every machine."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from tse_refine.errors import InputError
 def assign_splits(
     recordings: Sequence[str], strata: Sequence[str], fractions: Mapping[str, float], seed: int
 ) -> dict[str, str]:
-    """Give each source recording to one split, with every stratum in every split.
+    """Assign each source recording to one split, with every stratum in every split.
 
     Within each stratum the recordings are ordered by the BLAKE2b digest of seed and recording. From the front, each
     split in ``fractions`` in turn takes recordings until it has its fraction of the stratum's clips, at least one
-    recording, and never one that the splits after it need; what is left is ``train``. A recording found in several
-    strata is decided in the alphabetically first of them and counts there only. The result depends neither on the
-    order of the clips nor on the machine.
+    recording, and leaves one for each later split; the rest is ``train``. A recording in several strata is assigned in
+    the alphabetically first of them and counts only there. The result depends neither on the order of the clips nor on
+    the machine.
 
     Args:
-        recordings: for each clip, its source recording.
-        strata: for each clip, what every split must have: its label or scene.
-        fractions: for each split but ``train``, its share of the clips, in (0, 1); together less than 1.
-        seed: draws another assignment.
+        recordings: source recording of each clip.
+        strata: label or scene of each clip; every split has all of them.
+        fractions: share of the clips for each split but ``train``, in (0, 1); together less than 1.
+        seed: seed of the assignment.
 
     Returns:
         The split of each recording.
@@ -50,20 +50,26 @@ def assign_splits(
                 f"{stratum!r} has {len(counts)} source recordings of its own; one for each of "
                 f"{', '.join([*fractions, 'train'])} is needed. Add recordings or leave it out."
             )
-        split_of |= _deal(counts, fractions, seed)
+        split_of |= _assign(counts, fractions, seed)
     return split_of
 
 
-def _deal(num_clips: Counter[str], fractions: Mapping[str, float], seed: int) -> dict[str, str]:
-    """Deal the recordings of one stratum, given with their numbers of clips."""
+def _assign(num_clips: Counter[str], fractions: Mapping[str, float], seed: int) -> dict[str, str]:
+    """Assign the recordings of one stratum.
+
+    Args:
+        num_clips: number of clips of each recording.
+        fractions: see :func:`assign_splits`.
+        seed: see :func:`assign_splits`.
+    """
     order = sorted(num_clips, key=lambda recording: hashlib.blake2b(f"{seed} {recording}".encode()).digest())
     total = num_clips.total()
     split_of: dict[str, str] = {}
     for place, (split, fraction) in enumerate(fractions.items()):
-        reserved = len(fractions) - place  # one for each later split and one for train
-        wanted = fraction * total - 1e-9  # 0.07 * 100 is a little more than 7
+        reserved = len(fractions) - place  # one per later split and one for train
+        share = fraction * total - 1e-9  # 0.07 * 100 is a little more than 7
         taken = 0
-        while taken == 0 or (taken < wanted and len(order) - len(split_of) > reserved):
+        while taken == 0 or (taken < share and len(order) - len(split_of) > reserved):
             recording = order[len(split_of)]
             split_of[recording] = split
             taken += num_clips[recording]
@@ -77,5 +83,5 @@ def _check_fractions(fractions: Mapping[str, float]) -> None:
     if sum(fractions.values()) >= 1.0:
         names = " + ".join(f"{split}_fraction" for split in fractions)
         raise InputError(
-            f"{names} is {sum(fractions.values()):g}; less than 1 is expected, or nothing is left to train on."
+            f"{names} is {sum(fractions.values()):g}; less than 1 is expected, or no clip is left for training."
         )

@@ -1,9 +1,9 @@
-"""The sounds of the embedded corpus: each function draws one instance of a class with its own parameters.
+"""Sounds of the synthetic corpus: each function draws one instance of a class with its own parameters.
 
 Every synthesiser takes a random generator and a duration in seconds and returns ``[samples]`` at 16 kHz; the level is
-free, since the corpus normalises peaks. The classes differ the way everyday sounds do: harmonic glides, inharmonic
+arbitrary, since the corpus normalises peaks. The classes differ as everyday sounds do: harmonic glides, inharmonic
 decays, noise bursts, modulated noise, clicks, chirps, chords. Many share a frequency range (bird, cricket and bell;
-dog, siren and chord; rain and applause; motor and knock), so that telling them apart takes more than a filter.
+dog, siren and chord; rain and applause; motor and knock), so that a filter cannot separate them.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def siren(rng: Rng, seconds: float) -> np.ndarray:
 
 
 def wind(rng: Rng, seconds: float) -> np.ndarray:
-    """Low noise whose level and colour wander."""
+    """Low noise whose level and colour vary slowly."""
     noise = rng.standard_normal(_samples(seconds))
     calm, gust = _band(noise, 30.0, rng.uniform(150.0, 300.0)), _band(noise, 100.0, rng.uniform(500.0, 900.0))
     return calm / calm.std() + 0.5 * (1.0 + _slow_noise(rng, seconds, 0.8)) * gust / gust.std()
@@ -209,7 +209,7 @@ def _decay(seconds: float, time_constant: float) -> np.ndarray:
 
 
 def _add(sound: np.ndarray, event: np.ndarray, onset: float) -> None:
-    """Add an event to a sound in place at an onset in seconds; what would stick out is cut."""
+    """Add an event to a sound in place at an onset in seconds, cut at the sound's end."""
     start = _samples(onset)
     room = max(len(sound) - start, 0)
     sound[start : start + len(event)] += event[:room]
@@ -222,7 +222,7 @@ def _onsets(rng: Rng, seconds: float, period: float, jitter: float) -> list[floa
 
 
 def _smooth(gate: np.ndarray, seconds: float) -> np.ndarray:
-    """Return a boolean gate with its edges rounded over some seconds, so that it does not click."""
+    """Return a boolean gate with its edges smoothed over a duration in seconds, so that it does not click."""
     window = np.hanning(_samples(seconds) + 2)
     return np.convolve(gate.astype(float), window / window.sum(), mode="same")
 
@@ -233,7 +233,7 @@ def _spectrum_shaped(sound: np.ndarray, gain: Callable[[np.ndarray], np.ndarray]
 
 
 def _band(sound: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Pass ``low`` to ``high`` Hz with slopes of about 24 dB an octave and zero phase."""
+    """Pass ``low`` to ``high`` Hz with slopes of about 24 dB per octave and zero phase."""
     return _spectrum_shaped(
         sound, lambda f: 1.0 / np.sqrt((1.0 + (low / np.maximum(f, 1.0)) ** 8) * (1.0 + (f / high) ** 8))
     )
@@ -246,7 +246,7 @@ def _coloured(rng: Rng, seconds: float, exponent: float) -> np.ndarray:
 
 
 def _slow_noise(rng: Rng, seconds: float, rate: float) -> np.ndarray:
-    """Return a smooth random curve, ``[samples]``, of unit variance that turns about ``rate`` times a second."""
+    """Return a smooth random curve, ``[samples]``, of unit variance with about ``rate`` turning points per second."""
     knots = rng.standard_normal(int(seconds * rate) + 3)
     position = _time(seconds) * rate
     left = position.astype(int)

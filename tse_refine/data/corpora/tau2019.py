@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import PurePosixPath
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from tse_refine.data.corpora.base import Clip, FileCorpus
-from tse_refine.data.corpora.metadata import read_table
 from tse_refine.data.corpora.splitting import assign_splits
 from tse_refine.data.download.archives import Archive, RemoteFile
+from tse_refine.files.tables import read_csv
 
 DEVELOPMENT = "TAU-urban-acoustic-scenes-2019-development"
 EVALUATION = "TAU-urban-acoustic-scenes-2019-evaluation"
-REMEDY = (
-    f"TAU2019 root: give the folder that holds {DEVELOPMENT} and, with test_set evaluation, {EVALUATION} "
+_REMEDY = (
+    f"TAU2019 root: give the folder with {DEVELOPMENT} and, with test_set evaluation, {EVALUATION} "
     "(https://zenodo.org/records/2589280 and 3063822); `tse-refine prepare` downloads and unpacks them."
 )
 
-# of the archives in record 2589280
+# checksums of the archives in record 2589280
 DEVELOPMENT_MD5 = {
     "meta": "09782f2097e4735687af73c44919329c",
     "audio.1": "aca4ebfd9ed03d5f747d6ba8c24bc728",
@@ -43,7 +43,7 @@ DEVELOPMENT_MD5 = {
     "audio.20": "9cb28c74911bf8a3eadcf53f50a5b5d6",
     "audio.21": "0e44ed85c88ec036a9725b4dd1dfaea0",
 }
-# of the archives in record 3063822
+# checksums of the archives in record 3063822
 EVALUATION_MD5 = {
     "meta": "0b42d3c337b29d2efe50edd1e9496d7e",
     "audio.1": "3dfc50f8dc46f4a83a2e9cf2083d1c2a",
@@ -61,21 +61,21 @@ EVALUATION_MD5 = {
 
 
 class TAU2019(FileCorpus):
-    """Backgrounds of ten scenes; no recording place of the development set is in two splits.
+    """Backgrounds of ten scenes; each recording place of the development set is in one split.
 
     Layout: ``root/TAU-urban-acoustic-scenes-2019-development/`` with ``meta.csv`` and ``audio/``, and beside it
     ``root/TAU-urban-acoustic-scenes-2019-evaluation/`` with ``evaluation_setup/test.csv`` and ``audio/``. Development
-    segments are split within each scene and by place (``identifier``, a city and a location); the rule is that of
-    ``assign_splits``. The places of the evaluation set are unknown, its scenes too: their label is ``unknown``.
+    segments are split within each scene and by place (``identifier``, a city and a location; see ``assign_splits``).
+    Places and scenes of the evaluation set are unknown: their label is ``unknown``.
 
     Args:
-        root: the folder that holds the one or the two.
+        root: folder with one or both of them.
         test_set: ``evaluation`` tests on the evaluation set (the published way), ``development`` on held-out places
             of the development set, which saves a third of the download; the validation split is the same in both.
         val_fraction: share of each scene's development segments that becomes the validation split, in (0, 1).
         test_fraction: the same for the test split; without effect where the evaluation set is the test split.
-        split_seed: draws other places.
-        mirror: where the archives are downloaded from.
+        split_seed: seed of the splits; another one draws other places.
+        mirror: address that the archives are downloaded from.
     """
 
     def __init__(
@@ -105,10 +105,9 @@ class TAU2019(FileCorpus):
         """Return the segments in the order of the published tables.
 
         Raises:
-            InputError: a table is missing or not whole, or a scene has too few places for the splits.
+            InputError: a table is missing or incomplete, or a scene has too few places for the splits.
         """
-        columns = ("filename", "scene_label", "identifier")
-        rows = read_table(self.root / DEVELOPMENT / "meta.csv", columns, REMEDY, key="filename", delimiter="\t")
+        rows = _read(self.root / DEVELOPMENT / "meta.csv", ("filename", "scene_label", "identifier"))
         fractions = {"val": self.val_fraction}
         if self.test_set == "development":
             fractions["test"] = self.test_fraction
@@ -128,7 +127,7 @@ class TAU2019(FileCorpus):
 
     def _evaluation_clips(self) -> list[Clip]:
         table = self.root / EVALUATION / "evaluation_setup" / "test.csv"
-        names = [row["filename"] for row in read_table(table, ("filename",), REMEDY, key="filename", delimiter="\t")]
+        names = [row["filename"] for row in _read(table, ("filename",))]
         return [
             Clip(f"{EVALUATION}/{name}", "unknown", "test", f"TAU2019-evaluation:{PurePosixPath(name).stem}")
             for name in names
@@ -143,3 +142,7 @@ class TAU2019(FileCorpus):
             )
             for part, md5 in md5_of.items()
         ]
+
+
+def _read(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    return read_csv(table, columns, _REMEDY, delimiter="\t", filled=columns, key="filename", final_newline=False)

@@ -1,4 +1,4 @@
-"""What can be downloaded: the published files of a corpus, with their checksums."""
+"""The published files of a corpus, with their checksums."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ class RemoteFile:
     """One file to download.
 
     Attributes:
-        url: where it is; its last path segment, without a query, is the file's name here.
-        md5: checksum of its bytes, as published.
+        url: address; its last path segment, without a query, is the name of the file on disk.
+        md5: published checksum of the content.
     """
 
     url: str
@@ -33,8 +33,8 @@ class Archive:
 
     Attributes:
         files: the archive, or its volumes in order: ``.z01``, ``.z02``, ..., and the ``.zip`` last.
-        fills: how the paths below the corpus's root begin that it unpacks to, by default all; several archives may
-            fill one folder.
+        fills: beginnings of the paths, below the corpus's root, that it unpacks to; by default any path. Several
+            archives may fill one folder.
     """
 
     files: tuple[RemoteFile, ...]

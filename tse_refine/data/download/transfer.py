@@ -1,4 +1,4 @@
-"""Published archives brought to this machine, once: downloaded, verified and unpacked."""
+"""Downloads published archives once: transferred, verified and unpacked."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pooch
 import requests
@@ -22,45 +23,42 @@ from tse_refine.data.download.unpacking import require_space, unpack
 from tse_refine.errors import InputError
 from tse_refine.files.atomic import write_text
 
-NUM_TRIES = 4  # of a request that finds no answer, and of a transfer that breaks off
-PAUSE_SECONDS = 1.0  # before the second try; it doubles with each further one
+NUM_TRIES = 4  # of a request without an answer, and of an interrupted transfer
+PAUSE_SECONDS = 1.0  # before the second try; doubled before each further one
 TIMEOUT_SECONDS = (30, 60)  # to connect; without a byte
-BLOCK = 1 << 16  # bytes written at once: what a broken transfer loses at most
+BLOCK = 1 << 16  # bytes written at once: the most that an interrupted transfer loses
 
 
-def install(archives: Sequence[Archive], root: Path, show_progress: bool = True) -> None:
-    """Make sure that archives are downloaded, verified and unpacked into a folder.
+def install(archives: Sequence[Archive], root: Path) -> None:
+    """Download, verify and unpack archives into a folder.
 
-    What is finished is not done again, and what was interrupted goes on where it stopped. ``root/.installed/`` holds
-    the checksums of each archive that is unpacked, ``root/.downloads/<archive>/`` its files until it is.
+    Finished steps are not repeated, and an interrupted transfer continues where it stopped. ``root/.installed/`` holds
+    the checksums of each unpacked archive, ``root/.downloads/<archive>/`` its files until then.
 
     Args:
         archives: what to install.
-        root: folder that the archives are unpacked into.
-        show_progress: show bars where stderr is a terminal.
+        root: folder to unpack into.
 
     Raises:
-        InputError: a file cannot be had, has another checksum than published, cannot be unpacked, or there is too
-            little free space.
+        InputError: a file cannot be downloaded, differs from its published checksum, cannot be unpacked, or the free
+            space is too small.
     """
     root = Path(root).absolute()
     root.mkdir(parents=True, exist_ok=True)
     with _open_session() as session:
         downloads = {
-            archive: [
-                _Download(file, _downloads_folder(archive, root), session, show_progress) for file in archive.files
-            ]
+            archive: [_Download(file, _downloads_folder(archive, root), session) for file in archive.files]
             for archive in archives
             if not _is_installed(archive, root)
         }
-        # all before the first byte: audio hardly compresses, so what is unpacked needs about the room of its archives
+        # checked before the first byte; audio hardly compresses, so unpacking needs about as much space again
         num_bytes = sum(download.num_missing_bytes() for files in downloads.values() for download in files)
         require_space(root, num_bytes, "download")
         for archive in archives:
             if archive in downloads:
-                unpack([download.fetch() for download in downloads[archive]], root, show_progress)
+                unpack([download.fetch() for download in downloads[archive]], root)
                 write_text(_stamp_path(archive, root), _checksums(archive))
-            if _downloads_folder(archive, root).exists():  # also what a kill right after the stamp has left
+            if _downloads_folder(archive, root).exists():  # also after a kill between the stamp and this line
                 shutil.rmtree(_downloads_folder(archive, root))
 
 
@@ -82,35 +80,34 @@ def _is_installed(archive: Archive, root: Path) -> bool:
 
 
 def _open_session() -> requests.Session:
-    """Return a session that asks again where there is no answer, or one that says to come back later."""
+    """Return a session that repeats requests that had no answer or a temporary error."""
     retry = Retry(
         NUM_TRIES - 1, backoff_factor=PAUSE_SECONDS, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False
     )
     session = requests.Session()
-    session.mount("https://", HTTPAdapter(max_retries=retry))
-    session.mount("http://", HTTPAdapter(max_retries=retry))
-    session.headers["Accept-Encoding"] = "identity"  # the bytes as they are stored, so that they can be counted
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, HTTPAdapter(max_retries=retry))
+    session.headers["Accept-Encoding"] = "identity"  # the stored bytes, so that they can be counted
     return session
 
 
 class _Download:
-    """One file on its way here; as the downloader of ``pooch`` it goes on where an earlier one stopped.
+    """One file in transfer; as the downloader of ``pooch`` it continues an earlier transfer.
 
-    The bytes gather in ``<name>.part``. Beside it, ``<name>.part.json`` tells what they are the beginning of: url, md5,
-    the server's mark of this version (``validator``) and the whole size, where the server gives them.
+    The bytes are collected in ``<name>.part``. ``<name>.part.json`` beside it holds url, md5, the server's mark of this
+    version (``validator``) and the whole size, where the server sends them.
     """
 
-    def __init__(self, file: RemoteFile, folder: Path, session: requests.Session, show_progress: bool) -> None:
+    def __init__(self, file: RemoteFile, folder: Path, session: requests.Session) -> None:
         self.file = file
         self.path = folder / file.name
         self.part = folder / f"{file.name}.part"
         self.note_path = folder / f"{file.name}.part.json"
         self.session = session
-        self.show_progress = show_progress
         self.note = self._read_note()
 
     def num_missing_bytes(self) -> int:
-        """Return how much is still to come; 0 where the server does not tell."""
+        """Return the number of bytes still to transfer; 0 where the server does not send the size."""
         if self.path.exists():
             return 0
         size = self.note["size"]
@@ -120,42 +117,42 @@ class _Download:
         return max(0, size - self._num_bytes())
 
     def fetch(self) -> Path:
-        """Download the file unless it is here, verify it, and return its path."""
+        """Download the file unless it exists, verify it, and return its path."""
         try:
             pooch.retrieve(
                 self.file.url, f"md5:{self.file.md5}", fname=self.file.name, path=self.path.parent, downloader=self
             )
         except InputError:
             raise
-        except ValueError as error:  # what pooch raises for a wrong checksum; it names both
+        except ValueError as error:  # pooch's error for a wrong checksum; it contains both
             self._start_over()
             raise InputError(
-                f"{self.file.url}: {error} Run the command again to download it anew; where this comes back, the "
-                "published file has changed"
+                f"{self.file.url}: {error} Run the command again to download it anew; if this repeats, the published "
+                "file has changed"
             ) from error
         self._start_over()
         return self.path
 
     def __call__(self, url: str, output_file: str, _: pooch.Pooch | None) -> None:
-        """Complete the part and make it ``output_file``, whose checksum ``pooch`` takes before it moves it."""
+        """Complete the part and move it to ``output_file``, which ``pooch`` verifies."""
         for num_tries in range(1, NUM_TRIES + 1):
             try:
                 if self._is_complete() or self._receive():
                     break
                 reason = "the transfer ended too early"
             except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-                reason = f"the transfer broke off ({error})"
+                reason = f"the transfer was interrupted ({error})"
             if num_tries == NUM_TRIES:
                 raise self._failure(reason)
             time.sleep(PAUSE_SECONDS * 2 ** (num_tries - 1))
         os.unlink(output_file)
         try:
-            os.link(self.part, output_file)  # the part stays for an interruption while the checksum is taken
+            os.link(self.part, output_file)  # the part survives an interruption of the verification
         except OSError:  # a file system without hard links
             os.replace(self.part, output_file)
 
     def _receive(self) -> bool:
-        """Ask once for what is missing and append it; return whether nothing is missing any more."""
+        """Request the missing bytes once and append them; return whether the part is complete then."""
         num_bytes = self._num_bytes()
         headers = {}
         if num_bytes:
@@ -163,7 +160,7 @@ class _Download:
             if self.note["validator"]:
                 headers["If-Range"] = self.note["validator"]  # another version is sent from its start
         with self._answer("GET", headers, accepted=(416,)) as response:
-            if response.status_code == 416:  # nothing comes after these bytes: they are all, or wrong
+            if response.status_code == 416:  # no byte after these: they are all, or wrong
                 if num_bytes and pooch.file_hash(str(self.part), alg="md5") == self.file.md5:
                     return True
                 self._start_over()
@@ -188,7 +185,7 @@ class _Download:
                 total=self.note["size"],
                 unit="B",
                 unit_scale=True,
-                disable=None if self.show_progress else True,
+                disable=None,  # shown on a terminal only
             ) as progress,
         ):
             for block in response.iter_content(BLOCK):
@@ -214,7 +211,7 @@ class _Download:
         size = self.note["size"]
         return InputError(
             f"{self.file.url}: {reason}; got {self._num_bytes()} of {'unknown' if size is None else size} bytes. Check "
-            "the network and run the command again: it goes on where it stopped. Or download the file in another way "
+            "the network and run the command again: it continues where it stopped. Or download the file in another way "
             f"and place it at {self.path}"
         )
 
@@ -229,17 +226,16 @@ class _Download:
         self.note_path.unlink(missing_ok=True)
         self.note = self._read_note()
 
-    def _read_note(self) -> dict[str, str | int | None]:
-        """Return what the part is a part of; a part of something else, or of nothing known, is dropped."""
-        empty = {"url": self.file.url, "md5": self.file.md5, "validator": None, "size": None}
+    def _read_note(self) -> dict[str, Any]:
+        """Return the description of the part; a part of another file, or without a description, is removed."""
         try:
-            note = json.loads(self.note_path.read_text(encoding="utf-8"))
+            note: dict[str, Any] = json.loads(self.note_path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             note = {}
         if (note.get("url"), note.get("md5")) == (self.file.url, self.file.md5):
             return note
         self.part.unlink(missing_ok=True)
-        return empty
+        return {"url": self.file.url, "md5": self.file.md5, "validator": None, "size": None}
 
     def _write_note(self, response: requests.Response) -> None:
         etag = response.headers.get("ETag", "")

@@ -1,4 +1,4 @@
-"""Zip archives, whole or in volumes, unpacked so that an interruption leaves no half-written file."""
+"""Unpacks zip archives, whole or in volumes, so that an interruption leaves no incomplete file."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import IO, Any
 
 from tqdm import tqdm
 
@@ -23,29 +24,29 @@ END_RECORD = struct.Struct("<4s4H2LH")  # "end of central directory" (APPNOTE.TX
 BLOCK = 1 << 20  # bytes read at once
 
 
-def unpack(volumes: Sequence[Path], target: Path, show_progress: bool = True) -> None:
-    """Unpack a zip archive below a folder; called again after an interruption, it unpacks what is still missing.
+def unpack(volumes: Sequence[Path], target: Path) -> None:
+    """Unpack the members of a zip archive that a folder lacks; an interrupted call may be repeated.
 
-    A member gets its own name only when it is whole and its CRC is right. A file that is already there with the size
-    and the CRC of its member stays.
+    A member gets its own name only when it is whole and its CRC is right. An existing file with the size and the CRC of
+    its member is kept.
 
     Args:
         volumes: the archive, or the volumes of a split one in order: ``.z01``, ``.z02``, ..., and the ``.zip`` last.
-        target: folder to unpack into; made when missing.
-        show_progress: show a bar where stderr is a terminal.
+        target: folder to unpack into; created when missing.
 
     Raises:
-        InputError: the archive is damaged or incomplete, an entry would be written outside ``target`` or is a symbolic
-            link (nothing is written then), or there is too little free space.
+        InputError: the archive is damaged or incomplete, a member would be written outside ``target`` or is a symbolic
+            link (nothing is written then), or the free space is too small.
     """
     path = volumes[-1]
     try:
-        with io.BufferedReader(_Volumes(volumes), BLOCK) as joined, _open_zip(joined, volumes) as archive:
+        raw = _Volumes(volumes)
+        with io.BufferedReader(raw, BLOCK) as joined, _open_zip(joined, raw.starts) as archive:
             for member in archive.infolist():
-                _refuse_unsafe(member, path)
-            _extract_missing(archive, Path(target), path.name, show_progress)
+                _reject_unsafe(member, path)
+            _extract_missing(archive, Path(target), path.name)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeDecodeError) as error:
-        # RuntimeError is zipfile's word for encryption, and its NotImplementedError for unknown compression
+        # zipfile raises RuntimeError for encryption and NotImplementedError, a RuntimeError, for unknown compression
         join = f", or join its volumes by hand (zip -s 0 {path.name} --out joined.zip) and unpack them into {target}"
         hint = join if len(volumes) > 1 else ""
         raise InputError(f"{path}: cannot be unpacked ({error}); download it again{hint}") from error
@@ -57,7 +58,7 @@ def require_space(folder: Path, num_bytes: int, purpose: str) -> None:
     if num_bytes > free:
         raise InputError(
             f"{folder}: {num_bytes / 2**30:.1f} GiB are needed to {purpose}, but only {free / 2**30:.1f} GiB are free; "
-            "make room or give a folder on another disk"
+            "free some space or give a folder on another disk"
         )
 
 
@@ -78,78 +79,75 @@ class _Volumes(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.starts[-1]}[whence]
         if position < 0:
-            raise OSError("cannot seek before the start")  # as of a file: zipfile counts on it
+            raise OSError("cannot seek before the start")  # as a file does: zipfile relies on it
         self.position = position
         return position
 
-    def readinto(self, buffer: bytearray) -> int:
+    def readinto(self, buffer: Any) -> int:  # any writable buffer
         if self.position >= self.starts[-1]:
             return 0
         index = bisect_right(self.starts, self.position) - 1
         with self.paths[index].open("rb") as volume:
             volume.seek(self.position - self.starts[index])
-            num_bytes = volume.readinto(buffer)  # stops at the volume's end; the next call goes on in the next one
+            num_bytes = volume.readinto(buffer)  # stops at the volume's end; the next call continues in the next one
         self.position += num_bytes
         return num_bytes
 
 
-def _open_zip(joined: io.BufferedReader, volumes: Sequence[Path]) -> zipfile.ZipFile:
+def _open_zip(joined: IO[bytes], starts: Sequence[int]) -> zipfile.ZipFile:
     """Open the joined volumes with offsets that count from the start of the first volume.
 
-    In a split archive an offset counts from the start of the volume it lies in. ``zipfile`` does not know volumes: it
-    finds the central directory from the end of the file, and takes what that is off its given place for something
-    prepended to the whole archive, which it adds to the offset of every member.
+    In a split archive an offset counts from the start of its volume. ``zipfile`` does not support volumes: it finds the
+    central directory from the end of the file and adds the difference between its position and its recorded offset to
+    the offset of every member, as if that many bytes were prepended to the archive.
     """
     archive = zipfile.ZipFile(joined)
-    starts = joined.raw.starts
     joined.seek(max(0, starts[-1] - END_RECORD.size - len(archive.comment)))
     signature, last_volume, _, _, _, _, directory_offset, _ = END_RECORD.unpack(joined.read(END_RECORD.size))
     if signature != b"PK\5\6":
-        raise zipfile.BadZipFile("there is something behind its end record")
-    if last_volume != len(volumes) - 1:
-        raise zipfile.BadZipFile(f"{len(volumes)} volumes given, {last_volume + 1} written")
+        raise zipfile.BadZipFile("there are bytes after its end record")
+    if last_volume != len(starts) - 2:
+        raise zipfile.BadZipFile(f"{len(starts) - 1} volumes given, {last_volume + 1} expected")
     added = archive.start_dir - directory_offset
     for member in archive.infolist():
         if member.volume > last_volume:
             raise zipfile.BadZipFile(f"{member.filename} starts in volume {member.volume + 1}")
         if last_volume > 0:
             member.header_offset += starts[member.volume] - added
-            if hasattr(member, "_end_offset"):  # newer releases check for overlaps with the offsets as they were
+            if hasattr(member, "_end_offset"):  # newer Pythons check for overlaps with the recorded offsets
                 member._end_offset = None
         if member.header_offset < 0:
             raise zipfile.BadZipFile(f"{member.filename} starts before the archive")
     return archive
 
 
-def _refuse_unsafe(member: zipfile.ZipInfo, path: Path) -> None:
+def _reject_unsafe(member: zipfile.ZipInfo, path: Path) -> None:
     for name in {member.orig_filename, member.filename}:  # a Unicode path field can make them differ
         leaves = name.startswith("/") or ".." in name.split("/") or re.match("[A-Za-z]:", name)
         if leaves or "\\" in name or "\0" in name or stat.S_ISLNK(member.external_attr >> 16):
             raise InputError(
-                f"{path}: refused, nothing was unpacked: the entry {name!r} is a symbolic link or not a plain relative "
-                "path; no path may leave the target folder. Get the archive from its publisher"
+                f"{path}: rejected, nothing was unpacked: the member {name!r} is a symbolic link or not a plain "
+                "relative path; no path may leave the target folder. Download the archive from its publisher"
             )
 
 
-def _extract_missing(archive: zipfile.ZipFile, target: Path, name: str, show_progress: bool) -> None:
+def _extract_missing(archive: zipfile.ZipFile, target: Path, name: str) -> None:
     target.mkdir(parents=True, exist_ok=True)
     missing = []
     for member in archive.infolist():
         if member.is_dir():
             (target / member.filename).mkdir(parents=True, exist_ok=True)
-        elif not _is_there(member, target / member.filename):
+        elif not _is_unpacked(member, target / member.filename):
             missing.append(member)
     num_bytes = sum(member.file_size for member in missing)
     require_space(target, num_bytes, f"unpack {name}")
-    with tqdm(
-        total=num_bytes, desc=f"unpack {name}", unit="B", unit_scale=True, disable=None if show_progress else True
-    ) as progress:
+    with tqdm(total=num_bytes, desc=f"unpack {name}", unit="B", unit_scale=True, disable=None) as progress:
         for member in missing:
             _extract(archive, member, target / member.filename)
             progress.update(member.file_size)
 
 
-def _is_there(member: zipfile.ZipInfo, path: Path) -> bool:
+def _is_unpacked(member: zipfile.ZipInfo, path: Path) -> bool:
     if not path.is_file() or path.stat().st_size != member.file_size:
         return False
     checksum = 0
@@ -161,7 +159,9 @@ def _is_there(member: zipfile.ZipInfo, path: Path) -> bool:
 
 def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.unpacking")  # always the same: the next run replaces what a kill has left
+    temporary = path.with_name(
+        f".{path.name}.unpacking"
+    )  # a fixed name: the next run replaces the file of a killed one
     try:
         with archive.open(member) as source, temporary.open("wb") as sink:
             shutil.copyfileobj(source, sink, BLOCK)  # zipfile compares the CRC at the end

@@ -2,139 +2,141 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from tse_refine.data.corpora.base import Clip, FileCorpus
-from tse_refine.data.datamodule import BACKGROUNDS, FOREGROUNDS, SPLIT_STAGES, MixtureDataModule
-from tse_refine.data.recipes import Event, Recipe
+from tse_refine.data.bank.clip_bank import ClipBank
+from tse_refine.data.corpora.base import BACKGROUNDS, FOREGROUNDS, Clip, Corpus, FileCorpus
+from tse_refine.data.dataset import MixtureDataset
+from tse_refine.data.recipes import Event, MixtureConfig, Recipe
 from tse_refine.data.scaper.jams import SCENE_FILE, TARGETS_FILE, Scene, SceneEvent, scene_document
 from tse_refine.data.scaper.loudness import ExcerptLoudness
 from tse_refine.errors import InputError
-from tse_refine.files.atomic import write_text
+from tse_refine.files.atomic import remove_leftovers, replacing_folder
+from tse_refine.files.tables import write_csv
 
 
-def export_scenes(data: MixtureDataModule, split: str, output: Path) -> Path:
-    """Write every mixture of a split, for Scaper and for other people's loaders.
+class SceneExporter:
+    """Writes the mixtures of a split for Scaper and other loaders of its files.
 
     ``output/jams/<split>/<8 digits>/`` gets ``mixture.jams`` and ``gt_events.csv`` (the classes in the order in which
-    evaluation asks for them). ``output/{foregrounds,backgrounds}/<split>/<label>/`` get links to the recordings, since
-    Scaper and those loaders go by such folders. ``ref_db`` and ``snr`` are what Scaper, which measures each excerpt at
-    the scene's rate, needs to arrive at the same gains: within some tenths of a dB of the levels that were drawn.
+    evaluation queries them). ``output/{foregrounds,backgrounds}/<split>/<label>/`` get links to the recordings, since
+    Scaper needs such folders. ``ref_db`` and ``snr`` give the same gains in Scaper, which measures each excerpt at the
+    scene's rate: they are within some tenths of a dB of the levels that were drawn.
 
     Args:
-        data: its corpora are files. Of a training split that is redrawn each epoch the first epoch is written.
+        corpora: foregrounds and backgrounds, by their options; their recordings are files.
+        mixture: distribution of the mixtures.
+        sample_rate: sample rate of the mixtures, Hz.
         split: ``train``, ``val`` or ``test``.
-        output: where the layout goes; the split must not be there yet.
-
-    Returns:
-        The folder of the split's mixtures.
+        output: folder for the layout, without this split.
 
     Raises:
-        InputError: the corpora are not files, two recordings of a class have the same name, or the split is there.
+        InputError: the corpora are not files, levels are not in LUFS, or the split exists.
     """
-    if not isinstance(data.foregrounds, FileCorpus) or not isinstance(data.backgrounds, FileCorpus):
-        raise InputError(
-            f"{FOREGROUNDS}, {BACKGROUNDS}: Scaper's recipes name files, but these sounds are synthesised when read. "
-            "Use corpora of recordings."
-        )
-    if data.mixture.level != "lufs":
-        raise InputError(f"data.mixture.level is {data.mixture.level}; Scaper's recipes have levels in LUFS only.")
-    folder = output / "jams" / split
-    if folder.exists():
-        raise InputError(f"--output: {folder} is there already. Remove it or give another folder.")
-    data.prepare_data()
-    data.setup(SPLIT_STAGES[split])
-    dataset = data.datasets[split]
-    exporter = _Exporter(data, split, output)
-    partial = folder.with_name(f".{split}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    for index in range(len(dataset)):
-        recipe = dataset.recipe((0, index))
-        scene = exporter.scene(recipe)
-        document = scene_document(scene, exporter.labels, exporter.folders)
-        write_text(partial / f"{index:08d}" / SCENE_FILE, json.dumps(document, indent=1))
-        with open(partial / f"{index:08d}" / TARGETS_FILE, "w", newline="", encoding="utf-8") as file:
-            csv.writer(file, delimiter="\t").writerows([("label",), *((event.label,) for event in scene.events)])
-    partial.rename(folder)
-    return folder
 
-
-class _Exporter:
-    """Links the recordings under folders of their labels, and puts recipes in terms of them."""
-
-    def __init__(self, data: MixtureDataModule, split: str, output: Path) -> None:
-        self.data = data
-        self._loudness = {
-            FOREGROUNDS: ExcerptLoudness(data.foregrounds, data.sample_rate),
-            BACKGROUNDS: ExcerptLoudness(data.backgrounds, data.sample_rate, data.mixture.duration_seconds),
-        }
-        self.split = split
-        self._names = {FOREGROUNDS: "foregrounds", BACKGROUNDS: "backgrounds"}
-        self._folder = {option: output.resolve() / name / split for option, name in self._names.items()}
-        self._clip = {(option, clip.name): clip for option in self._names for clip in data.clips[option]}
-        self._taken: dict[Path, str] = {}
-        self.folders = tuple(str(folder) for folder in self._folder.values())
-        self.labels = tuple(sorted({clip.label for clip in data.clips[option]}) for option in self._names)
-
-    def _link(self, option: str, clip: Clip) -> Path:
-        """Return the link to a clip's recording in the folder of its label; make it where it is not there."""
-        path = self._folder[option] / clip.label / PurePosixPath(clip.name).name
-        if path.parent.parent != self._folder[option] or {"/", "\\"} & set(clip.label) or clip.label in (".", ".."):
-            raise InputError(f"{option}: the label {clip.label!r} cannot be the name of a folder; rename it.")
-        if self._taken.setdefault(path, clip.name) != clip.name:
+    def __init__(
+        self, corpora: Mapping[str, Corpus], mixture: MixtureConfig, sample_rate: int, split: str, output: Path
+    ) -> None:
+        self._corpora = {option: corpus for option, corpus in corpora.items() if isinstance(corpus, FileCorpus)}
+        if len(self._corpora) < len(corpora):
             raise InputError(
-                f"{option}: {self._taken[path]} and {clip.name} have the same class and file name, which Scaper cannot "
-                "tell apart; rename one."
+                f"{FOREGROUNDS}, {BACKGROUNDS}: Scaper's recipes name files, but these sounds are synthesised when "
+                "read. Use corpora of recordings."
             )
-        corpus = self.data.corpora[option]
-        assert isinstance(corpus, FileCorpus)
-        target = corpus.path(clip).resolve()
-        if path.is_symlink() and path.readlink() != target:
-            path.unlink()  # of an earlier export of other recordings
-        if path.exists() and not path.is_symlink():
-            raise InputError(f"--output: {path} is there already and is no link; give another folder.")
-        if not path.is_symlink():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.symlink_to(target)
-        return path
+        if mixture.level != "lufs":
+            raise InputError(f"data.mixture.level is {mixture.level}; Scaper's recipes have levels in LUFS only.")
+        self.folder = output / "jams" / split
+        if self.folder.exists():
+            raise InputError(f"--output: {self.folder} exists. Remove it or give another folder.")
+        self.mixture = mixture
+        self.sample_rate = sample_rate
+        self._links = {option: output.resolve() / option.removeprefix("data.") / split for option in corpora}
+        self._clips = {(option, clip.name): clip for option in corpora for clip in corpora[option].clips()}
+        self._loudness = {
+            FOREGROUNDS: ExcerptLoudness(corpora[FOREGROUNDS], sample_rate),
+            BACKGROUNDS: ExcerptLoudness(corpora[BACKGROUNDS], sample_rate, mixture.duration_seconds),
+        }
+        self._linked: dict[Path, str] = {}
 
-    def scene(self, recipe: Recipe) -> Scene:
-        """Return a recipe in Scaper's terms."""
-        background, ref_db = self._event(BACKGROUNDS, recipe.background, 0.0)
+    def write(self, dataset: MixtureDataset) -> Path:
+        """Write all mixtures; return their folder.
+
+        Args:
+            dataset: mixtures of the split; of a training set that is redrawn each epoch the first epoch is written.
+
+        Raises:
+            InputError: two recordings of a class have the same file name, or a label cannot be the name of a folder.
+        """
+        banks = {FOREGROUNDS: dataset.renderer.foreground_bank, BACKGROUNDS: dataset.renderer.background_bank}
+        labels = [sorted({clip.label for (of, _), clip in self._clips.items() if of == option}) for option in banks]
+        paths = [str(self._links[option]) for option in banks]
+        with replacing_folder(self.folder) as folder:
+            remove_leftovers(folder.parent)
+            for index in range(len(dataset)):
+                scene = self._scene(dataset.recipe((0, index)), banks)
+                document = json.dumps(scene_document(scene, labels, paths), indent=1)
+                (folder / f"{index:08d}").mkdir()
+                (folder / f"{index:08d}" / SCENE_FILE).write_text(document, encoding="utf-8")
+                rows = [{"label": event.label} for event in scene.events]
+                write_csv(folder / f"{index:08d}" / TARGETS_FILE, ("label",), rows, delimiter="\t")
+        return self.folder
+
+    def _scene(self, recipe: Recipe, banks: Mapping[str, ClipBank]) -> Scene:
+        """Return a recipe as a scene."""
+        background, ref_db = self._event(BACKGROUNDS, recipe.background, 0.0, banks)
         return Scene(
-            duration=self.data.mixture.duration_seconds,
-            sample_rate=self.data.sample_rate,
+            duration=self.mixture.duration_seconds,
+            sample_rate=self.sample_rate,
             ref_db=ref_db,
             background=replace(background, snr_db=0.0),
-            events=tuple(self._event(FOREGROUNDS, event, ref_db)[0] for event in recipe.events),
+            events=tuple(self._event(FOREGROUNDS, event, ref_db, banks)[0] for event in recipe.events),
             fade_seconds=recipe.fade_seconds,
             peak_rule=recipe.peak_rule,
         )
 
-    def _event(self, option: str, event: Event, ref_db: float) -> tuple[SceneEvent, float]:
+    def _event(
+        self, option: str, event: Event, ref_db: float, banks: Mapping[str, ClipBank]
+    ) -> tuple[SceneEvent, float]:
         """Return an event in seconds, and its level in LUFS."""
-        rate = self.data.sample_rate
-        name = self.data.banks[option].entry(event.clip).name
-        clip = self._clip[option, name]
+        clip = self._clips[option, banks[option].entry(event.clip).name]
         placed = SceneEvent(
             label=clip.label,
             source_file=str(self._link(option, clip)),
-            source_time=_seconds(event.start, rate),
-            time=_seconds(event.onset, rate),
-            duration=_seconds(event.length, rate),
+            source_time=_seconds(event.start, self.sample_rate),
+            time=_seconds(event.onset, self.sample_rate),
+            duration=_seconds(event.length, self.sample_rate),
             snr_db=0.0,
         )
         level = self._loudness[option](clip, placed)[0] + 20.0 * math.log10(event.gain)
         return replace(placed, snr_db=level - ref_db), level
 
+    def _link(self, option: str, clip: Clip) -> Path:
+        """Return the link to a clip's recording in the folder of its label; create it when missing."""
+        path = self._links[option] / clip.label / PurePosixPath(clip.name).name
+        if path.parent.parent != self._links[option] or {"/", "\\"} & set(clip.label) or clip.label in (".", ".."):
+            raise InputError(f"{option}: the label {clip.label!r} cannot be the name of a folder; rename it.")
+        if self._linked.setdefault(path, clip.name) != clip.name:
+            raise InputError(
+                f"{option}: {self._linked[path]} and {clip.name} have the same class and file name, which Scaper "
+                "cannot distinguish; rename one."
+            )
+        target = self._corpora[option].path(clip).resolve()
+        if path.is_symlink() and path.readlink() != target:
+            path.unlink()  # of an earlier export of other recordings
+        if path.exists() and not path.is_symlink():
+            raise InputError(f"--output: {path} exists and is not a link; give another folder.")
+        if not path.is_symlink():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(target)
+        return path
+
 
 def _seconds(samples: int, rate: int) -> float:
-    """Return a time that Scaper, which cuts off fractions of a sample, takes back to the same sample.
+    """Return a time that Scaper, which truncates to samples, converts back to the same sample.
 
     >>> int(_seconds(29, 100) * 100)  # 29 / 100 * 100 is 28.999999999999996
     29

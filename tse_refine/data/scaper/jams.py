@@ -1,17 +1,19 @@
-"""Scaper's JAMS files: one mixture described by which clips, where and how loud (scaper 1.6, and older)."""
+"""Scaper's JAMS files, which describe one mixture by its clips, positions and levels (scaper 1.6 and older)."""
 
 from __future__ import annotations
 
-import csv
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from tse_refine.data.recipes import PeakRule
 from tse_refine.errors import InputError
+from tse_refine.files.tables import read_csv
 
 SCENE_FILE, TARGETS_FILE = "mixture.jams", "gt_events.csv"
-PeakRule = Literal["limit", "normalize", "none"]
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,8 @@ class SceneEvent:
 
     Attributes:
         label: its class; of a background the name of its folder.
-        source_file: path of the clip, on the machine that drew the scene.
-        source_time: where the excerpt starts in the clip, seconds.
+        source_file: path of the clip on the machine that drew the scene.
+        source_time: start of the excerpt in the clip, seconds.
         time: onset in the mixture, seconds.
         duration: seconds.
         snr_db: level above the scene's ``ref_db``; 0 for the background.
@@ -37,14 +39,14 @@ class SceneEvent:
 
 @dataclass(frozen=True)
 class Scene:
-    """One mixture as a JAMS file describes it.
+    """One mixture as described by a JAMS file.
 
     Attributes:
         duration: seconds.
-        sample_rate: at which it was drawn, Hz; positions are whole samples of it.
+        sample_rate: rate at which it was drawn, Hz; positions are whole samples of it.
         ref_db: loudness of the background, LUFS.
         background: the background.
-        events: the others, in the order in which they are asked for.
+        events: the foregrounds, in the order in which evaluation queries them.
         fade_seconds: lengths of the events' fade in and fade out.
         peak_rule: see :class:`tse_refine.data.recipes.Recipe`.
     """
@@ -59,22 +61,22 @@ class Scene:
 
 
 def read_scene(folder: Path) -> Scene:
-    """Read ``mixture.jams`` and, for the order in which events are asked for, ``gt_events.csv`` where there is one.
+    """Read ``mixture.jams`` and, if present, the order of its events' queries from ``gt_events.csv``.
 
-    Files of older Scapers do not say ``fix_clipping``; their mixtures are limited to a peak of 1, as the loader of
-    the data set that was published with such files does (Waveformer).
+    Files of older Scapers lack ``fix_clipping``; their mixtures are limited to a peak of 1, as by the loader of the
+    data set that was published with such files (Waveformer).
 
     Args:
-        folder: holds the two files.
+        folder: folder of the two files.
 
     Raises:
-        InputError: a file cannot be understood, or describes what is not rendered here: no background or several,
-            a class that occurs twice, changed pitch or time, reverberation, more than one channel.
+        InputError: a file cannot be read, or describes a mixture that cannot be rendered here: without a background or
+            with several, a class that occurs twice, changed pitch or time, reverberation, more than one channel.
     """
     path = folder / SCENE_FILE
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        annotation = next(one for one in document["annotations"] if one["namespace"] == "scaper")
+        annotation = next(part for part in document["annotations"] if part["namespace"] == "scaper")
         settings = annotation["sandbox"]["scaper"]
         values = [row["value"] for row in annotation["data"]]
         roles = [value["role"] for value in values]
@@ -93,7 +95,7 @@ def read_scene(folder: Path) -> Scene:
     except (ValueError, KeyError, TypeError, StopIteration) as error:
         raise InputError(
             f"{path}: is not a mixture as Scaper describes it ({type(error).__name__}: {error}). Use the files as "
-            "published, or as Scaper 1.6 writes them."
+            "published, or as written by Scaper 1.6."
         ) from error
     reasons = [
         (roles.count("background") != 1, "it has several backgrounds"),
@@ -106,7 +108,7 @@ def read_scene(folder: Path) -> Scene:
     ]
     for applies, reason in reasons:
         if applies:
-            raise InputError(f"{path}: {reason}, which is not rendered here. Leave that mixture out.")
+            raise InputError(f"{path}: {reason}, which cannot be rendered here. Leave that mixture out.")
     targets = folder / TARGETS_FILE
     return replace(scene, events=_in_order(scene, targets)) if targets.exists() else scene
 
@@ -130,26 +132,23 @@ def _peak_rule(settings: dict[str, Any]) -> PeakRule:
 
 def _in_order(scene: Scene, path: Path) -> tuple[SceneEvent, ...]:
     by_label = {event.label: event for event in scene.events}
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            labels = [row["label"] for row in csv.DictReader(file, delimiter="\t")]
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as tab-separated with a column `label` ({error!r}).") from error
+    remedy = "A tab-separated table with a column `label` is expected."
+    labels = [row["label"] for row in read_csv(path, ("label",), remedy, delimiter="\t", final_newline=False)]
     if sorted(labels) != sorted(by_label):
         raise InputError(
             f"{path}: lists {', '.join(labels) or 'nothing'}, but the events of {SCENE_FILE} beside it are "
-            f"{', '.join(by_label)}; the two files must belong together."
+            f"{', '.join(by_label)}; both files must describe the same mixture."
         )
     return tuple(by_label[label] for label in labels)
 
 
-def scene_document(scene: Scene, roles_labels: tuple[list[str], list[str]], paths: tuple[str, str]) -> dict[str, Any]:
-    """Return a scene as the content of a JAMS file that Scaper and other people's loaders read.
+def scene_document(scene: Scene, labels: Sequence[Sequence[str]], paths: Sequence[str]) -> dict[str, Any]:
+    """Return a scene as the content of a JAMS file for Scaper and other loaders.
 
     Args:
         scene: the mixture.
-        roles_labels: all labels of foregrounds and of backgrounds.
-        paths: folders of foregrounds and of backgrounds, which hold a folder a label.
+        labels: all labels of foregrounds and of backgrounds.
+        paths: folders of foregrounds and of backgrounds, with one folder per label.
     """
     rows = [(scene.background, "background"), *((event, "foreground") for event in scene.events)]
     settings = {
@@ -162,8 +161,8 @@ def scene_document(scene: Scene, roles_labels: tuple[list[str], list[str]], path
         "fade_out_len": scene.fade_seconds[1],
         "fg_path": paths[0],
         "bg_path": paths[1],
-        "fg_labels": roles_labels[0],
-        "bg_labels": roles_labels[1],
+        "fg_labels": labels[0],
+        "bg_labels": labels[1],
         "protected_labels": [],
         "fg_spec": [],
         "bg_spec": [],
@@ -230,10 +229,6 @@ _EMPTY_METADATA = {
 
 
 def _polyphony(events: tuple[SceneEvent, ...]) -> int:
-    """Return how many events sound at once at most."""
+    """Return the largest number of simultaneous events."""
     edges = sorted([(event.time, 1) for event in events] + [(event.time + event.duration, -1) for event in events])
-    sounding = most = 0
-    for _, change in edges:
-        sounding += change
-        most = max(most, sounding)
-    return most
+    return max(accumulate(change for _, change in edges), default=0)

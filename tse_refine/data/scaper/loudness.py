@@ -16,9 +16,9 @@ class ExcerptLoudness:
     """Measures excerpts of one corpus: cut at the recording's rate, channels averaged, resampled, then measured.
 
     Args:
-        corpus: where the recordings are.
-        sample_rate: of the scene, Hz.
-        repeated_to_seconds: backgrounds shorter than this are repeated before they are measured.
+        corpus: corpus of the recordings.
+        sample_rate: sample rate of the scene, Hz.
+        repeated_to_seconds: duration up to which shorter backgrounds are repeated before they are measured.
     """
 
     def __init__(self, corpus: Corpus, sample_rate: int, repeated_to_seconds: float = 0.0) -> None:
@@ -34,7 +34,7 @@ class ExcerptLoudness:
         return self._rates[clip.name]
 
     def __call__(self, clip: Clip, event: SceneEvent) -> tuple[float, float]:
-        """Return an excerpt's loudness in LUFS and its length in seconds, both 0 where the clip has ended before it."""
+        """Return an excerpt's loudness in LUFS and its length in seconds, both 0 where the clip ends before it."""
         rate = self.rate(clip)
         start, stop = int(event.source_time * rate), int((event.source_time + event.duration) * rate)
         excerpt, _ = self.corpus.read(clip, start, stop)

@@ -1,10 +1,11 @@
-// The players: one sound at a time, a line in the spectrogram where it is, and a click there to go on from that place.
+// The players: one sound at a time, a line in the spectrogram at its position, and a click there to play from that place.
 (() => {
   const cardOf = (element) => element.closest(".listen-card");
+  const secondsOf = (player) => Number(cardOf(player).dataset.seconds); // known before the player has loaded anything
   const place = (player) => {
     const line = cardOf(player)?.querySelector(".listen-playhead");
     if (!line) return;
-    line.style.left = `${(100 * player.currentTime) / (player.duration || 1)}%`;
+    line.style.left = `${(100 * player.currentTime) / secondsOf(player)}%`;
     line.classList.toggle("listen-moving", player.currentTime > 0);
   };
   const follow = (player) => {
@@ -27,7 +28,7 @@
     if (!picture) return;
     const player = cardOf(picture).querySelector("audio");
     const box = picture.getBoundingClientRect();
-    player.currentTime = ((event.clientX - box.left) / box.width) * (player.duration || 0);
+    player.currentTime = ((event.clientX - box.left) / box.width) * secondsOf(player);
     player.play();
   });
 })();

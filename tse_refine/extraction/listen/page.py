@@ -1,72 +1,198 @@
-"""The page itself, in Gradio: what there is to drop, tick, move and press, and what each of these does."""
+"""The page in Gradio: its controls, and what each of them does."""
 
 # No `from __future__ import annotations` here: Gradio reads the annotations of handlers at run time.
-import html
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tse_refine.extraction.listen.listener import Listener, View
-from tse_refine.extraction.listen.visit import CARDS
+from tse_refine.errors import InputError
+from tse_refine.extraction.extractor import Extractor
+from tse_refine.extraction.listen.cards import NO_CLASSIFIER, TITLES, View, message, render, show, table
+from tse_refine.extraction.listen.session import Sessions
+from tse_refine.extraction.listen.sounds import Limits, Mixtures, Sound, read_upload
 
 if TYPE_CHECKING:
     import gradio
 
 TITLE = "Target sound extraction with query refinement"
+NO_SOUND = "Drop or record a sound, or load a test mixture, to see its class probabilities."
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """What visitors use (the first five), and what answers them."""
+class Actions:
+    """What the controls do, without Gradio.
 
-    sound: "gradio.Audio"
-    mix: "gradio.Button"
-    query: "gradio.CheckboxGroup"
-    threshold: "gradio.Slider"
-    extract: "gradio.Button"
-    message: "gradio.HTML"
-    table: "gradio.HTML"
-    cards: "list[gradio.HTML]"
-    scale: "gradio.HTML"
+    The actions' arguments are the visitor, the class names that are ticked, and the decision threshold in [0, 1]. They
+    return the changed parts of the page.
+
+    Args:
+        extractor: checkpoint's extractor.
+        mixtures: test mixtures; None where there are none.
+        limits: largest uploads.
+        folder: served folder of WAV files.
+    """
+
+    def __init__(self, extractor: Extractor, mixtures: Mixtures | None, limits: Limits, folder: Path) -> None:
+        self.extractor = extractor
+        self.mixtures = mixtures
+        self.limits = limits
+        self.sessions = Sessions(extractor, folder)
+
+    def upload(self, visitor: str, path: str | None, query: Sequence[str], threshold: float) -> View:
+        """Load an uploaded file, which is removed once it has been read; None clears the control, not the page."""
+        if path is None:
+            return View()
+        file = Path(path)
+
+        def read() -> Sound:
+            try:
+                return read_upload(file, self.limits)
+            finally:
+                file.unlink(missing_ok=True)
+
+        return self._open(visitor, read, query, threshold)
+
+    def draw(self, visitor: str, query: Sequence[str], threshold: float) -> View:
+        """Load a random test mixture."""
+        assert self.mixtures is not None, "without test mixtures there is no button for them"
+        return self._open(visitor, self.mixtures.draw, query, threshold)
+
+    def update_table(self, visitor: str, query: Sequence[str], threshold: float) -> View:
+        """Show the class probabilities with another query or threshold; the network does not run."""
+        session = self.sessions.get(visitor)
+        return View(table=self.empty_table() if session is None else table(session, query, threshold))
+
+    def extract(self, visitor: str, query: Sequence[str], threshold: float) -> View:
+        """Extract with the raw and the refined query."""
+        session = self.sessions.get(visitor)
+        try:
+            if session is None:
+                raise InputError("There is no sound yet: drop or record one, or load a test mixture.")
+            session.extract(query, threshold)
+        except InputError as error:
+            return View(message(str(error), "refusal"))
+        return show(session, query, threshold)
+
+    def extract_again(self, visitor: str, query: Sequence[str], threshold: float) -> View:
+        """Extract with another threshold if this query was extracted last; otherwise nothing changes."""
+        session = self.sessions.get(visitor)
+        if session is None or session.result is None or session.result.query != tuple(query):
+            return View()
+        return self.extract(visitor, query, threshold)
+
+    def close(self, visitor: str) -> None:
+        """Close the visitor's session and remove its files."""
+        self.sessions.close(visitor)
+
+    def empty_table(self) -> str:
+        """Return what is shown instead of class probabilities before there is a sound."""
+        return message(NO_SOUND if self.extractor.has_classifier else NO_CLASSIFIER)
+
+    def _open(self, visitor: str, read: Callable[[], Sound], query: Sequence[str], threshold: float) -> View:
+        try:
+            session = self.sessions.open(visitor, read())
+        except InputError as error:
+            return View(message(str(error), "refusal"))
+        return show(session, query, threshold)
 
 
-def build_page(listener: Listener, name: str, no_mixtures: str = "") -> "gradio.Blocks":
+def build_page(actions: Actions, checkpoint: str, no_mixtures: str = "") -> "gradio.Blocks":
     """Return the page.
 
     Args:
-        listener: does what is asked.
-        name: of the checkpoint, to be shown.
-        no_mixtures: why there are no test mixtures, where there are none.
+        actions: what the controls do.
+        checkpoint: name of the checkpoint.
+        no_mixtures: reason why there are no test mixtures, or empty.
     """
     import gradio as gr
 
+    extractor = actions.extractor
+    facts = [checkpoint, f"{len(extractor.class_names)} classes", f"{extractor.sample_rate / 1000:g} kHz"]
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
-        gr.HTML(_heading(listener, name), apply_default_css=False)
+        _html(render("heading", title=TITLE, facts=facts))
         with gr.Row(equal_height=False):
             with gr.Column(min_width=320):
                 sound = gr.Audio(
                     sources=["upload", "microphone"],
                     type="filepath",
-                    label=f"Your sound, {listener.limits}",
+                    label=f"Recording, {actions.limits}",
                     editable=False,
                     buttons=[],  # one of which would share the sound with others
                     elem_id="sound",
                 )
-                mix = gr.Button("Take a test mixture", visible=listener.mixtures is not None)
-                reason = f'<p class="listen-why">{html.escape(no_mixtures)}</p>'
-                gr.HTML(reason, visible=bool(no_mixtures), apply_default_css=False)
-                names = list(listener.extractor.class_names)
-                query = gr.CheckboxGroup(names, label="Query: what to extract", elem_id="query")
-                threshold = _threshold(listener.extractor.recommended_threshold)
+                draw = gr.Button("Load a test mixture", visible=actions.mixtures is not None)
+                _html(message(no_mixtures, "reason"))
+                query = gr.CheckboxGroup(list(extractor.class_names), label="Query", elem_id="query")
+                threshold = _threshold(extractor.recommended_threshold)
                 extract = gr.Button("Extract", variant="primary")
             with gr.Column(min_width=320):
-                message = gr.HTML(visible=False, elem_id="message", apply_default_css=False)
-                table = gr.HTML(listener.nothing_yet(), elem_id="table", apply_default_css=False)
+                shown = [_html(elem_id="message"), _html(actions.empty_table(), elem_id="table")]
         with gr.Row(elem_id="cards"):
-            cards = [gr.HTML(visible=False, elem_classes="listen-cell", apply_default_css=False) for _ in CARDS]
-        scale = gr.HTML(visible=False, apply_default_css=False)
-        _connect(page, listener, _Parts(sound, mix, query, threshold, extract, message, table, cards, scale))
+            shown += [_html(elem_classes="listen-cell") for _ in TITLES]
+        shown.append(_html())
+        _connect(actions, sound, draw, [query, threshold], extract, shown)
+        page.unload(_handler(actions.close))
     return page
+
+
+def _connect(
+    actions: Actions,
+    sound: "gradio.Audio",
+    draw: "gradio.Button",
+    settings: "list[Any]",
+    extract: "gradio.Button",
+    shown: "list[gradio.HTML]",
+) -> None:
+    """Connect the controls; ``shown`` are the parts of a :class:`View`, in its order."""
+    import gradio as gr
+
+    _, table, *cards, _ = shown
+    query, threshold = settings
+    # the network runs for one visitor at a time; of a slider's events meanwhile, only the last one counts
+    network: dict[str, Any] = {"concurrency_id": "network", "concurrency_limit": 1, "api_visibility": "private"}
+    quick: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
+    # the sound is shown as a card; its control is cleared for the next one
+    upload, uploaded = _handler(actions.upload, None), [sound.upload, sound.stop_recording]
+    gr.on(uploaded, upload, [sound, *settings], [*shown, sound], show_progress_on=table, **network)
+    draw.click(_handler(actions.draw), settings, shown, show_progress_on=table, **network)
+    gr.on([query.change, threshold.change], _handler(actions.update_table), settings, shown, queue=False, **quick)
+    extract.click(_handler(actions.extract), settings, shown, show_progress_on=cards, **network)
+    threshold.release(_handler(actions.extract_again), settings, shown, **{**network, **quick})
+
+
+def head() -> str:
+    """Return the page's style and script for its head.
+
+    Gradio has a parameter for style sheets, but rewrites what is passed there.
+    """
+    style, script = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    return f"<style>{style}</style><script>{script}</script>"
+
+
+def theme() -> "gradio.themes.Base":
+    """Return the colours, and the fonts of the visitor's system: no font is downloaded."""
+    import gradio as gr
+
+    return gr.themes.Default(
+        primary_hue="teal",
+        secondary_hue="teal",
+        neutral_hue="slate",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    ).set(  # darker than the theme's, which are too faint for some readers (WCAG requires a contrast of 4.5)
+        body_text_color_subdued="*neutral_600",
+        block_info_text_color="*neutral_600",
+        block_label_text_color="*neutral_600",
+        block_title_text_color="*neutral_700",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        slider_color="*primary_600",
+    )
+
+
+def _html(value: str = "", **options: Any) -> "gradio.HTML":
+    import gradio as gr
+
+    return gr.HTML(value, visible=bool(value), apply_default_css=False, **options)
 
 
 def _threshold(recommended: float | None) -> "gradio.Slider":
@@ -78,105 +204,19 @@ def _threshold(recommended: float | None) -> "gradio.Slider":
         value=recommended or 0.0,
         step=0.01,
         label="Threshold",
-        info=f"Classes below it leave the query. Recommended: {recommended or 0.0:g}",
-        visible=recommended is not None,  # without a classifier there is nothing to compare with it
+        info=f"Queried classes of lower probability are removed. Recommended: {recommended or 0.0:g}",
+        visible=recommended is not None,  # without a classifier nothing is compared with it
         elem_id="threshold",
     )
 
 
-def _connect(page: "gradio.Blocks", listener: Listener, parts: _Parts) -> None:
-    """Say what happens when."""
+def _handler(action: Callable[..., View | None], *others: Any) -> Callable[..., list[Any]]:
+    """Return an event handler that passes the visitor and the inputs to an action; ``others`` go to further outputs."""
     import gradio as gr
 
-    shown = [parts.message, parts.table, *parts.cards, parts.scale]
-    asked = [parts.query, parts.threshold]
-    # the network runs for one visitor at a time; of the events that came meanwhile from a slider, the last one counts
-    works = {"concurrency_id": "network", "concurrency_limit": 1, "api_visibility": "private"}
-    quick = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
+    def handle(request: gr.Request, *values: Any) -> list[Any]:
+        view = action(str(request.session_hash), *values)
+        parts = [] if view is None else [view.message, view.table, *view.cards, view.scale]
+        return [*(gr.skip() if part is None else gr.update(value=part, visible=bool(part)) for part in parts), *others]
 
-    def take(path: str | None, query: list[str], threshold: float, request: gr.Request) -> list[Any]:
-        view = None if path is None else listener.take(_visitor(request), Path(path), query, threshold)
-        return [None, *_updates(view)]  # the sound is shown as all others are; here there is room for another
-
-    def draw(query: list[str], threshold: float, request: gr.Request) -> list[Any]:
-        return _updates(listener.draw(_visitor(request), query, threshold))
-
-    def look(query: list[str], threshold: float, request: gr.Request) -> str:
-        return listener.look(_visitor(request), query, threshold)
-
-    def extract(query: list[str], threshold: float, request: gr.Request) -> list[Any]:
-        return _updates(listener.extract(_visitor(request), query, threshold))
-
-    def extract_again(query: list[str], threshold: float, request: gr.Request) -> list[Any]:
-        return _updates(listener.extract_again(_visitor(request), query, threshold))
-
-    def leave(request: gr.Request) -> None:
-        listener.leave(_visitor(request))
-
-    sound = parts.sound
-    gr.on(
-        [sound.upload, sound.stop_recording],
-        take,
-        [sound, *asked],
-        [sound, *shown],
-        show_progress_on=parts.table,
-        **works,
-    )
-    parts.mix.click(draw, asked, shown, show_progress_on=parts.table, **works)
-    gr.on([parts.query.change, parts.threshold.change], look, asked, parts.table, queue=False, **quick)
-    parts.extract.click(extract, asked, shown, show_progress_on=parts.cards, **works)
-    parts.threshold.release(extract_again, asked, shown, **{**works, **quick})
-    page.unload(leave)
-
-
-def head() -> str:
-    """Return what the page looks like and how its players behave, for its head.
-
-    Gradio has a place for styles of their own, but rewrites what is put there.
-    """
-    here = Path(__file__).parent
-    style, script = ((here / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    return f"<style>{style}</style><script>{script}</script>"
-
-
-def theme() -> "gradio.themes.Base":
-    """Return colours, and the fonts that the visitor's system has: no font is fetched."""
-    import gradio as gr
-
-    return gr.themes.Default(
-        primary_hue="teal",
-        secondary_hue="teal",
-        neutral_hue="slate",
-        font=["system-ui", "sans-serif"],
-        font_mono=["ui-monospace", "monospace"],
-    ).set(  # darker than the theme's, which is too faint to be read by everybody (WCAG asks for a contrast of 4.5)
-        body_text_color_subdued="*neutral_600",
-        block_info_text_color="*neutral_600",
-        block_label_text_color="*neutral_600",
-        block_title_text_color="*neutral_700",
-        button_primary_background_fill="*primary_700",
-        button_primary_background_fill_hover="*primary_800",
-        slider_color="*primary_600",
-    )
-
-
-def _heading(listener: Listener, name: str) -> str:
-    extractor = listener.extractor
-    facts = [name, f"{len(extractor.class_names)} classes", f"{extractor.sample_rate / 1000:g} kHz"]
-    return (
-        f'<header class="listen-head"><h1>{html.escape(TITLE)}</h1><p>Ask for sounds by name. Classes that are '
-        "probably not there leave the query before the network extracts what is left.</p>"
-        f'<p class="listen-facts">{html.escape(" · ".join(facts))}</p></header>'
-    )
-
-
-def _visitor(request: "gradio.Request") -> str:
-    return str(request.session_hash)
-
-
-def _updates(view: View | None) -> list[Any]:
-    """Return what Gradio makes of a view: message, table, cards, scale."""
-    import gradio as gr
-
-    parts = [None] * (3 + len(CARDS)) if view is None else [view.message, view.table, *view.cards, view.scale]
-    return [gr.skip() if part is None else gr.update(value=part, visible=bool(part)) for part in parts]
+    return handle

@@ -280,6 +280,9 @@ def check_recurrences(model: ir.Model) -> None:
     Older releases of onnxscript write them so (https://github.com/microsoft/onnxscript/issues/2852): the model would
     load, run, and be wrong.
 
+    Args:
+        model: model in ONNX.
+
     Raises:
         InputError: a newer release of onnxscript is needed.
     """

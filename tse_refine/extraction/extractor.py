@@ -114,6 +114,9 @@ class Extractor:
     def refinement(self, threshold: float | str | Refinement | None = None) -> Refinement:
         """Return the refinement of a threshold; ``gate`` uses the recommended threshold.
 
+        Args:
+            threshold: threshold or another refinement; None for the recommended one.
+
         Raises:
             InputError: the threshold is not a valid refinement, or the refinement needs the true activity.
         """

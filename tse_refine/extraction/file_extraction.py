@@ -93,12 +93,14 @@ def extract_file(
 class _Files:
     """The files of one recording; a class's own file begins when its estimate is not silence any more.
 
-    Attributes:
-        each: writers of the classes' own files that have begun.
+    Args:
+        plan: files to write.
+        channels: number of channels of the recording.
+        open_file: function that begins a file.
     """
 
     def __init__(self, plan: Outputs, channels: int, open_file: Callable[[Path], SoundWriter]) -> None:
-        self.each: dict[str, SoundWriter] = {}
+        self.each: dict[str, SoundWriter] = {}  # of the classes' own files that have begun
         self._plan = plan
         self._channels = channels
         self._open = open_file

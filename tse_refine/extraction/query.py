@@ -45,6 +45,10 @@ def parse_query(words: Any, class_names: Sequence[str], excluded: Any = ()) -> t
 def parse_queries(queries: Any, class_names: Sequence[str]) -> list[tuple[str, ...]]:
     """Find the classes of several queries (:func:`parse_query`).
 
+    Args:
+        queries: list of queries.
+        class_names: names of all classes.
+
     Raises:
         InputError: there is no query, or one of them is not valid.
     """

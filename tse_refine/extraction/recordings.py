@@ -41,6 +41,9 @@ class Recording:
     def open(cls, path: Path) -> Recording:
         """Read the header of a file.
 
+        Args:
+            path: sound file.
+
         Raises:
             InputError: the file cannot be read, is not a sound file, is empty, or has more channels or another sample
                 rate than is supported.

@@ -22,6 +22,9 @@ _LARGEST_SAMPLE = 1e9
 def check_sample_rate(sample_rate: Any) -> int:
     """Return a recording's sample rate in Hz.
 
+    Args:
+        sample_rate: number of any type.
+
     Raises:
         InputError: the rate is not a whole number from 4,000 to 384,000.
     """
@@ -86,6 +89,9 @@ def as_channels(waveform: Any, owner: str = "waveform") -> Tensor:
 
 def as_blocks(blocks: Any) -> Iterator[Tensor]:
     """Yield blocks of a recording as float32, ``[channels, samples]``; empty ones are left out.
+
+    Args:
+        blocks: consecutive parts of the recording, ``[channels, samples]``, of any floating type.
 
     Raises:
         InputError: a block is not a waveform, their numbers of channels differ, or there are no samples.

@@ -29,18 +29,14 @@ class WindowedNetwork:
         trained: trained network.
         overlap: overlap of windows, as a fraction of their length. More than a quarter gains little for its cost
             (docs/extraction.md).
-
-    Attributes:
-        hop: samples from the start of a window to the start of the next one.
-        length: samples in a window.
-        rows_per_pass: windows, times channels, that go through the network together.
     """
 
     def __init__(self, trained: TrainedNetwork, overlap: float = 0.25) -> None:
         self.trained = trained
         self.device = next((weight.device for weight in trained.network.parameters()), torch.device("cpu"))
         stride = trained.network.stride
-        # a multiple of the encoder's frames, so that neighbouring windows cut the signal into the same frames
+        # from the start of a window to that of the next one; a multiple of the encoder's frames, so that neighbouring
+        # windows cut the signal into the same frames
         self.hop = max(1, round((1.0 - overlap) * trained.duration_seconds * trained.sample_rate / stride)) * stride
         self.length = max(self.hop, round(trained.duration_seconds * trained.sample_rate))
         self.rows_per_pass = max(1, round(_SECONDS_PER_PASS / trained.duration_seconds))

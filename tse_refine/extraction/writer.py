@@ -122,16 +122,18 @@ class SoundWriter:
     peak is known, and then scaled as a whole, so that nothing is clipped. Files that add up are scaled alike, by the
     largest of their peaks.
 
-    Attributes:
-        path: file that is written.
-        peak: largest magnitude so far; 0 where nothing would be clipped.
-        gain_db: gain by which the file was scaled, at most 0 dB; known after :meth:`finish`.
+    Args:
+        path: sound file, as messages name it.
+        temporary: file that is written.
+        sound_format: format of the file.
+        sample_rate: sample rate, Hz.
+        channels: number of channels of all blocks.
     """
 
     def __init__(self, path: Path, temporary: Path, sound_format: SoundFormat, sample_rate: int, channels: int) -> None:
-        self.path = path
-        self.gain_db = 0.0
-        self.peak = 0.0
+        self.gain_db = 0.0  # by which the file was scaled, at most 0 dB
+        self.peak = 0.0  # largest magnitude so far; 0 where nothing would be clipped
+        self._path = path
         self._samples = 0
         self._channels = channels
         self._temporary = os.fsencode(temporary)  # a name need not be text
@@ -145,7 +147,7 @@ class SoundWriter:
         """Add samples, ``[channels, samples]``."""
         samples = np.ascontiguousarray(block.numpy().T, np.float32)
         self._samples += len(samples)
-        with _system_errors(self.path):
+        with _system_errors(self._path):
             if self._floats is None:
                 self._file.write(samples)
             else:
@@ -158,7 +160,7 @@ class SoundWriter:
         Args:
             peak: magnitude that becomes full scale if it is larger: the largest peak of the files that add up.
         """
-        with _system_errors(self.path):
+        with _system_errors(self._path):
             if self._floats is not None:
                 self._convert(self._floats, peak)
             self.close()
@@ -209,6 +211,9 @@ def writing(
 
 def remove(path: Path) -> None:
     """Remove a file of an earlier run, if there is one.
+
+    Args:
+        path: file to remove.
 
     Raises:
         InputError: the file cannot be removed; the text gives the reason.

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from tse_refine.analysis.spectrogram import RANGE_DB
+from tse_refine.analysis.plotting import RANGE_DB
 from tse_refine.evaluation.metrics import ATTENUATION, SNRI
 from tse_refine.extraction.listen.picture import gradient
 from tse_refine.extraction.listen.session import Result, Session

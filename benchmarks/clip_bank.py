@@ -1,11 +1,11 @@
-"""What building a clip bank costs: time, memory and disk, and what 16 bits cost in quality.
+"""Time, memory and disk for building a clip bank, and the SNR of 16-bit storage.
 
-Writes hours of noise in the format of TAU Urban Acoustic Scenes 2019 (48 kHz, 24 bit, stereo, 10 s a file) and, beside
-them, one recording of an hour, then builds the bank at 16 kHz while it watches the anonymous memory of the process::
+Writes hours of noise in the format of TAU Urban Acoustic Scenes 2019 (48 kHz, 24 bit, stereo, 10 s per file) and three
+recordings of an hour, then builds the bank at 16 kHz and measures the anonymous memory of the process::
 
     python benchmarks/clip_bank.py --hours 4
 
-Memory does not grow with the number of files, so that time and disk of a larger corpus follow by proportion.
+Memory does not grow with the number of files; time and disk of a larger corpus are proportional.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from tse_refine.data.corpora import LabelFolders, SyntheticSounds
 
 RATE = 48_000
 BANK_RATE = 16_000
-SECONDS_A_FILE = 10
+SECONDS_PER_FILE = 10
 
 
 class MemoryWatch:
-    """Notes the largest anonymous memory (RssAnon) of this process while it is entered."""
+    """Measures the largest anonymous memory (RssAnon) of this process while it is entered."""
 
     def __enter__(self) -> MemoryWatch:
-        """Start watching, every 20 ms."""
+        """Start measuring, every 20 ms."""
         self.before = self.peak = rss_anon()
         self._done = Event()
         self._thread = Thread(target=self._watch)
@@ -41,7 +41,7 @@ class MemoryWatch:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Stop watching."""
+        """Stop measuring."""
         self._done.set()
         self._thread.join()
 
@@ -58,9 +58,9 @@ def rss_anon() -> int:
 
 def write_noise(folder: Path, hours: float) -> None:
     """Write distinct files of noise."""
-    noise = np.random.default_rng(0).normal(0.0, 0.05 * 2**31, (SECONDS_A_FILE * RATE, 2)).clip(-(2**31), 2**31 - 1)
+    noise = np.random.default_rng(0).normal(0.0, 0.05 * 2**31, (SECONDS_PER_FILE * RATE, 2)).clip(-(2**31), 2**31 - 1)
     noise = noise.astype(np.int32)
-    for number in range(round(hours * 3600 / SECONDS_A_FILE)):
+    for number in range(round(hours * 3600 / SECONDS_PER_FILE)):
         shifted = np.roll(noise, 1 + 37 * number, axis=0)
         path = folder / f"street{number % 10}" / f"{number:05}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,22 +77,22 @@ def build(corpus: LabelFolders, cache: Path) -> tuple[float, float, int]:
 
 
 def storage_snr_db() -> dict[str, float]:
-    """Return the median signal-to-noise ratio, in dB, of the synthetic sounds stored in 16 bits in either way."""
-    found: dict[str, list[float]] = {"int16, relative to the clip's peak": [], "float16": []}
+    """Return the median SNR in dB of the synthetic sounds in two 16-bit formats."""
+    snr: dict[str, list[float]] = {"int16, relative to the clip's peak": [], "float16": []}
     corpus = SyntheticSounds(4, 0, 0)
     for clip in corpus.clips():
         sound = corpus.read(clip)[0][:, 0].astype(np.float64)
         scale = np.abs(sound).max() / 32767
         stored = (np.round(sound / scale) * scale, sound.astype(np.float16).astype(np.float64))
-        for values, one in zip(found.values(), stored, strict=True):
-            values.append(10 * np.log10(np.sum(sound**2) / np.sum((one - sound) ** 2)))
-    return {name: float(np.median(values)) for name, values in found.items()}
+        for values, approximation in zip(snr.values(), stored, strict=True):
+            values.append(10 * np.log10(np.sum(sound**2) / np.sum((approximation - sound) ** 2)))
+    return {name: float(np.median(values)) for name, values in snr.items()}
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hours", type=float, default=4.0, help="of recordings in files of 10 s")
+    parser.add_argument("--hours", type=float, default=4.0, help="hours of recordings in files of 10 s")
     options = parser.parse_args()
     for name, snr in storage_snr_db().items():
         print(f"stored as {name}: SNR {snr:.0f} dB")
@@ -105,7 +105,7 @@ def main() -> None:
             print(
                 f"{hours:g} h in files of 10 s: {seconds:.0f} s on {os.cpu_count()} cores, "
                 f"peak RssAnon {peak:.2f} GiB, "
-                f"{size / 2**20 / hours:.0f} MiB an hour on disk; 40 h: {seconds / hours * 40 / 60:.0f} min, "
+                f"{size / 2**20 / hours:.0f} MiB per hour on disk; 40 h: {seconds / hours * 40 / 60:.0f} min, "
                 f"{size / hours * 40 / 2**30:.1f} GiB"
             )
         long = folder / "long" / "street"

@@ -1,13 +1,13 @@
-"""Mixtures per second on one core, beside Scaper on the same clips in the same run.
+"""Mixtures per second on one core, compared to Scaper on the same clips in the same run.
 
 A mixture is complete: 6 s at 16 kHz of 3 to 5 events and a background, with its sources, labels and queries, in
 batches of eight as the loader makes them::
 
     python benchmarks/mixing.py --scaper_python scaper-env/bin/python
 
-``benchmarks/scaper_peer.py`` says how to make that environment; without it Scaper's rows are left out. The last rows
-say what memory alone allows: ``write`` fills as many bytes as a mixture has, ``copy`` also reads the stored samples it
-is made of; both into the same rotating buffers.
+``benchmarks/scaper_peer.py`` describes that environment; without it Scaper's rows are left out. The last rows are
+limits of the memory: ``write`` fills as many bytes as a mixture has, ``copy`` also reads its stored samples; both use
+the same rotating buffers.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scaper_python", help="Python of an environment with scaper 1.6.5")
-    parser.add_argument("--scaper_count", type=int, default=60, help="mixtures that Scaper makes")
-    parser.add_argument("--seconds", type=float, default=3.0, help="how long each of our rows is measured")
+    parser.add_argument("--scaper_count", type=int, default=60, help="number of mixtures for Scaper")
+    parser.add_argument("--seconds", type=float, default=3.0, help="duration of each of our measurements")
     options = parser.parse_args()
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -95,7 +95,7 @@ def our_rates(train: MixtureDataset, evaluation: MixtureDataset, seconds: float)
 
 
 def rate(run: Callable[[int], object], seconds: float) -> float:
-    """Return how many mixtures a second a function makes that makes a batch."""
+    """Return the mixtures per second of a function that makes one batch."""
     run(0)
     number, start = 1, perf_counter()
     while perf_counter() < start + seconds:
@@ -105,14 +105,14 @@ def rate(run: Callable[[int], object], seconds: float) -> float:
 
 
 def scaper_rates(python: str, count: int, foregrounds: Path, backgrounds: Path, folder: Path) -> dict[str, float]:
-    """Return Scaper's rates, drawing as it renders and from the recipes it has drawn."""
+    """Return Scaper's rates, with drawing and from the recipes that it has drawn."""
     draw = ["draw", foregrounds / "val", backgrounds / "val", folder / "scenes", "--count", count]
     render = ["render", folder / "scenes" / "jams", folder / "rendered"]
-    found = {}
+    rates = {}
     for name, words in (("Scaper, drawing", draw), ("Scaper, from JAMS files", render)):
         run = subprocess.run([python, PEER, *map(str, words)], check=True, capture_output=True, text=True)
-        found[name] = json.loads(run.stdout.splitlines()[-1])["per_second"]
-    return found
+        rates[name] = json.loads(run.stdout.splitlines()[-1])["per_second"]
+    return rates
 
 
 if __name__ == "__main__":

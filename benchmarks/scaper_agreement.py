@@ -1,16 +1,16 @@
-"""How far our rendering of Scaper's recipes is from Scaper's own.
+"""Agreement of our rendering of Scaper's recipes with Scaper's own.
 
-Scaper draws mixtures and renders them; the package imports the JAMS files and renders them from its clip bank. Then the
-other way round: the package draws mixtures, writes them as JAMS files, and Scaper renders those. At
-44.1 kHz, the rate at which scenes are drawn and foregrounds recorded, only backgrounds (48 kHz) are resampled; at
-16 kHz everything is, by two different resamplers, and an excerpt that starts on the 44.1 kHz grid is moved by up to
-half a sample (31 us) to ours. ``aligned`` takes that shift out, and leaves what the resamplers do::
+Scaper draws mixtures and renders them; the package imports the JAMS files and renders them from its clip bank. In the
+other direction the package draws mixtures and writes them as JAMS files, which Scaper renders. At 44.1 kHz, the rate at
+which scenes are drawn and foregrounds recorded, only backgrounds (48 kHz) are resampled; at 16 kHz everything is, by
+two different resamplers, and an excerpt that starts on the 44.1 kHz grid is shifted by up to half a sample (31 us) to
+ours. ``aligned`` compensates that shift, so that the difference of the resamplers remains::
 
     python benchmarks/scaper_agreement.py --scaper_python scaper-env/bin/python
 
-``benchmarks/scaper_peer.py`` says how to make that environment. Printed for each rate: the signal-to-noise ratio of
-our mixture with respect to Scaper's, over mixtures (median and lowest), the same for single events, also aligned, and
-for backgrounds, and the largest difference of an event's level.
+``benchmarks/scaper_peer.py`` describes that environment. Printed for each rate: the signal-to-noise ratio of our
+mixture re Scaper's, over mixtures (median and lowest), the same for single events, also aligned, and for backgrounds,
+and the largest difference of an event's level.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main() -> None:
     """Draw, render twice, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scaper_python", required=True, help="Python of an environment with scaper 1.6.5")
-    parser.add_argument("--count", type=int, default=40, help="mixtures a rate")
+    parser.add_argument("--count", type=int, default=40, help="mixtures per rate")
     options = parser.parse_args()
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -52,19 +52,18 @@ def main() -> None:
             }
             corpora = (LabelFolders(str(foregrounds)), LabelFolders(str(backgrounds)))
             read = MixtureDataModule(*corpora, recipes=str(scenes), **options_of_data)
-            found = {"sample_rate": rate, "mixtures": options.count}
-            print(json.dumps(found | {"drawn_by": "Scaper"} | compare(read, scenes / "rendered")))
+            head = {"sample_rate": rate, "mixtures": options.count}
+            print(json.dumps(head | {"drawn_by": "Scaper"} | compare(read, scenes / "rendered")))
             drawn = MixtureDataModule(*corpora, **options_of_data)
             ours = folder / f"ours{rate}"
             drawn.export_scenes("test", ours)
             subprocess.run([options.scaper_python, PEER, "render", ours / "jams", ours / "rendered"], check=True)
-            print(json.dumps(found | {"drawn_by": "us"} | compare(drawn, ours / "rendered")))
+            print(json.dumps(head | {"drawn_by": "us"} | compare(drawn, ours / "rendered")))
 
 
 def compare(data: MixtureDataModule, rendered: Path) -> dict[str, float]:
-    """Return how well our rendering of the test recipes agrees with Scaper's, in dB."""
-    data.setup("test")
-    dataset = data.datasets["test"]
+    """Return the agreement of our rendering of the test recipes with Scaper's, in dB."""
+    dataset = data.open_split("test")
     snr: dict[str, list[float]] = {"mixture": [], "event": [], "event_aligned": [], "background": []}
     levels = []
     for index, folder in enumerate(sorted(rendered.glob("test/*"))):
@@ -75,19 +74,19 @@ def compare(data: MixtureDataModule, rendered: Path) -> dict[str, float]:
         dataset.renderer.render(recipe, mixture, target, sources)
         snr["mixture"].append(snr_db(theirs.sum(axis=0), mixture))
         snr["background"].append(snr_db(theirs[0], mixture - sources.sum(axis=0)))
-        # ours are in the order of evaluation, theirs in that of the file: each goes with the one it resembles
+        # ours are in the order of evaluation, theirs in that of the file: compare the most similar ones
         for source in sources:
-            one = max(theirs[1:], key=lambda event, ours=source: snr_db(event, ours))
-            snr["event"].append(snr_db(one, source))
+            reference = max(theirs[1:], key=lambda event, ours=source: snr_db(event, ours))
+            snr["event"].append(snr_db(reference, source))
             shifts = np.linspace(-0.5, 0.5, 41)
-            snr["event_aligned"].append(max(snr_db(one, shifted(source, shift)) for shift in shifts))
-            levels.append(abs(10 * np.log10(np.mean(source**2) / np.mean(one**2))))
-    found = {
-        f"{name}_snr_db_{way.__name__}": round(float(way(values)), 1)
+            snr["event_aligned"].append(max(snr_db(reference, shifted(source, shift)) for shift in shifts))
+            levels.append(abs(10 * np.log10(np.mean(source**2) / np.mean(reference**2))))
+    agreement = {
+        f"{name}_snr_db_{statistic.__name__}": round(float(statistic(values)), 1)
         for name, values in snr.items()
-        for way in (np.median, np.min)
+        for statistic in (np.median, np.min)
     }
-    return found | {"largest_level_difference_db": round(float(max(levels)), 3)}
+    return agreement | {"largest_level_difference_db": round(float(max(levels)), 3)}
 
 
 def shifted(signal: np.ndarray, samples: float) -> np.ndarray:

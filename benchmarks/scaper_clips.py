@@ -1,4 +1,4 @@
-"""Clips on disk that the package and Scaper mix alike: the synthetic sounds in the formats of the published corpora."""
+"""Clips on disk for the package and Scaper: the synthetic sounds in the formats of the published corpora."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tse_refine.data.corpora.base import SPLITS, Corpus
 
 
 def write_clips(folder: Path, instances: int = 8) -> tuple[Path, Path]:
-    """Write foregrounds as FSDKaggle2018 has them and backgrounds as TAU 2019, and return the two folders.
+    """Write foregrounds in the format of FSDKaggle2018 and backgrounds in that of TAU 2019; return the two folders.
 
-    Foregrounds are 44.1 kHz, 16 bit, mono; backgrounds 48 kHz, 24 bit, stereo and 10 s long. Both lie in
+    Foregrounds are 44.1 kHz, 16 bit, mono; backgrounds 48 kHz, 24 bit, stereo and 10 s long. Both are in
     ``{train,val,test}/<label>/*.wav``.
 
     Args:
-        folder: what is there already is kept.
-        instances: clips a label and split.
+        folder: folder to write to; existing clips are kept.
+        instances: clips per label and split.
     """
     foregrounds, backgrounds = folder / "foregrounds", folder / "backgrounds"
     _write(SyntheticSounds(instances, instances, instances), foregrounds, 44_100, "PCM_16", channels=1)
@@ -40,5 +40,5 @@ def _write(corpus: Corpus, folder: Path, rate: int, subtype: str, channels: int)
         sound = audio_functional.resample(torch.from_numpy(sound[:, 0]), own_rate, rate).numpy()
         if channels == 2:
             sound = np.resize(sound, 10 * rate)
-            sound = np.stack([sound, np.roll(sound, rate // 1000)], axis=1)  # one ear a millisecond later
+            sound = np.stack([sound, np.roll(sound, rate // 1000)], axis=1)  # the second channel a millisecond later
         soundfile.write(path, sound, rate, subtype=subtype)

@@ -1,4 +1,4 @@
-"""Scaper beside the package: draw and render the same kind of mixtures, or render recipes, and say how fast.
+"""Scaper for comparison: draws and renders the same kind of mixtures, or renders recipes, and measures the time.
 
 Scaper 1.6.5 needs Python 3.11 or older and the program ``sox`` (Debian: ``apt-get install sox``), so this script
 imports nothing of the package and runs in an environment of its own::
@@ -7,14 +7,14 @@ imports nothing of the package and runs in an environment of its own::
     scaper-env/bin/pip install "numpy==1.26.*" "scipy==1.15.*" jams==0.3.5 pyloudnorm==0.2.0 soundfile sox==1.4.0
     scaper-env/bin/pip install --no-deps scaper==1.6.5
 
-``--no-deps`` leaves out ``soxbindings``, which does not build everywhere and on Linux can return wrong excerpts;
+``--no-deps`` leaves out ``soxbindings``, which cannot be built on every system and on Linux can return wrong excerpts;
 without it Scaper starts the ``sox`` program for every excerpt. Then::
 
     scaper-env/bin/python benchmarks/scaper_peer.py draw FOREGROUNDS BACKGROUNDS OUTPUT --count 100 --seed 0
     scaper-env/bin/python benchmarks/scaper_peer.py render OUTPUT/jams RENDERED
 
-Each prints one line of JSON: how many mixtures, the seconds that Scaper took for them, mixtures per second. Libraries
-use one thread, but ``sox`` runs beside Python: start it with ``taskset -c 0`` for the rate of exactly one core.
+Each prints one line of JSON: number of mixtures, seconds that Scaper took for them, mixtures per second. Libraries use
+one thread, but ``sox`` is a second process: use ``taskset -c 0`` for the rate of one core.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ def draw(foregrounds: Path, backgrounds: Path, output: Path, count: int, seed: i
     Args:
         foregrounds: folder with ``<label>/*.wav``.
         backgrounds: the same.
-        output: where the recipes go.
-        count: how many mixtures.
-        seed: of all draws.
-        sample_rate: of the mixtures, Hz.
+        output: folder for the recipes.
+        count: number of mixtures.
+        seed: seed of all draws.
+        sample_rate: sample rate of the mixtures, Hz.
 
     Returns:
         Seconds that Scaper took.
@@ -74,7 +74,7 @@ def draw(foregrounds: Path, backgrounds: Path, output: Path, count: int, seed: i
             scene.add_event(
                 label=("choose", []),
                 source_file=("choose", []),
-                source_time=("uniform", 0, 3600),  # Scaper narrows it to what the clip has room for
+                source_time=("uniform", 0, 3600),  # Scaper limits it to the clip's length
                 event_time=("uniform", 0, DURATION_SECONDS - event_seconds),
                 event_duration=("const", event_seconds),
                 snr=("uniform", *SNR_DB),
@@ -102,7 +102,7 @@ def render(recipes: list[Path], recipe_folder: Path, output: Path) -> float:
     Args:
         recipes: files ``mixture.jams``.
         recipe_folder: folder above them all.
-        output: a recipe's results go into the same folder below this.
+        output: folder for the results, with the same subfolders.
 
     Returns:
         Seconds that Scaper took.
@@ -122,7 +122,7 @@ def render(recipes: list[Path], recipe_folder: Path, output: Path) -> float:
 
 def main() -> None:
     """Read the command line, draw or render, and print the rate."""
-    parser = argparse.ArgumentParser(description="Draw or render mixtures with Scaper and say how fast.")
+    parser = argparse.ArgumentParser(description="Draw or render mixtures with Scaper and measure the time.")
     commands = parser.add_subparsers(dest="command", required=True)
     drawing = commands.add_parser("draw", help="draw and render mixtures in memory, write their recipes")
     drawing.add_argument("foregrounds", type=Path, help="folder with <label>/*.wav")
@@ -136,7 +136,7 @@ def main() -> None:
     rendering.add_argument("output", type=Path)
     arguments = parser.parse_args()
 
-    warnings.simplefilter("ignore", ScaperWarning)  # of clipping, which Scaper then repairs as it is told to
+    warnings.simplefilter("ignore", ScaperWarning)  # of clipping, which Scaper then corrects as configured
     if arguments.command == "draw":
         mixtures = arguments.count
         seconds = draw(

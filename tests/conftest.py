@@ -6,6 +6,7 @@ import torch
 pytest_plugins = [
     "tests.fixtures.commands",
     "tests.fixtures.corpora",
+    "tests.fixtures.extraction",
     "tests.fixtures.runs",
     "tests.fixtures.server",
     "tests.fixtures.tiny",

@@ -107,7 +107,7 @@ def test_a_published_layout_goes_through_prepare_preview_and_fit(layout, config_
     assert (tmp_path / "run" / "checkpoints" / "best.ckpt").exists()
 
 
-def test_what_is_missing_is_named_with_the_command_that_fetches_it(config_file, fsdkaggle, tmp_path, capsys):
+def test_missing_recordings_are_reported_with_the_command_that_downloads_them(config_file, fsdkaggle, tmp_path, capsys):
     config = config_file(*fsdkaggle)
     audio = next(path for path in tmp_path.rglob("FSDKaggle2018.audio_train"))
     lost = sorted(audio.iterdir())[0]
@@ -116,14 +116,14 @@ def test_what_is_missing_is_named_with_the_command_that_fetches_it(config_file, 
         with pytest.raises(SystemExit) as stop:
             main([command[0], "-c", config, *command[1:]])
         assert stop.value.code == 2
-        said = capsys.readouterr().err
-        assert "1 of" in said
-        assert lost.name in said
-        assert "`tse-refine prepare`" in said
+        message = capsys.readouterr().err
+        assert "1 of" in message
+        assert lost.name in message
+        assert "`tse-refine prepare`" in message
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-def test_files_that_no_table_lists_are_said_and_not_used(config_file, fsdkaggle, tmp_path, capsys):
+def test_unlisted_files_are_reported_and_not_used(config_file, fsdkaggle, tmp_path, capsys):
     config = config_file(*fsdkaggle)
     audio = next(path for path in tmp_path.rglob("FSDKaggle2018.audio_test"))
     soundfile.write(audio / "00extra0.wav", np.zeros(100), 44_100)
@@ -181,7 +181,7 @@ def test_recipes_are_written_read_back_and_mixed_alike(config_file, fsdkaggle, t
     assert link.resolve() == recording
 
 
-def test_a_label_that_is_a_path_is_not_linked(config_file, manifest, manifest_table, tmp_path, capsys):
+def test_a_label_that_is_a_path_is_rejected(config_file, manifest, manifest_table, tmp_path, capsys):
     manifest_table.write_text(manifest_table.read_text(encoding="utf-8").replace(",glass,", ",../../glass,"))
     with pytest.raises(SystemExit):
         main(["recipes", "-c", config_file(*manifest), "--output", str(tmp_path / "a" / "b" / "scenes")])
@@ -189,7 +189,7 @@ def test_a_label_that_is_a_path_is_not_linked(config_file, manifest, manifest_ta
     assert not (tmp_path / "a" / "b" / "glass").exists()
 
 
-def test_a_place_that_cannot_be_written_is_said_in_one_paragraph(config_file, manifest, tmp_path, capsys):
+def test_a_folder_that_cannot_be_written_is_reported(config_file, manifest, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     for options, message in (
         (["--output", str(tmp_path / "file" / "x")], "file is not a folder"),

@@ -1,5 +1,6 @@
-"""The commands from end to end."""
+"""The commands ``extract`` and ``classes`` from end to end."""
 
+import dataclasses
 import io
 import json
 import os
@@ -14,6 +15,7 @@ import torch
 
 from tse_refine.cli import extract as command
 from tse_refine.cli.main import main
+from tse_refine.model.network import Network
 
 
 @pytest.fixture
@@ -24,62 +26,73 @@ def extract(checkpoint):
     return call
 
 
-def refusal(capsys: pytest.CaptureFixture, call, *words: object) -> str:
-    """Return what a refused command says: one line on stderr, with status 2."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:
-        call(*words)
-    assert stop.value.code == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith("tse-refine: ")
-    assert said.err.count("\n") == 1
-    return said.err
-
-
 def test_classes_are_listed_and_nothing_else(checkpoint, capsys):
     main(["classes", "--checkpoint", str(checkpoint)])
     assert capsys.readouterr() == ("dog\ncar_horn\nsiren\n", "")
 
 
-def test_a_table_says_what_was_asked_believed_and_kept(extract, record, tmp_path, capsys):
+def test_a_table_lists_classes_with_their_probabilities_and_decisions(extract, record, tmp_path, capsys):
     path = record(rate=44_100, channels=2, samples=44_100)
     extract("--input", path, "--query", "Siren", "car horn", "--output", tmp_path / "out.flac", "--residual")
-    said = capsys.readouterr()
-    assert said.out == (
-        f"{path}: threshold 0.5, decided for each window\n"
-        "class     asked  probability  windows  decision\n"
-        "siren     yes          0.600    100 %      kept\n"
-        "car_horn  yes          0.200      0 %   removed\n"
-        "dog       no           0.900    100 %         -\n"
+    printed = capsys.readouterr()
+    assert printed.out == (
+        f"{path}: threshold 0.5, decided per window\n"
+        "class     queried  probability  windows  decision\n"
+        "siren     yes            0.600    100 %      kept\n"
+        "car_horn  yes            0.200      0 %   removed\n"
+        "dog       no             0.900    100 %         -\n"
         f"Written to {tmp_path}/out.flac\n"
         f"Written to {tmp_path}/out.residual.flac\n"
     )
-    assert said.err == ""
+    assert printed.err == ""
     info = soundfile.info(tmp_path / "out.flac")
     assert (info.samplerate, info.channels, info.frames, info.subtype) == (44_100, 2, 44_100, "PCM_24")
 
 
-def test_json_says_the_same_to_programs(extract, record, tmp_path, capsys):
-    one, other = record("one.wav"), record("other.wav")
+def test_json_has_the_same_for_programs(extract, record, tmp_path, capsys):
+    first, second = record("first.wav"), record("second.wav")
     words = ("--query", "siren,car-horn", "--threshold", "0.25", "--refine", "file", "--json", "--each")
-    extract("--input", one, other, *words, "--output", tmp_path / "out")
-    found = json.loads(capsys.readouterr().out)
-    assert [entry["input"] for entry in found] == [str(one), str(other)]
-    assert found[0]["threshold"] == 0.25
-    assert found[0]["refinement"] == "file"
-    assert found[0]["query"] == ["siren", "car_horn"]
-    assert found[0]["refined_query"] == ["siren"]
-    assert [(row["class"], row["asked"], row["kept"]) for row in found[0]["classes"]] == [
+    extract("--input", first, second, *words, "--output", tmp_path / "out")
+    entries = json.loads(capsys.readouterr().out)
+    assert [entry["input"] for entry in entries] == [str(first), str(second)]
+    assert (entries[0]["threshold"], entries[0]["refinement"], entries[0]["scope"]) == (0.25, "0.25", "file")
+    assert entries[0]["query"] == ["siren", "car_horn"]
+    assert entries[0]["refined_query"] == ["siren"]
+    assert [(row["class"], row["queried"], row["kept"]) for row in entries[0]["classes"]] == [
         ("siren", True, True),
         ("car_horn", True, False),
         ("dog", False, None),
     ]
-    assert found[0]["classes"][2]["probability"] == pytest.approx(0.9)
-    assert found[0]["classes"][2]["window_share"] == 1.0
-    assert found[1]["each"] == {"siren": str(tmp_path / "out" / "other.siren.wav")}
-    assert found[1]["extraction"] is found[1]["residual"] is None
-    assert Path(found[1]["each"]["siren"]).exists()
+    assert entries[0]["classes"][2]["probability"] == pytest.approx(0.9)
+    assert entries[0]["classes"][2]["window_share"] == 1.0
+    assert entries[1]["each"] == {"siren": str(tmp_path / "out" / "second.siren.wav")}
+    assert entries[1]["extraction"] is entries[1]["residual"] is None
+    assert Path(entries[1]["each"]["siren"]).exists()
+
+
+def test_a_soft_threshold_weakens_classes_and_is_reported_by_its_name(extract, record, tmp_path, capsys):
+    words = ("--query", "all", "--threshold", "soft:0.1-0.8", "--output", tmp_path / "out.wav")
+    extract("--input", record(), *words)
+    assert capsys.readouterr().out.splitlines()[:5] == [
+        f"{tmp_path}/in.wav: threshold soft:0.1-0.8, decided per window",
+        "class     queried  probability  windows  decision",
+        "dog       yes            0.900    100 %      kept",
+        "car_horn  yes            0.200      0 %  weakened",
+        "siren     yes            0.600    100 %      kept",
+    ]
+    extract("--input", record(), *words, "--overwrite", "--json")
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert (entry["threshold"], entry["refinement"]) == ("soft:0.1-0.8", "soft:0.1-0.8")
+    assert entry["refined_query"] == ["dog", "siren"]
+    assert [row["weight"] for row in entry["classes"]] == pytest.approx([1.0, 1 / 7, 5 / 7], abs=1e-5)
+
+
+@pytest.mark.parametrize("threshold", ["none", "gate"])
+def test_other_refinements_are_named_too(extract, record, tmp_path, capsys, threshold):
+    extract("--input", record(), "--query", "dog", "siren", "--threshold", threshold, "--output", tmp_path / "out.wav")
+    first_line = capsys.readouterr().out.splitlines()[0]
+    decided = {"none": "not refined", "gate": "threshold gate, decided per window"}[threshold]
+    assert first_line == f"{tmp_path}/in.wav: {decided}"
 
 
 def test_all_but_some_are_extracted(extract, record, tmp_path, capsys):
@@ -87,21 +100,21 @@ def test_all_but_some_are_extracted(extract, record, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)[0]["query"] == ["car_horn", "siren"]
 
 
-def test_silence_and_scaling_are_said(extract, record, tmp_path, capsys):
+def test_silence_and_scaling_are_reported(extract, record, tmp_path, capsys):
     extract("--input", record(), "--query", "car_horn", "--output", tmp_path / "out.wav")
-    assert "no probability of car_horn reaches 0.5, so that the extraction is silent" in capsys.readouterr().err
+    assert "threshold 0.5 removes car_horn, so that the extraction is silent" in capsys.readouterr().err
     extract("--input", record("b.wav"), "--query", "car_horn", "--output", tmp_path / "out.wav", "--each")
-    assert "nothing is written of them" in capsys.readouterr().err
+    assert "threshold 0.5 removes car_horn, so that no file is written for them" in capsys.readouterr().err
     loud = tmp_path / "loud.wav"
     soundfile.write(loud, np.full(4000, 100.0, np.float32), 4000, "FLOAT")
     extract("--input", loud, "--query", "dog", "--output", tmp_path / "out.flac")
-    assert "would have been clipped and was scaled by -" in capsys.readouterr().err
+    assert "would be clipped and were scaled by -" in capsys.readouterr().err
     extract("--input", loud, "--query", "dog", "siren", "--each", "--residual", "--output", tmp_path / "each.flac")
     assert capsys.readouterr().err.count("scaled by") == 1
 
 
-@pytest.mark.parametrize("refinement", ["window", "file"])
-def test_the_progress_bar_ends_at_a_hundred_percent(extract, record, tmp_path, monkeypatch, refinement):
+@pytest.mark.parametrize("scope", ["window", "file"])
+def test_the_progress_bar_ends_at_a_hundred_percent(extract, record, tmp_path, monkeypatch, scope):
     bars = []
 
     class Bar(command.tqdm):
@@ -111,24 +124,21 @@ def test_the_progress_bar_ends_at_a_hundred_percent(extract, record, tmp_path, m
 
     monkeypatch.setattr(command, "tqdm", Bar)
     inputs = (record("a.wav", rate=8000, samples=40_000), record("b.wav", samples=3001))
-    extract("--input", *inputs, "--query", "dog", "--output", tmp_path / "out", "--refine", refinement)
+    extract("--input", *inputs, "--query", "dog", "--output", tmp_path / "out", "--refine", scope)
     (bar,) = bars
     assert bar.n == pytest.approx(bar.total)
     assert "100%" in bar.fp.getvalue()
 
 
-def test_a_network_without_a_classifier_says_so(extract, record, checkpoint, tmp_path, capsys):
-    content = torch.load(checkpoint, weights_only=True)
-    content["tse_refine"]["network"]["classifier"] = None
-    weights = content["state_dict"].items()
-    content["state_dict"] = {name: value for name, value in weights if "classifier" not in name}
-    torch.save(content, checkpoint)
+def test_a_network_without_a_classifier_is_reported(extract, record, checkpoint, trained, tmp_path, capsys):
+    network = Network(3, 4000, dataclasses.replace(trained.network.config, classifier=None))
+    dataclasses.replace(trained, network=network, recommended_threshold=None).save(checkpoint)
     extract("--input", record(), "--query", "dog", "--output", tmp_path / "out.wav", "--threshold", "0.9")
-    said = capsys.readouterr()
-    assert "no classifier" in said.err
-    assert said.err.count("\n") == 1
-    assert "not refined" in said.out
-    assert "dog       yes              -        -      kept" in said.out
+    printed = capsys.readouterr()
+    assert "no classifier" in printed.err
+    assert printed.err.count("\n") == 1
+    assert "not refined" in printed.out
+    assert "dog       yes                -        -      kept" in printed.out
     assert soundfile.read(tmp_path / "out.wav")[0].any()
 
 
@@ -138,23 +148,25 @@ def test_of_several_files_the_good_ones_are_extracted(extract, record, tmp_path,
     with pytest.raises(SystemExit) as stop:
         extract("--input", good, bad, last, "--query", "dog", "--output", tmp_path / "out", "--json")
     assert stop.value.code == 2
-    said = capsys.readouterr()
-    assert said.err.count("\n") == 1
-    assert "bad.wav cannot be read as sound" in said.err
-    entries = json.loads(said.out)
+    printed = capsys.readouterr()
+    assert printed.err.count("\n") == 1
+    assert "bad.wav cannot be read as sound" in printed.err
+    entries = json.loads(printed.out)
     assert "cannot be read" in entries[1]["error"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["good.wav", "last.wav"]
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--query", "dgo"], "did you mean 'dog'"),
         (["--query", ""], "query is empty"),
         (["--query", "dog", "--except", "dog"], "leaves nothing"),
-        (["--query", "dog", "--threshold", "1.5"], "threshold is 1.5"),
-        (["--query", "dog", "--threshold", "nan"], "threshold is nan"),
-        (["--query", "dog", "--threshold", "low"], "--threshold"),
+        (["--query", "dog", "--threshold", "1.5"], "threshold is 1.5; a number from 0 to 1 is expected"),
+        (["--query", "dog", "--threshold", "nan"], "threshold: 'nan' is not a valid refinement"),
+        (["--query", "dog", "--threshold", "low"], "threshold: 'low' is not a valid refinement; expected are"),
+        (["--query", "dog", "--threshold", "soft:0.6-0.2"], "two numbers from 0 to 1, the lower one first"),
+        (["--query", "dog", "--threshold", "oracle"], "'oracle' needs the true activity"),
         (["--query", "dog", "--refine", "clip"], "--refine"),
         (["--query", "dog", "--device", "abacus"], "device 'abacus'"),
         (["--query", "dog", "--format", "falc"], "did you mean 'flac'"),
@@ -162,39 +174,39 @@ def test_of_several_files_the_good_ones_are_extracted(extract, record, tmp_path,
         (["--query"], "--query"),
     ],
 )
-def test_bad_options_are_refused(extract, record, tmp_path, capsys, words, said):
+def test_bad_options_are_rejected(extract, record, tmp_path, refusal, words, message):
     output = tmp_path / "new" / "out.wav"
-    assert said in refusal(capsys, extract, "--input", record(), "--output", output, *words)
+    assert message in refusal(extract, "--input", record(), "--output", output, *words)
     assert not output.parent.exists()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"RIFF", b"PK\x03\x04 half a checkpoint"])
-def test_a_bad_checkpoint_is_refused(record, tmp_path, capsys, content):
+def test_a_bad_checkpoint_is_rejected(record, tmp_path, refusal, content):
     path = tmp_path / "bad.ckpt"
     if content is not None:
         path.write_bytes(content)
     words = ("--input", str(record()), "--query", "dog", "--output", str(tmp_path / "out.wav"))
-    assert "bad.ckpt" in refusal(capsys, main, ["extract", "--checkpoint", str(path), *words])
-    assert "bad.ckpt" in refusal(capsys, main, ["classes", "--checkpoint", str(path)])
+    assert "bad.ckpt" in refusal(main, ["extract", "--checkpoint", str(path), *words])
+    assert "bad.ckpt" in refusal(main, ["classes", "--checkpoint", str(path)])
     assert not (tmp_path / "out.wav").exists()
 
 
-def test_another_programs_checkpoint_is_refused(record, tmp_path, capsys):
+def test_a_checkpoint_of_another_program_is_rejected(record, tmp_path, refusal):
     torch.save({"state_dict": {}, "epoch": 1}, tmp_path / "other.ckpt")
     words = ("--input", str(record()), "--query", "dog", "--output", str(tmp_path / "out.wav"))
-    text = refusal(capsys, main, ["extract", "--checkpoint", str(tmp_path / "other.ckpt"), *words])
+    text = refusal(main, ["extract", "--checkpoint", str(tmp_path / "other.ckpt"), *words])
     assert "was not written by tse-refine" in text
 
 
-def test_hostile_names_are_read_written_and_said_in_one_line(extract, record, tmp_path, capsys):
+def test_hostile_names_are_read_written_and_printed_in_one_line(extract, record, tmp_path, capsys, refusal):
     for name in ("two\nlines.wav", "\udcff.wav", "\x1b[31m.wav", "-x.wav"):
         path = record().rename(tmp_path / name)
         extract("--input", path, "--query", "dog", "--output", tmp_path / "out")
         assert soundfile.info(os.fsencode(tmp_path / "out" / name)).frames == 1500
-        said = capsys.readouterr()
-        assert said.out.count("\n") == 6
-        assert "\x1b" not in said.out
-        text = refusal(capsys, extract, "--input", path, "--query", "dog", "--output", tmp_path / "out")
+        printed = capsys.readouterr()
+        assert printed.out.count("\n") == 6
+        assert "\x1b" not in printed.out
+        text = refusal(extract, "--input", path, "--query", "dog", "--output", tmp_path / "out")
         assert "--overwrite" in text
         path.write_text("no sound")
         with pytest.raises(SystemExit):
@@ -202,25 +214,25 @@ def test_hostile_names_are_read_written_and_said_in_one_line(extract, record, tm
         assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_folder_that_cannot_be_written_is_said(extract, record, tmp_path, capsys):
+def test_a_folder_that_cannot_be_written_is_reported(extract, record, tmp_path, refusal):
     (tmp_path / "file").write_text("")
     output = tmp_path / "file" / "out.wav"
-    assert "cannot be written" in refusal(capsys, extract, "--input", record(), "--query", "dog", "--output", output)
+    assert "cannot be written" in refusal(extract, "--input", record(), "--query", "dog", "--output", output)
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
-        (["--output", "out", "--threshold", "7"], "threshold is 7.0; a number from 0 to 1 is expected"),
-        (["--output", "text.wav/x"], "text.wav/x/a.wav cannot be written because text.wav is not a folder"),
+        (["--output", "out", "--threshold", "7"], "threshold is 7; a number from 0 to 1 is expected"),
+        (["--output", "text.wav/x"], "cannot be written because text.wav is not a folder"),
     ],
 )
-def test_wrong_options_are_said_once_however_many_recordings_there_are(
-    extract, record, tmp_path, capsys, monkeypatch, words, said
+def test_wrong_options_are_reported_once_for_all_recordings(
+    extract, record, tmp_path, refusal, monkeypatch, words, message
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.wav").write_text("")
-    assert said in refusal(capsys, extract, "--input", record("a.wav"), record("b.wav"), "--query", "dog", *words)
+    assert message in refusal(extract, "--input", record("a.wav"), record("b.wav"), "--query", "dog", *words)
     assert not (tmp_path / "out").exists()
 
 
@@ -229,6 +241,7 @@ def test_extracting_imports_no_lightning(checkpoint, record, tmp_path):
 import sys
 from tse_refine import Extractor
 from tse_refine.cli.main import main
+from tse_refine.model.network import Network
 Extractor.load({str(checkpoint)!r})
 main(["classes", "--checkpoint", {str(checkpoint)!r}])
 main(["extract", "--checkpoint", {str(checkpoint)!r}, "--input", {str(record())!r}, "--query", "dog",

@@ -61,7 +61,7 @@ def make_recorded(make, recorded):
     return run
 
 
-def test_digest_names_the_data_and_not_how_they_are_served(make):
+def test_the_digest_depends_on_the_data_and_not_on_batches_or_workers(make):
     digest = make().digest
     assert make(batch_size=3, num_train=5, num_val=5, num_test=50, num_workers=1).digest == digest
     others = [
@@ -77,7 +77,7 @@ def test_digest_names_the_data_and_not_how_they_are_served(make):
     assert len({digest, *(other.digest for other in others)}) == 9
 
 
-def test_digest_follows_the_recordings_not_their_place(make_recorded, recorded, tmp_path):
+def test_the_digest_depends_on_the_recordings_and_not_on_their_folder(make_recorded, recorded, tmp_path):
     digest = make_recorded().digest
     shutil.copytree(recorded, tmp_path / "moved")
     assert make_recorded(tmp_path / "moved", cache_dir=str(tmp_path / "cache")).digest == digest
@@ -88,18 +88,18 @@ def test_digest_follows_the_recordings_not_their_place(make_recorded, recorded, 
     assert make_recorded().digest not in (digest, swapped.digest)
 
 
-def test_other_data_than_a_config_was_saved_with_are_reported(make):
+def test_data_with_another_digest_than_the_config_are_reported(make):
     with pytest.warns(UserWarning, match=r"The data differ .* data\.digest is 0123"):
         make(digest="0123").setup("fit")
 
 
-def test_the_same_data_as_a_config_was_saved_with_are_not(make, recwarn):
+def test_data_with_the_digest_of_the_config_are_not_reported(make, recwarn):
     make(digest=make().digest).setup("fit")
     assert not [warning for warning in recwarn if "data differ" in str(warning.message)]
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"backgrounds": SyntheticBackgrounds(1, 0, 1)}, "data.backgrounds: the val split has no background"),
         ({"foregrounds": SyntheticSounds(1, 1, 0)}, "data.foregrounds: the test split has no clip of alarm"),
@@ -115,13 +115,13 @@ def test_the_same_data_as_a_config_was_saved_with_are_not(make, recwarn):
         ({"seed": -1}, "data.seed is -1"),
     ],
 )
-def test_impossible_data_are_rejected_before_any_audio_is_read(make, options, said, monkeypatch):
+def test_impossible_data_are_rejected_before_any_audio_is_read(make, options, message, monkeypatch):
     def read(corpus, clip, start=0, stop=None):
         raise AssertionError(f"{clip.name} was read")
 
     monkeypatch.setattr(SyntheticSounds, "read", read)
     monkeypatch.setattr(SyntheticBackgrounds, "read", read)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         make(**options)
 
 
@@ -148,7 +148,7 @@ def test_a_source_recording_in_two_splits_is_rejected_by_name(make_recorded, rec
         make_recorded()
 
 
-def test_takes_of_one_recording_in_one_split_are_fine():
+def test_takes_of_one_recording_may_be_in_one_split():
     check_splits({"data.foregrounds": [Clip(name, "dog", "train", "17") for name in ("a.wav", "b.wav")]})
 
 
@@ -161,12 +161,12 @@ def test_a_recording_may_not_be_a_foreground_in_one_split_and_a_background_in_an
         check_splits(clips)
 
 
-def test_class_names_come_without_audio(make_recorded, recorded):
+def test_class_names_need_no_audio(make_recorded, recorded):
     shutil.rmtree(recorded / "audio")
     assert make_recorded().class_names == ["dog", "rain"]
 
 
-def test_only_the_clips_of_a_split_are_heard_in_it(make_recorded, recorded):
+def test_a_split_uses_only_its_own_clips(make_recorded, recorded):
     data = make_recorded()
     data.setup("test")
     drawn = data.datasets["test"].recipes
@@ -175,7 +175,7 @@ def test_only_the_clips_of_a_split_are_heard_in_it(make_recorded, recorded):
     assert drawn.background_bank.entry(drawn.draw(0, 0).background.clip).name == "audio/5-52-A-2.wav"
 
 
-def test_predict_serves_the_chosen_test_mixtures(make_recorded):
+def test_predict_renders_the_chosen_test_mixtures(make_recorded):
     data = make_recorded(predict_indices=[7, 2], batch_size=8)
     data.setup("test")
     whole = torch.cat([batch["mixture"] for batch in data.test_dataloader()])

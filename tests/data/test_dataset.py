@@ -37,10 +37,10 @@ def served(loader) -> dict[str, torch.Tensor]:
     return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
 
 
-def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    assert set(one) == set(other)
-    for name in one:
-        assert torch.equal(one[name], other[name]), name
+def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert set(first) == set(second)
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
 
 
 def test_workers_do_not_change_a_bit(make_data):
@@ -57,7 +57,7 @@ def test_batch_size_does_not_change_a_bit(make_data):
 
 
 @pytest.mark.parametrize("num_workers", [0, 3])
-def test_skipping_ahead_serves_the_rest_of_the_epoch(make_data, num_workers):
+def test_skipped_samples_leave_the_rest_of_the_epoch(make_data, num_workers):
     data = make_data(num_workers=num_workers)
     whole = served(data.train_dataloader())
     loader = data.train_dataloader()
@@ -77,7 +77,7 @@ def test_epochs_are_new_mixtures_where_redrawn_and_a_new_order_otherwise(make_da
         assert torch.equal(*in_order) == (not redraw)
 
 
-def test_workers_know_the_epoch(make_data):
+def test_workers_receive_the_epoch(make_data):
     epochs = []
     for num_workers in (0, 2):
         loader = make_data(num_workers=num_workers).train_dataloader()
@@ -93,9 +93,9 @@ def test_a_new_epoch_changes_every_redrawn_mixture(make_data):
     loader.sampler.set_epoch(1)
     second = served(loader)
     assert torch.equal(first["index"], second["index"])
-    for one, other in zip(first["mixture"], second["mixture"], strict=True):
+    for before, after in zip(first["mixture"], second["mixture"], strict=True):
         # another background and other sounds: nothing of one mixture is left in the other
-        assert abs(torch.nn.functional.cosine_similarity(one, other, dim=0)) < 0.5
+        assert abs(torch.nn.functional.cosine_similarity(before, after, dim=0)) < 0.5
 
 
 @pytest.mark.parametrize(("stage", "loader"), [("fit", "val_dataloader"), ("test", "test_dataloader")])
@@ -122,12 +122,12 @@ def test_splits_have_nothing_in_common(make_data):
     assert not used["val"] & used["test"]
 
 
-def test_one_mixture_alone_is_the_one_in_the_batch(make_data):
+def test_a_single_mixture_equals_that_in_a_batch(make_data):
     dataset = make_data().datasets["val"]
     assert len(dataset) == 6
     batch = dataset.__getitems__([(0, 4), (0, 2)])
     assert_same(dataset[0, 2], {name: value[1] for name, value in batch.items()})
-    # where Lightning puts a sampler of its own, as overfit_batches does, a mixture is asked for by its index alone
+    # with a sampler of Lightning's own (overfit_batches) the key is only an index
     assert_same(dataset[2], dataset[0, 2])
 
 
@@ -139,14 +139,14 @@ def test_two_ranks_share_an_epoch(shuffle):
 
 
 def trainer(rank: int, num_ranks: int, batches_done: int = 0) -> SimpleNamespace:
-    """What a data module asks of the trainer."""
+    """Return the part of a trainer that a data module uses."""
     progress = SimpleNamespace(current=SimpleNamespace(ready=batches_done))
     fit_loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
     return SimpleNamespace(world_size=num_ranks, global_rank=rank, fit_loop=fit_loop)
 
 
 @pytest.mark.parametrize("loader", ["train_dataloader", "val_dataloader"])
-def test_two_ranks_serve_the_mixtures_of_one(make_data, loader):
+def test_two_ranks_together_render_the_mixtures_of_one(make_data, loader):
     whole = served(getattr(make_data(), loader)())
     parts = []
     for rank in (0, 1):
@@ -159,7 +159,7 @@ def test_two_ranks_serve_the_mixtures_of_one(make_data, loader):
 
 
 @pytest.mark.parametrize("num_ranks", [2, 3])
-def test_ranks_repeat_the_first_test_mixtures_until_all_have_as_many(make_data, num_ranks):
+def test_ranks_repeat_the_first_test_mixtures_up_to_equal_numbers(make_data, num_ranks):
     whole = make_data("test", num_test=13)
     expected = served(whole.test_dataloader())
     seen = []
@@ -175,7 +175,7 @@ def test_ranks_repeat_the_first_test_mixtures_until_all_have_as_many(make_data, 
     assert sorted(seen) == sorted([*range(13), *range(too_many)])
 
 
-def test_a_resumed_training_goes_on_where_it_stopped_and_validates_on_everything(make_data):
+def test_a_resumed_training_continues_where_it_stopped_and_validates_on_all(make_data):
     whole = make_data(num_train=24)
     whole.trainer = trainer(1, 2)
     resumed = make_data(num_train=24)
@@ -186,7 +186,7 @@ def test_a_resumed_training_goes_on_where_it_stopped_and_validates_on_everything
     assert_same(served(resumed.val_dataloader()), served(whole.val_dataloader()))
 
 
-def test_batches_hold_what_is_documented(make_data):
+def test_batches_have_the_documented_tensors(make_data):
     train = next(iter(make_data().train_dataloader()))
     assert {name: tuple(value.shape) for name, value in train.items()} == {
         "mixture": (4, 4000),
@@ -200,7 +200,7 @@ def test_batches_hold_what_is_documented(make_data):
 
 
 @pytest.mark.parametrize(("stage", "loader"), [("fit", "val_dataloader"), ("test", "test_dataloader")])
-def test_batches_for_evaluation_hold_sources_and_their_classes_too(make_data, stage, loader):
+def test_batches_for_evaluation_also_have_sources_and_their_classes(make_data, stage, loader):
     data = make_data(stage, batch_size=6)
     val = next(iter(getattr(data, loader)()))
     assert {name: tuple(value.shape) for name, value in val.items()} == {
@@ -228,20 +228,20 @@ def test_target_is_the_sum_of_the_queried_sources(make_data):
     batch = served(make_data().val_dataloader())
     for row in range(len(batch["index"])):
         classes = batch["source_classes"][row]
-        asked = torch.tensor([bool(k >= 0 and batch["query"][row, k]) for k in classes.tolist()])
-        torch.testing.assert_close(batch["target"][row], batch["sources"][row, asked].sum(0), atol=1e-7, rtol=0)
+        queried = torch.tensor([bool(k >= 0 and batch["query"][row, k]) for k in classes.tolist()])
+        torch.testing.assert_close(batch["target"][row], batch["sources"][row, queried].sum(0), atol=1e-7, rtol=0)
 
 
-def test_inactive_samples_have_silence_as_target_and_come_at_their_rate(make_data):
+def test_inactive_samples_have_a_silent_target_and_the_configured_rate(make_data):
     queries = QueryConfig(inactive_sample_rate=0.25)
     data = make_data(num_train=400, num_val=40, queries=queries)
     batch = served(data.train_dataloader())
-    asks_active = (batch["query"] * batch["activity"]).sum(1) > 0
-    asks_inactive = (batch["query"] * (1 - batch["activity"])).sum(1) > 0
-    assert not (asks_active & asks_inactive).any()
-    assert torch.all(batch["target"][asks_inactive] == 0.0)
+    queries_active = (batch["query"] * batch["activity"]).sum(1) > 0
+    queries_inactive = (batch["query"] * (1 - batch["activity"])).sum(1) > 0
+    assert not (queries_active & queries_inactive).any()
+    assert torch.all(batch["target"][queries_inactive] == 0.0)
     # binomial: 4 standard deviations are 0.087
-    assert asks_inactive.float().mean().item() == pytest.approx(0.25, abs=0.09)
+    assert queries_inactive.float().mean().item() == pytest.approx(0.25, abs=0.09)
     plain = served(make_data(num_train=400).train_dataloader())
     assert torch.equal(plain["mixture"], batch["mixture"])  # queries leave the mixtures alone
     val = served(data.val_dataloader())

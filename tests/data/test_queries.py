@@ -32,13 +32,13 @@ def test_the_order_has_every_class_once_the_active_ones_first():
     orders = np.stack([draw_query_order(rng, np.array([6, 2, 3]), NUM_CLASSES) for _ in range(400)])
     assert np.all(np.sort(orders, axis=1) == np.arange(NUM_CLASSES))
     assert np.all(np.sort(orders[:, :3], axis=1) == [2, 3, 6])
-    # which class is asked for first is uniform: 133 of 400 with a standard deviation of 9.4, and 67 with 7.5
+    # the class that is queried first is uniform: 133 of 400 with a standard deviation of 9.4, and 67 with 7.5
     first_active, first_inactive = (Counter(orders[:, place].tolist()) for place in (0, 3))
     assert min(first_active[name] for name in (2, 3, 6)) > 95
     assert min(first_inactive[name] for name in (0, 1, 4, 5, 7, 8)) > 37
 
 
-def test_a_condition_asks_for_the_first_active_and_the_first_inactive_classes(orders):
+def test_a_condition_queries_the_first_active_and_the_first_inactive_classes(orders):
     order, num_active = orders
     queries = condition_queries(order, num_active, GRID)
     assert queries.shape == (6, len(GRID), NUM_CLASSES)
@@ -46,8 +46,8 @@ def test_a_condition_asks_for_the_first_active_and_the_first_inactive_classes(or
     for row in range(6):
         number = int(num_active[row])
         for column, (a, i) in enumerate(GRID):
-            asked = {*order[row, :a].tolist(), *order[row, number : number + i].tolist()}
-            assert set(queries[row, column].nonzero().flatten().tolist()) == asked
+            queried = {*order[row, :a].tolist(), *order[row, number : number + i].tolist()}
+            assert set(queries[row, column].nonzero().flatten().tolist()) == queried
             assert set(queries[row, column].unique().tolist()) <= {0.0, 1.0}
 
 
@@ -71,13 +71,13 @@ def test_the_oracle_turns_every_condition_into_the_one_without_inactive_classes(
             assert torch.equal(queries * activity, plain)
 
 
-def test_a_condition_that_asks_for_more_than_there_is_gets_all_there_is():
+def test_a_condition_with_more_classes_than_the_mixture_queries_all():
     order, num_active = torch.tensor([[2, 0, 3, 1]]), torch.tensor([3])
     queries = condition_queries(order, num_active, [(5, 0), (0, 3), (9, 9)])
     assert queries[0].tolist() == [[1, 0, 1, 1], [0, 1, 0, 0], [1, 1, 1, 1]]
 
 
-def test_training_asks_for_a_uniform_number_of_distinct_active_classes():
+def test_training_queries_a_uniform_number_of_distinct_active_classes():
     queries = drawn(QueryConfig((1, 2, 3)))
     assert all(set(query) <= {1, 4, 5, 7} and len(set(query)) == len(query) for query in queries)
     counts = Counter(len(query) for query in queries)
@@ -87,7 +87,7 @@ def test_training_asks_for_a_uniform_number_of_distinct_active_classes():
     assert min(classes[name] for name in (1, 4, 5, 7)) > 435  # 500 each, standard deviation about 16
 
 
-def test_a_tenth_of_the_training_queries_asks_for_as_many_inactive_classes():
+def test_a_tenth_of_the_training_queries_has_as_many_inactive_classes():
     queries = drawn(QueryConfig((1, 2, 3), inactive_sample_rate=0.1))
     inactive = [query for query in queries if not set(query) & {1, 4, 5, 7}]
     mixed = [query for query in queries if 0 < len(set(query) & {1, 4, 5, 7}) < len(query)]
@@ -97,7 +97,7 @@ def test_a_tenth_of_the_training_queries_asks_for_as_many_inactive_classes():
     assert {name for query in inactive for name in query} == {0, 2, 3, 6, 8}
 
 
-def test_validation_never_asks_for_inactive_classes_alone():
+def test_validation_never_queries_inactive_classes_alone():
     queries = drawn(QueryConfig((1, 2, 3), inactive_sample_rate=1.0), allow_inactive=False)
     assert all(set(query) <= {1, 4, 5, 7} for query in queries)
 

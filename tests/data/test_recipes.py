@@ -11,7 +11,7 @@ from tse_refine.errors import InputError
 RATE = 16_000  # of the banks in conftest.py
 
 
-def test_the_same_key_gives_the_same_recipe_and_any_other_another(make_recipes):
+def test_equal_keys_give_equal_recipes_and_different_keys_different_ones(make_recipes):
     recipe = make_recipes().draw(3, 7)
     assert make_recipes().draw(3, 7) == recipe
     others = [
@@ -94,7 +94,7 @@ def test_the_pause_of_a_clip_is_never_the_excerpt(make_recipes, clip, begin, end
         assert event.start + event.length > begin * RATE
 
 
-def test_options_of_queries_leave_the_mixture_alone(make_recipes):
+def test_options_of_queries_do_not_change_the_mixture(make_recipes):
     plain, other = make_recipes().draw(0, 1), make_recipes(queries=QueryConfig((1,), 1.0)).draw(0, 1)
     assert (plain.background, plain.events, plain.query_order) == (other.background, other.events, other.query_order)
     assert not set(other.query) & {event.class_index for event in other.events}

@@ -47,8 +47,8 @@ def test_mixture_is_the_sum_of_its_sources_and_its_background(make_recipes, rend
         mixture, target, sources = render(recipe)
         background = render(replace(recipe, events=()))[0]
         np.testing.assert_allclose(mixture, sources.sum(0) + background, atol=1e-6)
-        asked = [event.class_index in recipe.query for event in recipe.events]
-        np.testing.assert_allclose(target, sources[: len(asked)][asked].sum(0), atol=1e-6)
+        queried = [event.class_index in recipe.query for event in recipe.events]
+        np.testing.assert_allclose(target, sources[: len(queried)][queried].sum(0), atol=1e-6)
 
 
 def test_a_peak_above_one_scales_everything_together(make_recipes, render):
@@ -56,8 +56,8 @@ def test_a_peak_above_one_scales_everything_together(make_recipes, render):
     quiet, clipped = render(soft), render(loud)
     assert np.abs(clipped[0]).max() == pytest.approx(1.0, abs=1e-6)
     ratio = np.abs(clipped[0]).max() / np.abs(quiet[0]).max()
-    for one, other in zip(quiet, clipped, strict=True):
-        np.testing.assert_allclose(one * ratio, other, atol=1e-5)
+    for signal, scaled in zip(quiet, clipped, strict=True):
+        np.testing.assert_allclose(signal * ratio, scaled, atol=1e-5)
 
 
 @pytest.mark.parametrize("wanted", [0.95, 1.05])

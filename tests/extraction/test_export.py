@@ -1,4 +1,4 @@
-"""Exported models against the network they are of, in onnxruntime and in PyTorch."""
+"""Exported models against their networks, in onnxruntime and in PyTorch."""
 
 import json
 import re
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,61 +22,92 @@ import tse_refine
 from tse_refine.cli.main import main
 from tse_refine.errors import InputError
 from tse_refine.extraction.export import check_recurrences, export_checkpoint, metadata
-from tse_refine.model.checkpoint import CHECKPOINT_KEY, TrainedNetwork, load_network
+from tse_refine.model.checkpoint import TrainedNetwork, load_network
 from tse_refine.model.classifier import ClassifierConfig
 from tse_refine.model.network import Network, NetworkConfig
-from tse_refine.refinement import refine
+from tse_refine.refinement import Gate, NoRefinement, Refinement, SoftThreshold, Threshold
 
-pytestmark = pytest.mark.filterwarnings("ignore:The given buffer is not writable")  # torch's loading of its own files
+pytestmark = pytest.mark.filterwarnings("ignore:The given buffer is not writable")  # torch reading its own files
 
-CLASSES = ["alarm", "dog", "Türklingel", "siren"]  # of docs/export.md, and one that is not ASCII
+CLASSES = ["alarm", "dog", "Türklingel", "siren"]  # those of docs/export.md, and one that is not ASCII
 RATE = 8000
+SMALL = {"window_ms": 10.0, "bottleneck_channels": 8, "hidden_channels": 8, "mask_stacks": 1}
 SIZES = {
-    # many filters, so that a minute has sums that are too long for one float32
-    "pooled": NetworkConfig(128, 10.0, 8, 8, 8, 3, 2, 1, 1, 4, ClassifierConfig(2), classifier_hidden_size=5),
-    "every frame, no skip path": NetworkConfig(8, 10.0, 8, 8, None, 3, 1, 1, 1, 1, ClassifierConfig(1)),
-    "no classifier": NetworkConfig(8, 10.0, 8, 8, 8, 3, 1, 1, 1),
+    # many filters, so that sums over a minute are too long for one float32
+    "pooled": NetworkConfig(
+        **SMALL,
+        num_filters=128,
+        skip_channels=8,
+        blocks_per_stack=2,
+        classifier_pooling=4,
+        classifier=ClassifierConfig(2),
+        classifier_hidden_size=5,
+    ),
+    "every frame, no skip path": NetworkConfig(
+        **SMALL, num_filters=8, skip_channels=None, blocks_per_stack=1, classifier=ClassifierConfig(1)
+    ),
+    "no classifier": NetworkConfig(**SMALL, num_filters=8, skip_channels=8, blocks_per_stack=1),
 }
 EXPORTS = [(size, "onnx") for size in SIZES] + [(size, "torch") for size in ("pooled", "no classifier")]
 # frames are 40 samples apart, pools of the first network four frames; exports are made with 8003 samples
 LENGTHS = [1, 2, 39, 40, 41, 120, 121, 160, 161, 1000, 7999, 8003, 16_000, 25_001]
 THRESHOLDS = [0.0, 0.2, 0.5, 0.8, 1.0]
+FIXED = [
+    (SoftThreshold(0.4, 0.9), "onnx"),
+    (SoftThreshold(0.4, 0.9), "torch"),
+    (Threshold(0.45), "torch"),
+    (Gate(0.45), "onnx"),
+    (NoRefinement(), "onnx"),
+    (NoRefinement(), "torch"),
+]
+FIXED_NAMES = [f"{refinement.name}-{file_format}" for refinement, file_format in FIXED]
+SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}
 DOCS = Path(__file__).parents[2] / "docs" / "export.md"
 
 
-def write_checkpoint(path, config):
-    torch.manual_seed(8)  # of the first network's classes, noise makes dog probable and siren not
+def write_checkpoint(path, config, threshold=0.2):
+    torch.manual_seed(8)  # noise then makes dog probable and siren not, of the first network's classes
     network = Network(len(CLASSES), RATE, config)
-    about = {"class_names": CLASSES, "sample_rate": RATE, "network": asdict(config), "duration_seconds": 2.0}
-    if config.classifier is not None:
-        torch.nn.init.normal_(network.classifier.linear.weight, std=3.0)  # decided probabilities
-        about["recommended_threshold"] = 0.2
-    weights = {f"network.{name}": value for name, value in network.state_dict().items()}
-    torch.save({"state_dict": weights, CHECKPOINT_KEY: about}, path)
+    if network.classifier is not None:
+        torch.nn.init.normal_(network.classifier.linear.weight, std=3.0)  # probabilities near 0 and 1
+    recommended = None if network.classifier is None else threshold
+    TrainedNetwork(network, tuple(CLASSES), RATE, recommended, duration_seconds=2.0).save(path)
     return path
 
 
 @dataclass
 class Model:
-    """An exported model, and the network it is of."""
+    """An exported model, its network, and its fixed refinement."""
 
     path: Path
     network: Network
     run: Callable[..., dict[str, torch.Tensor]]
+    refinement: Refinement | None = None
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """Exports of every size."""
     folder = tmp_path_factory.mktemp("exported")
-    found = {}
+    exported = {}
     for size, file_format in EXPORTS:
         checkpoint = write_checkpoint(folder / f"{size}.ckpt", SIZES[size])
-        path = folder / (size + {"onnx": ".onnx", "torch": ".pt2"}[file_format])
+        path = folder / (size + SUFFIX[file_format])
         main(["export", "--checkpoint", str(checkpoint), "--output", str(path), "--format", file_format])
-        load = {"onnx": load_onnx, "torch": load_torch}[file_format]
-        found[size, file_format] = Model(path, load_network(checkpoint).network, load(path))
-    return found
+        exported[size, file_format] = Model(path, load_network(checkpoint).network, LOAD[file_format](path))
+    return exported
+
+
+@pytest.fixture(scope="module", params=FIXED, ids=FIXED_NAMES)
+def fixed_model(request, tmp_path_factory):
+    """An export with a fixed refinement."""
+    refinement, file_format = request.param
+    folder = tmp_path_factory.mktemp("fixed")
+    path = folder / f"model{SUFFIX[file_format]}"
+    checkpoint = write_checkpoint(folder / "best.ckpt", SIZES["every frame, no skip path"], threshold=0.45)
+    words = ["export", "--checkpoint", checkpoint, "--output", path, "--format", file_format]
+    main([*map(str, words), "--threshold", refinement.name])
+    return Model(path, load_network(checkpoint).network, LOAD[file_format](path), refinement)
 
 
 def load_onnx(path):
@@ -94,6 +125,9 @@ def load_torch(path):
     return torch.export.load(path).module()
 
 
+LOAD = {"onnx": load_onnx, "torch": load_torch}
+
+
 @pytest.fixture(params=EXPORTS, ids="-".join)
 def model(request, models):
     return models[request.param]
@@ -109,92 +143,130 @@ def refining_model(request, models):
     return models["pooled", request.param]
 
 
-def expected(network, mixture, query, threshold=None):
-    """Return what an export promises, from the parts that trainings and evaluations use."""
+def expected(model, mixture, query, threshold=None):
+    """Return the outputs of an export, computed with the parts that trainings and evaluations use."""
     with torch.no_grad():
-        features = network.features(mixture)
-        if threshold is None:
-            estimate = network.extract(features, query)
-            estimate[~query.any(dim=1)] = 0.0
-            return {"estimate": estimate}
+        features = model.network.features(mixture)
         probability = features.probability()
-        refined_query = refine(query, probability, threshold.item())
-        estimate = network.extract(features, refined_query)
+        if probability is None:
+            refined_query, others = query, {}
+        else:
+            rule = model.refinement or Threshold(threshold.item())
+            refined_query = rule(query, probability)
+            others = {"probability": probability, "refined_query": refined_query}
+        estimate = model.network.extract(features, refined_query)
         estimate[~refined_query.any(dim=1)] = 0.0
-        return {"estimate": estimate, "probability": probability, "refined_query": refined_query}
+        return {"estimate": estimate, **others}
 
 
-def inputs_of(network, samples, batch=3, threshold=0.2, level=0.1, seed=0):
+def inputs_of(model, samples, batch=3, threshold=0.2, level=0.1, seed=0):
     generator = torch.Generator().manual_seed(seed)
     inputs = {"mixture": level * torch.randn(batch, samples, generator=generator)}
     inputs["query"] = (torch.rand(batch, len(CLASSES), generator=generator) < 0.6).float()
-    if network.classifier is not None:
+    if model.network.classifier is not None and model.refinement is None:
         inputs["threshold"] = torch.tensor(threshold)
     return inputs
 
 
 def check_agreement(model, inputs):
-    """Check that a model answers as its network, to a millionth of full scale and nearly so of the answer's peak."""
-    found, wanted = model.run(**inputs), expected(model.network, **inputs)
-    assert list(found) == list(wanted)
+    """Check that a model agrees with its network to 1e-6 of full scale, and nearly so of the estimate's peak."""
+    outputs, wanted = model.run(**inputs), expected(model, **inputs)
+    assert list(outputs) == list(wanted)
     for name, value in wanted.items():
-        assert found[name].shape == value.shape
-        assert found[name].dtype == torch.float32
-    difference = (found["estimate"] - wanted["estimate"]).abs().max()
+        assert outputs[name].shape == value.shape
+        assert outputs[name].dtype == torch.float32
+    difference = (outputs["estimate"] - wanted["estimate"]).abs().max()
     assert difference <= min(1e-6, 1e-5 * wanted["estimate"].abs().max())
     if "probability" in wanted:
-        torch.testing.assert_close(found["probability"], wanted["probability"], rtol=0.0, atol=1e-5)
-        assert torch.equal(found["refined_query"], wanted["refined_query"])
-    return found
+        torch.testing.assert_close(outputs["probability"], wanted["probability"], rtol=0.0, atol=1e-5)
+        if isinstance(model.refinement, SoftThreshold):
+            torch.testing.assert_close(outputs["refined_query"], wanted["refined_query"], rtol=0.0, atol=2e-5)
+        else:
+            assert torch.equal(outputs["refined_query"], wanted["refined_query"])
+    return outputs
 
 
 @pytest.mark.parametrize("samples", LENGTHS)
-def test_a_model_answers_as_the_network_at_any_length_and_threshold(model, samples):
+def test_a_model_agrees_with_the_network_at_any_length_and_threshold(model, samples):
     for threshold in THRESHOLDS:
-        check_agreement(model, inputs_of(model.network, samples, threshold=threshold))
+        check_agreement(model, inputs_of(model, samples, threshold=threshold))
 
 
-def test_a_minute_is_answered_as_exactly_as_a_second(model):
-    check_agreement(model, inputs_of(model.network, 60 * RATE + 1, batch=1))
+@pytest.mark.parametrize("samples", [1, 1000, 25_001])
+def test_a_model_with_a_fixed_refinement_agrees_with_the_network(fixed_model, samples):
+    inputs = inputs_of(fixed_model, samples, batch=20)
+    outputs = check_agreement(fixed_model, inputs)
+    assert list(outputs) == ["estimate", "probability", "refined_query"]
+    is_changed = not torch.equal(outputs["refined_query"], inputs["query"])
+    assert is_changed is not isinstance(fixed_model.refinement, NoRefinement)
+
+
+def test_a_model_with_a_fixed_refinement_has_no_other_inputs_and_states_it(fixed_model):
+    assert set(inputs_of(fixed_model, 9)) == {"mixture", "query"}
+    if fixed_model.path.suffix == ".onnx":
+        onnx.checker.check_model(str(fixed_model.path), full_check=True)
+        session = onnxruntime.InferenceSession(fixed_model.path)
+        assert [value.name for value in session.get_inputs()] == ["mixture", "query"]
+        rows = ["batch", len(CLASSES)]
+        assert [value.shape for value in session.get_outputs()] == [["batch", "samples"], rows, rows]
+        stored = json.loads(session.get_modelmeta().custom_metadata_map["refinement"])
+    else:
+        extra = {"metadata.json": ""}
+        torch.export.load(fixed_model.path, extra_files=extra)
+        stored = json.loads(extra["metadata.json"])["refinement"]
+    assert stored == fixed_model.refinement.name
+
+
+@pytest.mark.parametrize("fixed_model", FIXED[:2], indirect=True, ids=FIXED_NAMES[:2])
+def test_a_soft_threshold_weighs_classes_in_the_model(fixed_model):
+    inputs = inputs_of(fixed_model, 4001, batch=40) | {"query": torch.ones(40, len(CLASSES))}
+    weights = check_agreement(fixed_model, inputs)["refined_query"]
+    assert ((weights > 0.0) & (weights < 1.0)).any()
+    assert (weights == 0.0).any()
+    assert (weights == 1.0).any()
+
+
+def test_a_minute_is_as_exact_as_a_second(model):
+    check_agreement(model, inputs_of(model, 60 * RATE + 1, batch=1))
 
 
 @pytest.mark.parametrize("level", [1e-2, 1e-4, 1e-6, 0.0])
-def test_faint_mixtures_and_silence_are_answered_as_by_the_network(model, level):
-    answers = check_agreement(model, inputs_of(model.network, 4001, level=level, threshold=0.0))
-    assert all(answer.isfinite().all() for answer in answers.values())
+def test_estimates_of_faint_mixtures_and_silence_agree_with_the_network(model, level):
+    outputs = check_agreement(model, inputs_of(model, 4001, level=level, threshold=0.0))
+    assert all(output.isfinite().all() for output in outputs.values())
 
 
 def test_rows_of_a_batch_do_not_influence_each_other(model):
-    inputs = inputs_of(model.network, 5000, batch=5)
+    inputs = inputs_of(model, 5000, batch=5)
     together = model.run(**inputs)["estimate"]
     for row in range(5):
         item = {name: value if name == "threshold" else value[row : row + 1] for name, value in inputs.items()}
         torch.testing.assert_close(model.run(**item)["estimate"], together[row : row + 1], rtol=0.0, atol=1e-6)
 
 
-def test_an_empty_query_is_answered_by_exact_silence_and_its_neighbours_are_not(model):
-    inputs = inputs_of(model.network, 4001, threshold=0.0)
+def test_the_estimate_of_an_empty_query_is_exact_silence_and_its_neighbours_are_not(model):
+    inputs = inputs_of(model, 4001, threshold=0.0)
     inputs["query"] = torch.tensor([[1.0, 0, 0, 0], [0.0, 0, 0, 0], [0.0, 1, 1, 0]])
     with torch.no_grad():
-        assert model.network(inputs["mixture"], inputs["query"])[0][1].any()  # the network alone would not be silent
+        assert model.network(inputs["mixture"], inputs["query"])[0][1].any()  # the network alone is not silent
     estimate = model.run(**inputs)["estimate"]
     assert not estimate[1].any()
     assert estimate[0].any()
     assert estimate[2].any()
 
 
-def test_refinement_removes_what_is_less_probable_than_the_threshold(refining_model):
-    inputs = inputs_of(refining_model.network, 4001)
+def test_refinement_removes_classes_less_probable_than_the_threshold(refining_model):
+    inputs = inputs_of(refining_model, 4001)
     inputs["query"] = torch.ones(3, len(CLASSES))
     num_kept = []
     for threshold in THRESHOLDS:
-        answer = refining_model.run(**{**inputs, "threshold": torch.tensor(threshold)})
-        assert torch.equal(answer["refined_query"], (answer["probability"] >= threshold).float())
-        assert torch.equal(answer["estimate"].any(dim=1), answer["refined_query"].any(dim=1))
-        num_kept.append(int(answer["refined_query"].sum()))
+        outputs = refining_model.run(**{**inputs, "threshold": torch.tensor(threshold)})
+        assert torch.equal(outputs["refined_query"], (outputs["probability"] >= threshold).float())
+        assert torch.equal(outputs["estimate"].any(dim=1), outputs["refined_query"].any(dim=1))
+        num_kept.append(int(outputs["refined_query"].sum()))
     assert num_kept[0] == inputs["query"].numel()  # 0: the query as it is
     assert num_kept[-1] == 0  # 1: nothing, hence silence
-    assert len(set(num_kept)) > 3  # so that the thresholds above decide something
+    assert len(set(num_kept)) > 3  # the thresholds make a difference
 
 
 def test_an_onnx_file_is_valid_and_names_its_inputs_outputs_and_axes(onnx_model):
@@ -210,7 +282,7 @@ def test_an_onnx_file_is_valid_and_names_its_inputs_outputs_and_axes(onnx_model)
 
 
 @pytest.mark.parametrize(("size", "threshold"), [("pooled", 0.2), ("no classifier", None)])
-def test_a_file_says_what_it_takes_to_use_it(models, size, threshold):
+def test_a_file_has_the_metadata_that_its_use_needs(models, size, threshold):
     described = {
         "class_names": CLASSES,
         "sample_rate": RATE,
@@ -225,7 +297,7 @@ def test_a_file_says_what_it_takes_to_use_it(models, size, threshold):
     assert json.loads(extra["metadata.json"]) == described
 
 
-def test_a_file_holds_no_path_of_the_machine_it_was_made_on(models):
+def test_a_file_contains_no_path_of_the_machine(models):
     here = str(Path(tse_refine.__file__).parent).encode()
     assert here not in models["pooled", "onnx"].path.read_bytes()
     with zipfile.ZipFile(models["pooled", "torch"].path) as archive:
@@ -233,66 +305,76 @@ def test_a_file_holds_no_path_of_the_machine_it_was_made_on(models):
 
 
 @pytest.fixture
-def refusal(tmp_path, capsys):
-    """What a refused export says; it must end with status 2 and leave no new file."""
+def rejection(tmp_path, refusal):
+    """Return the message of a rejected export, which must leave no new file."""
 
     def call(**options):
         options = {"checkpoint": tmp_path / "best.ckpt", "output": tmp_path / "model.onnx"} | options
         before = sorted(tmp_path.rglob("*"))
-        with pytest.raises(SystemExit) as stop:
-            main(["export", *(str(word) for name, value in options.items() for word in (f"--{name}", value))])
-        assert stop.value.code == 2
+        words = (str(word) for name, value in options.items() for word in (f"--{name}", value))
+        message = refusal(main, ["export", *words])
         assert sorted(tmp_path.rglob("*")) == before
-        said = capsys.readouterr()
-        assert said.out == ""
-        assert said.err.count("\n") == 1
-        return said.err
+        return message
 
     return call
 
 
-def test_what_cannot_be_exported_is_refused(refusal, tmp_path):
-    assert "best.ckpt does not exist" in refusal()
+def test_checkpoints_that_cannot_be_used_are_rejected(rejection, tmp_path):
+    assert "best.ckpt does not exist" in rejection()
     torch.save({"state_dict": {}}, tmp_path / "best.ckpt")
-    assert "was not written by tse-refine" in refusal()
+    assert "was not written by tse-refine" in rejection()
     write_checkpoint(tmp_path / "best.ckpt", SIZES["no classifier"])
     content = (tmp_path / "best.ckpt").read_bytes()
     (tmp_path / "best.ckpt").write_bytes(content[:-1000])
-    assert "cannot be read as a checkpoint" in refusal()
+    assert "cannot be read as a checkpoint" in rejection()
 
 
-def test_a_file_that_exists_or_is_called_otherwise_is_refused(refusal, tmp_path):
+def test_a_file_that_exists_or_has_another_suffix_is_rejected(rejection, tmp_path):
     (tmp_path / "model.onnx").write_text("mine")
-    assert "model.onnx exists; name another file or replace it with --overwrite" in refusal()
+    assert "model.onnx exists; name another file or replace it with --overwrite" in rejection()
     assert (tmp_path / "model.onnx").read_text() == "mine"
-    assert "a file of the format torch ends in .pt2" in refusal(format="torch")
-    assert "a file of the format onnx ends in .onnx" in refusal(output=tmp_path / "model")
+    assert "a file of the format torch ends in .pt2" in rejection(format="torch")
+    assert "a file of the format onnx ends in .onnx" in rejection(output=tmp_path / "model")
     (tmp_path / "folder.onnx").mkdir()
-    assert "folder.onnx is a folder" in refusal(output=tmp_path / "folder.onnx")
+    assert "folder.onnx is a folder" in rejection(output=tmp_path / "folder.onnx")
 
 
-def test_an_earlier_file_is_replaced_when_asked_to_and_a_missing_classifier_is_told(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("size", "threshold", "message"),
+    [
+        ("pooled", "oracle", "'oracle' needs the true activity"),
+        ("pooled", "7", "threshold: '7' is not a valid refinement: the threshold is 7; a number from 0 to 1"),
+        ("no classifier", "soft:0.2-0.6", "no classifier (a baseline), so that its model cannot refine"),
+        ("no classifier", "none", "no classifier (a baseline), so that its model cannot refine"),
+    ],
+)
+def test_a_fixed_refinement_that_the_model_cannot_have_is_rejected(rejection, tmp_path, size, threshold, message):
+    write_checkpoint(tmp_path / "best.ckpt", SIZES[size])
+    assert message in rejection(threshold=threshold)
+
+
+def test_an_existing_file_is_replaced_with_overwrite_and_a_missing_classifier_is_reported(tmp_path, capsys):
     checkpoint = write_checkpoint(tmp_path / "best.ckpt", SIZES["no classifier"])
     output = tmp_path / "model.pt2"
-    output.write_text("an earlier one")
+    output.write_text("existing")
     main(["export", "--checkpoint", str(checkpoint), "--output", str(output), "--format", "torch", "--overwrite"])
     assert zipfile.is_zipfile(output)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.ckpt", "model.pt2"]
-    said = capsys.readouterr()
-    assert said.out == f"{output}\n"
-    assert "no classifier, so that the model takes no threshold" in said.err
-    assert said.err.count("\n") == 1
+    printed = capsys.readouterr()
+    assert printed.out == f"{output}\n"
+    assert "no classifier, so that the model has no threshold" in printed.err
+    assert printed.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript"])
-def test_a_missing_package_is_named_with_what_installs_it(refusal, package, monkeypatch):
+def test_a_missing_package_is_named_with_the_command_that_installs_it(rejection, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
-    text = refusal()
+    text = rejection()
     assert package in text
     assert "pip install 'tse-refine[export]'" in text
 
 
-def test_a_translation_of_grus_that_is_not_pytorchs_is_refused(models):
+def test_a_translation_of_grus_that_differs_from_pytorch_is_rejected(models):
     model = ir.load(models["pooled", "onnx"].path)
     check_recurrences(model)
     for node in model.graph:
@@ -301,32 +383,33 @@ def test_a_translation_of_grus_that_is_not_pytorchs_is_refused(models):
         check_recurrences(model)
 
 
-@pytest.mark.parametrize(("number", "spared"), [(0, {"tse_refine", "torch"}), (1, {"tse_refine"})])
-def test_the_examples_of_the_docs_run_without_this_package(number, spared, models, tmp_path):
+@pytest.mark.parametrize(("number", "unused"), [(0, {"tse_refine", "torch"}), (1, {"tse_refine"})])
+def test_the_examples_of_the_docs_run_without_this_package(number, unused, models, tmp_path):
     code = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)[number]
     for file_format, name in (("onnx", "model.onnx"), ("torch", "model.pt2")):
         shutil.copy(models["pooled", file_format].path, tmp_path / name)
-    network = models["pooled", "onnx"].network
-    mixture = inputs_of(network, 9001, batch=1)["mixture"]
+    model = models["pooled", "onnx"]
+    mixture = inputs_of(model, 9001, batch=1)["mixture"]
     soundfile.write(tmp_path / "street.wav", mixture[0].numpy(), RATE, subtype="FLOAT")
-    check = f"\nimport sys; assert not {spared} & set(sys.modules)"
+    check = f"\nimport sys; assert not {unused} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code + check], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    wanted = expected(network, mixture, torch.tensor([[0.0, 1.0, 0.0, 1.0]]), torch.tensor(0.2))
+    wanted = expected(model, mixture, torch.tensor([[0.0, 1.0, 0.0, 1.0]]), torch.tensor(0.2))
     kept = [name for name, is_kept in zip(CLASSES, wanted["refined_query"][0], strict=True) if is_kept]
-    assert kept == ["dog"]  # something to hear, and something that was removed
+    assert kept == ["dog"]  # one class was kept, and one removed
     assert done.stdout == f"{kept}\n"
     estimate, rate = soundfile.read(tmp_path / "estimate.wav", dtype="float32")
     assert rate == RATE
     np.testing.assert_allclose(estimate, wanted["estimate"][0], rtol=0.0, atol=1e-6)
 
 
-def test_a_threshold_that_was_never_measured_is_the_default(tiny_network_config):
+@pytest.mark.parametrize(("stored", "written"), [(None, 0.1), (0.3, 0.3), ("soft:0.20-0.6", "soft:0.2-0.6")])
+def test_the_recommended_threshold_is_written_as_in_yaml(tiny_network_config, stored, written):
     network = Network(2, 8000, tiny_network_config)
-    assert metadata(TrainedNetwork(network, ("a", "b"), 8000, None))["recommended_threshold"] == 0.1
+    assert metadata(TrainedNetwork(network, ("a", "b"), 8000, stored))["recommended_threshold"] == written
 
 
-def test_an_output_below_a_file_is_refused_before_anything_is_done(tmp_path):
+def test_an_output_below_a_file_is_rejected_first(tmp_path):
     (tmp_path / "text").touch()
     with pytest.raises(InputError, match=r"text is not a folder; name another file"):
         export_checkpoint(tmp_path / "no.ckpt", tmp_path / "text" / "model.pt2", "torch")

@@ -18,7 +18,7 @@ def folder(record, tmp_path, monkeypatch):
 
 def plan(folder, inputs, output, **options):
     plans = plan_outputs([folder / name for name in inputs], folder / output, ("dog", "car/horn"), **options)
-    return [[path.relative_to(folder).as_posix() for path in one.paths()] for one in plans]
+    return [[path.relative_to(folder).as_posix() for path in outputs.paths()] for outputs in plans]
 
 
 @pytest.mark.parametrize(
@@ -26,14 +26,14 @@ def plan(folder, inputs, output, **options):
     [
         (["a.wav"], "out.wav", {}, [["out.wav"]]),
         (["a.wav"], "new/out.FLAC", {}, [["new/out.FLAC"]]),
-        (["a.wav"], "out.wav", {"form": "rf64"}, [["out.wav"]]),
+        (["a.wav"], "out.wav", {"file_format": "rf64"}, [["out.wav"]]),
         (["a.wav"], "out.aif", {"residual": True}, [["out.aif", "out.residual.aif"]]),
         (["a.wav"], "out.wav", {"each": True}, [["out.dog.wav", "out.car_horn.wav"]]),
-        (["a.wav"], "out", {"form": "ogg"}, [["out/a.ogg"]]),
+        (["a.wav"], "out", {"file_format": "ogg"}, [["out/a.ogg"]]),
         (["a.wav"], "other", {"residual": True, "overwrite": True}, [["other/a.wav", "other/a.residual.wav"]]),
         (["a.wav", "b.flac"], "out", {}, [["out/a.wav"], ["out/b.flac"]]),
-        (["a.wav", "b.flac"], "out", {"form": "mp3"}, [["out/a.mp3"], ["out/b.mp3"]]),
-        (["a.wav", "set"], "set/out", {"form": "flac"}, None),
+        (["a.wav", "b.flac"], "out", {"file_format": "mp3"}, [["out/a.mp3"], ["out/b.mp3"]]),
+        (["a.wav", "set"], "set/out", {"file_format": "flac"}, None),
         (["set", "b.flac"], "out", {}, [["out/a.wav"], ["out/deep/c.ogg"], ["out/b.flac"]]),
         (["set"], "out", {}, [["out/a.wav"], ["out/deep/c.ogg"]]),
         (["odd.voc"], "out", {}, [["out/odd.voc.wav"]]),
@@ -50,22 +50,22 @@ def test_outputs_are_named_after_output_and_input(folder, inputs, output, option
         assert plan(folder, inputs, output, **options) == written
 
 
-def test_the_format_follows_from_the_name_or_is_given(folder):
-    def form(output, **options):
-        return plan_outputs([folder / "a.wav"], folder / output, ("dog",), **options)[0].form
+def test_the_format_is_that_of_the_suffix_or_of_the_option(folder):
+    def file_format(output, **options):
+        return plan_outputs([folder / "a.wav"], folder / output, ("dog",), **options)[0].file_format
 
-    assert form("out.oga") == "ogg"
-    assert form("out.wav", form="rf64") == "rf64"
-    assert form("out", form="caf") == "caf"
-    assert form("out") == "wav"
+    assert file_format("out.oga") == "ogg"
+    assert file_format("out.wav", file_format="rf64") == "rf64"
+    assert file_format("out", file_format="caf") == "caf"
+    assert file_format("out") == "wav"
 
 
 @pytest.mark.parametrize(
-    ("inputs", "output", "options", "said"),
+    ("inputs", "output", "options", "message"),
     [
-        (["a.wav"], "out.xyz", {}, r"out\.xyz does not end as a format does; expected is \.wav"),
-        (["a.wav"], "out.wav", {"form": "flac"}, "is not what --format flac is called"),
-        (["a.wav"], "out.wav", {"form": "falc"}, "did you mean 'flac'"),
+        (["a.wav"], "out.xyz", {}, r"out\.xyz does not have the suffix of a format; expected is \.wav"),
+        (["a.wav"], "out.wav", {"file_format": "flac"}, "does not have the suffix of --format flac"),
+        (["a.wav"], "out.wav", {"file_format": "falc"}, "did you mean 'flac'"),
         (["a.wav", "b.flac"], "out.wav", {}, "names a file, but several recordings go into a folder"),
         (["set"], "out.wav", {}, "names a file, but a folder of recordings go"),
         (["a.wav", "b.flac"], "odd.voc", {}, "is a file, but several recordings go into a folder"),
@@ -76,10 +76,10 @@ def test_the_format_follows_from_the_name_or_is_given(folder):
         (["a.wav", "gone.wav"], "out", {}, r"gone\.wav does not exist"),
     ],
 )
-def test_what_would_be_lost_or_is_unclear_is_refused(folder, inputs, output, options, said):
-    with pytest.raises(InputError, match=said) as refusal:
+def test_outputs_that_collide_or_are_ambiguous_are_rejected(folder, inputs, output, options, message):
+    with pytest.raises(InputError, match=message) as error:
         plan(folder, inputs, output, **options)
-    assert "\n" not in str(refusal.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("link", [os.symlink, os.link])
@@ -96,26 +96,28 @@ def test_a_recording_is_not_overwritten_by_the_extraction_of_another(folder):
         plan(folder, ["a.wav", "b.flac"], "out", overwrite=True)
 
 
-def test_a_class_called_residual_does_not_take_its_place(folder):
-    (one,) = plan_outputs([folder / "a.wav"], folder / "out.wav", ("residual", "Residual"), each=True, residual=True)
-    assert len({path.name.lower() for path in one.paths()}) == 3
-    assert one.residual == folder / "out.residual.wav"
+def test_a_class_called_residual_does_not_replace_the_residual(folder):
+    (outputs,) = plan_outputs(
+        [folder / "a.wav"], folder / "out.wav", ("residual", "Residual"), each=True, residual=True
+    )
+    assert len({path.name.lower() for path in outputs.paths()}) == 3
+    assert outputs.residual == folder / "out.residual.wav"
 
 
 @pytest.mark.parametrize("output", ["odd.voc/out", "odd.voc/new/out", "nowhere/out"])
-def test_a_folder_that_cannot_be_made_is_refused(folder, output):
+def test_a_folder_that_cannot_be_created_is_rejected(folder, output):
     (folder / "nowhere").symlink_to(folder / "gone")
     with pytest.raises(InputError, match=r"out/a\.wav cannot be written because .*(odd\.voc|nowhere) is not a folder"):
         plan(folder, ["a.wav", "b.flac"], output)
 
 
-def test_a_folder_where_one_may_not_write_is_refused(folder, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda path, mode: path != folder / "other")  # the superuser may everywhere
+def test_a_folder_without_permission_to_write_is_rejected(folder, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: path != folder / "other")  # root may write everywhere
     with pytest.raises(InputError, match=r"other/new/a\.wav cannot be written because you may not write in .*other;"):
         plan(folder, ["a.wav", "b.flac"], "other/new")
 
 
-def test_a_folder_in_the_way_is_refused(folder):
+def test_a_folder_with_the_name_of_an_output_is_rejected(folder):
     (folder / "out" / "a.wav").mkdir(parents=True)
     with pytest.raises(InputError, match=r"out/a\.wav is a folder"):
         plan(folder, ["a.wav"], "out")

@@ -1,7 +1,7 @@
 import pytest
 
 from tse_refine.errors import InputError
-from tse_refine.extraction.query import parse_query
+from tse_refine.extraction.query import parse_queries, parse_query
 
 CLASSES = ["dog", "car_horn", "Siren", "speech, male", "Türklingel"]
 
@@ -25,33 +25,33 @@ def test_words_name_classes_in_any_usual_spelling(words, query):
     assert parse_query(words, CLASSES) == query
 
 
-def test_what_is_excluded_is_left_out():
+def test_excluded_classes_are_left_out():
     assert parse_query(["all"], CLASSES, excluded=["dog, SIREN", "speech, male"]) == ("car_horn", "Türklingel")
     assert parse_query(["dog"], CLASSES, excluded=["siren"]) == ("dog",)
 
 
 @pytest.mark.parametrize(
-    ("words", "excluded", "said"),
+    ("words", "excluded", "message"),
     [
-        (["dgo"], [], "query: 'dgo' is no class .* did you mean 'dog'"),
-        (["dog"], ["sirens"], "except: 'sirens' is no class .* did you mean 'Siren'"),
+        (["dgo"], [], "query: 'dgo' is not a class .* did you mean 'dog'"),
+        (["dog"], ["sirens"], "except: 'sirens' is not a class .* did you mean 'Siren'"),
         (["xylophone"], [], "known are: dog, car_horn"),
         ([], [], "query is empty.*dog, car_horn"),
         (None, [], "query is None; a name of a class or a list of names is expected"),
-        ([1], [], "query: 1 is no text; a name"),
+        ([1], [], "query: 1 is not text; a name"),
         (["dog"], 7, "except is 7; a name"),
         (["", " , "], [], "query is empty"),
         (["all"], ["all"], "except leaves nothing"),
-        (["dog\nsiren"], [], r"'dog\\nsiren' is no class"),
+        (["dog\nsiren"], [], r"'dog\\nsiren' is not a class"),
     ],
 )
-def test_what_names_no_class_is_refused(words, excluded, said):
-    with pytest.raises(InputError, match=said) as refusal:
+def test_words_that_are_not_classes_are_rejected(words, excluded, message):
+    with pytest.raises(InputError, match=message) as error:
         parse_query(words, CLASSES, excluded)
-    assert "\n" not in str(refusal.value)
+    assert "\n" not in str(error.value)
 
 
-def test_a_word_for_two_classes_is_refused_unless_it_is_one_of_them():
+def test_a_word_for_two_classes_is_rejected_unless_it_is_the_exact_name_of_one():
     classes = ["car_horn", "Car horn"]
     with pytest.raises(InputError, match="'CAR HORN' can mean 'car_horn' or 'Car horn'"):
         parse_query("CAR HORN", classes)
@@ -60,3 +60,18 @@ def test_a_word_for_two_classes_is_refused_unless_it_is_one_of_them():
 
 def test_a_class_may_be_called_all():
     assert parse_query("all", ["all", "dog"]) == ("all",)
+
+
+@pytest.mark.parametrize(
+    ("queries", "message"),
+    [
+        ([], r"queries is empty; at least one query is expected, such as \['dog'\]"),
+        ("dog", "queries is 'dog'; a list of queries is expected"),
+        (None, "queries is None; a list of queries is expected"),
+        ([("dgo",)], "did you mean 'dog'"),
+        ([("dog",), ()], "query is empty"),
+    ],
+)
+def test_several_queries_are_a_list_of_one_or_more(queries, message):
+    with pytest.raises(InputError, match=message):
+        parse_queries(queries, CLASSES)

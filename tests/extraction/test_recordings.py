@@ -24,32 +24,32 @@ from tse_refine.extraction.recordings import Recording, find_recordings
         ("in.au", "ULAW"),
     ],
 )
-def test_blocks_of_every_format_are_the_recording(record, name, subtype):
+def test_the_blocks_of_a_file_of_any_format_are_the_recording(record, name, subtype):
     path = record(name, rate=8000, channels=2, samples=40_001, subtype=subtype)
     recording = Recording.open(path)
     assert (recording.sample_rate, recording.channels, recording.samples) == (8000, 2, 40_001)
     whole, _ = soundfile.read(path, dtype="float32")
-    found = torch.cat(list(recording.blocks()), dim=-1).numpy().T
-    assert found.shape == whole.shape
-    # a lossy decoder gives slightly different samples where it is read in parts
-    np.testing.assert_allclose(found, whole, atol=1e-3 if name.endswith("mp3") else 1e-7)
+    blocks = torch.cat(list(recording.blocks()), dim=-1).numpy().T
+    assert blocks.shape == whole.shape
+    # a lossy decoder returns slightly different samples when it is read in parts
+    np.testing.assert_allclose(blocks, whole, atol=1e-3 if name.endswith("mp3") else 1e-7)
 
 
 def wav_header(rate: int, channels: int, num_bytes: int) -> bytes:
-    """Return a header that says what no program would write."""
-    form = struct.pack("<HHIIHH", 1, channels, rate, 2 * rate * channels & 0xFFFFFFFF, 2 * channels, 16)
+    """Return a header that no program would write."""
+    layout = struct.pack("<HHIIHH", 1, channels, rate, 2 * rate * channels & 0xFFFFFFFF, 2 * channels, 16)
     return (
         b"RIFF"
         + struct.pack("<I", 36 + num_bytes)
         + b"WAVEfmt \x10\0\0\0"
-        + form
+        + layout
         + b"data"
         + struct.pack("<I", num_bytes)
     )
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "cannot be read as sound"),
         (b"RIFF", "cannot be read as sound"),
@@ -60,15 +60,15 @@ def wav_header(rate: int, channels: int, num_bytes: int) -> bytes:
         (wav_header(8000, 100, 2000) + bytes(2000), "100 channels; up to 64"),
     ],
 )
-def test_what_is_no_recording_is_refused(tmp_path, content, said):
+def test_a_file_that_is_not_a_recording_is_rejected(tmp_path, content, message):
     path = tmp_path / "in.wav"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=rf"in\.wav.*{said}"):
+    with pytest.raises(InputError, match=rf"in\.wav.*{message}"):
         Recording.open(path)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_samples_that_are_no_numbers_are_refused(tmp_path, value):
+def test_samples_that_are_not_finite_are_rejected(tmp_path, value):
     sound = np.zeros(50_000, np.float32)
     sound[-1] = value
     soundfile.write(tmp_path / "in.wav", sound, 8000, "FLOAT")
@@ -76,34 +76,34 @@ def test_samples_that_are_no_numbers_are_refused(tmp_path, value):
         list(Recording.open(tmp_path / "in.wav").blocks())
 
 
-def test_a_file_that_breaks_off_is_refused(record):
+def test_a_truncated_file_is_rejected(record):
     path = record("in.flac", rate=8000, samples=80_000, subtype="PCM_16")
     path.write_bytes(path.read_bytes()[:50_000])
     with pytest.raises(InputError, match=r"in\.flac cannot be read as sound"):
         list(Recording.open(path).blocks())
 
 
-def test_a_file_without_a_format_is_refused(tmp_path):
+def test_a_file_without_a_format_is_rejected(tmp_path):
     (tmp_path / "in.raw").write_bytes(bytes(4000))
     with pytest.raises(InputError, match=r"in\.raw cannot be read as sound"):
         Recording.open(tmp_path / "in.raw")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_refused(record):
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read any file")
+def test_a_file_without_permission_to_read_is_rejected(record):
     path = record()
     path.chmod(0)
     with pytest.raises(InputError, match=r"in\.wav cannot be read \(Permission denied\)"):
         Recording.open(path)
 
 
-def test_folders_are_searched_for_sound(record, tmp_path):
+def test_folders_are_searched_for_sound_files(record, tmp_path):
     for name in ("set/b.wav", "set/a.flac", "set/deep/C.OGG", "set/.hidden.wav", "set/.cache/d.wav", "set/out/e.wav"):
         record(name, subtype=None)
     (tmp_path / "set" / "notes.txt").write_text("")
     single = record("take 1.wav")
-    found = find_recordings([tmp_path / "set", single], besides=tmp_path / "set" / "out")
-    assert [(path.relative_to(tmp_path).as_posix(), name.as_posix()) for path, name in found] == [
+    recordings = find_recordings([tmp_path / "set", single], excluded=tmp_path / "set" / "out")
+    assert [(path.relative_to(tmp_path).as_posix(), name.as_posix()) for path, name in recordings] == [
         ("set/a.flac", "a.flac"),
         ("set/b.wav", "b.wav"),
         ("set/deep/C.OGG", "deep/C.OGG"),
@@ -111,11 +111,11 @@ def test_folders_are_searched_for_sound(record, tmp_path):
     ]
 
 
-def test_what_does_not_exist_or_holds_no_sound_is_refused(tmp_path):
+def test_missing_files_and_folders_without_sound_files_are_rejected(tmp_path):
     with pytest.raises(InputError, match=r"gone\.wav does not exist"):
         find_recordings([tmp_path / "gone.wav"], tmp_path / "out")
-    with pytest.raises(InputError, match="is a folder without sound"):
+    with pytest.raises(InputError, match="is a folder without sound files"):
         find_recordings([tmp_path], tmp_path / "out")
     os.mkfifo(tmp_path / "pipe.wav")
-    with pytest.raises(InputError, match=r"pipe\.wav does not exist, or is no file"):
+    with pytest.raises(InputError, match=r"pipe\.wav does not exist, or is not a file"):
         find_recordings([tmp_path / "pipe.wav"], tmp_path / "out")

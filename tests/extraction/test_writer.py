@@ -10,14 +10,67 @@ import soundfile
 import torch
 
 from tse_refine.errors import InputError
-from tse_refine.extraction.sound_formats import FORMATS
-from tse_refine.extraction.writer import writing
+from tse_refine.extraction.writer import FORMATS, fitting_format, writing
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("samples", [1, 100, 20_001])
+def test_files_of_every_format_have_as_many_samples_as_were_written(tmp_path, noise, name, samples):
+    sound_format = fitting_format(name, 8000, 2, samples, "in.wav")
+    path = tmp_path / f"out.{name}"
+    with soundfile.SoundFile(path, "w", 8000, 2, sound_format.encoding, format=sound_format.container) as file:
+        file.write(noise(samples, 2))
+    found, rate = soundfile.read(path)
+    assert (len(found), rate) == (samples, 8000)
+
+
+@pytest.mark.parametrize("name", ["wav", "flac", "aiff", "au", "caf", "w64", "rf64"])
+@pytest.mark.parametrize("rate", [4000, 11_127, 65_535, 65_540, 384_000])
+def test_lossless_formats_support_every_rate(tmp_path, noise, name, rate):
+    sound_format = fitting_format(name, rate, 8, 50, "in.wav")
+    sound = noise(50, 8)
+    soundfile.write(tmp_path / "out", sound, rate, sound_format.encoding, format=sound_format.container)
+    found, found_rate = soundfile.read(tmp_path / "out")
+    assert found_rate == rate
+    np.testing.assert_allclose(found, sound, atol=0 if sound_format.is_float else 2**-23)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "channels", "message"),
+    [
+        ("flac", 44_100, 9, "9 channels, but flac supports up to 8; use --format wav"),
+        ("mp3", 44_100, 3, "3 channels, but mp3 supports up to 2"),
+        ("mp3", 96_000, 2, "96000 Hz, but mp3 supports 8000, .* 48000; use --format wav or flac"),
+        ("opus", 44_100, 2, "44100 Hz, but opus supports 8000"),
+        ("ogg", 384_000, 1, "384000 Hz, but ogg supports up to 192000"),  # libsndfile would crash
+        (
+            "flac",
+            300_001,
+            1,
+            "300001 Hz, but flac supports up to 65535, up to 655350 in steps of 10; use --format wav[.]",
+        ),
+        ("flac", 65_536, 1, "65536 Hz, but flac"),
+        ("ogg", 300_001, 1, "300001 Hz, but ogg supports up to 192000; use --format wav[.]"),
+    ],
+)
+def test_what_a_format_does_not_support_is_rejected(name, rate, channels, message):
+    with pytest.raises(InputError, match=rf"in\.wav has .*{message}"):
+        fitting_format(name, rate, channels, 100, "in.wav")
+
+
+def test_beyond_four_gigabytes_wav_becomes_its_successor_and_others_are_rejected():
+    longest = ((1 << 32) - (1 << 16)) // 8
+    assert fitting_format("wav", 48_000, 2, longest, "in.wav").container == "WAV"
+    assert fitting_format("wav", 48_000, 2, longest + 1, "in.wav").container == "RF64"
+    assert fitting_format("w64", 48_000, 2, longest + 1, "in.wav").container == "W64"
+    with pytest.raises(InputError, match=r"in\.wav is too long for aiff"):
+        fitting_format("aiff", 48_000, 2, longest + 1, "in.wav")
 
 
 def write_blocks(
     path: Path, blocks: Iterable[torch.Tensor], name: str = "wav", channels: int = 1, overwrite: bool = False
 ) -> float:
-    """Write blocks ``[channels, samples]`` and return by how many dB they were scaled."""
+    """Write blocks ``[channels, samples]`` and return the gain by which they were scaled, dB."""
     with writing(path, FORMATS[name], 8000, channels, overwrite) as writer:
         for block in blocks:
             writer.write(block)
@@ -32,7 +85,7 @@ def write(path: Path, sound: np.ndarray, name: str = "wav") -> float:
 
 @contextmanager
 def full_disk(num_bytes: int):
-    """Let no file grow beyond a size, as on a full disk."""
+    """Limit the size of files, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
     try:
@@ -51,7 +104,7 @@ def test_blocks_are_written_as_they_are(tmp_path, noise, name):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_what_would_be_clipped_is_scaled_once_and_as_a_whole(tmp_path, noise):
+def test_a_file_that_would_be_clipped_is_scaled_as_a_whole(tmp_path, noise):
     sound = noise(1, 5001)
     sound[0, 4000] = 2.0
     assert write(tmp_path / "out.flac", sound, "flac") == pytest.approx(-6.02, abs=0.01)
@@ -65,7 +118,7 @@ def test_full_scale_itself_is_not_scaled(tmp_path):
     assert write(tmp_path / "out.flac", np.array([[1.0, -1.0, 0.5]], np.float32), "flac") == 0.0
 
 
-def test_an_older_file_is_kept_when_something_fails(tmp_path, noise):
+def test_an_existing_file_is_kept_after_an_error(tmp_path, noise):
     path = tmp_path / "out.wav"
     path.write_bytes(b"old")
     with pytest.raises(ValueError, match="channels"):  # in the second block, which has one too many
@@ -74,14 +127,14 @@ def test_an_older_file_is_kept_when_something_fails(tmp_path, noise):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_file_that_came_into_being_meanwhile_is_kept(tmp_path):
+def test_a_file_that_was_created_while_extracting_is_kept(tmp_path):
     path = tmp_path / "out.wav"
 
     def blocks():
         yield torch.zeros(1, 100)
         path.write_bytes(b"another's")
 
-    with pytest.raises(InputError, match=r"out\.wav has come into being meanwhile"):
+    with pytest.raises(InputError, match=r"out\.wav was created while extracting and is kept"):
         write_blocks(path, blocks(), overwrite=False)
     assert path.read_bytes() == b"another's"
     assert list(tmp_path.iterdir()) == [path]
@@ -89,7 +142,7 @@ def test_a_file_that_came_into_being_meanwhile_is_kept(tmp_path):
 
 @pytest.mark.parametrize("name", ["wav", "flac", "ogg", "mp3", "aiff", "w64"])
 @pytest.mark.parametrize("num_bytes", [10, 5000, 100_000])
-def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, noise, name, num_bytes):
+def test_a_full_disk_is_reported_and_leaves_nothing(tmp_path, noise, name, num_bytes):
     sound = noise(1, 400_000)
     path = tmp_path / f"out.{name}"
     with full_disk(num_bytes), pytest.raises(InputError, match=rf"out\.{name} cannot be written \(.+\)\. Check"):
@@ -97,20 +150,20 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, noise, name, num_bytes
     assert list(tmp_path.iterdir()) == []
 
 
-def test_samples_that_were_lost_unnoticed_are_said(tmp_path, monkeypatch):
+def test_lost_samples_are_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(soundfile, "info", lambda path: SimpleNamespace(frames=7))
-    with pytest.raises(InputError, match=r"out\.wav cannot be written \(7 samples arrived of 9\)"):
+    with pytest.raises(InputError, match=r"out\.wav cannot be written \(7 samples of 9 were written\)"):
         write(tmp_path / "out.wav", np.zeros((1, 9), np.float32))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path):
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"out\.wav cannot be written \(Not a directory|File exists\)"):
         write(tmp_path / "file" / "out.wav", np.zeros((1, 9), np.float32))
 
 
-def test_any_name_that_the_system_takes_can_be_written(tmp_path):
+def test_any_name_that_the_system_allows_can_be_written(tmp_path):
     for name in ("a" * 251 + ".wav", "two\nlines.wav", "-x.wav", "\udcff.wav", "%s 'quoted' \"name\".wav", "口笛.wav"):
         write(tmp_path / name, np.zeros((1, 9), np.float32))
         assert (tmp_path / name).exists()

@@ -31,7 +31,7 @@ def test_text_is_written_in_utf_8_whatever_the_locale(tmp_path):
     assert (tmp_path / "file.csv").read_bytes() == "Hörnchen\n".encode()
 
 
-def test_the_old_file_is_there_until_the_new_one_is(tmp_path):
+def test_the_old_file_exists_until_it_is_replaced(tmp_path):
     path = tmp_path / "file.txt"
     write_text(path, "old")
     with replacing(path) as temporary:

@@ -104,10 +104,10 @@ def run_extract(args: list[str]) -> None:
         "--except", "--exclude", nargs="+", default=[], dest="excluded", metavar="CLASS", help="what to leave out of it"
     )
     add("--output", required=True, type=Path, metavar="FILE", help="file, or folder for files with the inputs' names")
-    add("--threshold", type=float, metavar="P", help="keep a class where its probability reaches this, 0 to keep all; "
-        "by default the best on the training's validation, or 0.1")  # fmt: skip
-    add("--refine", choices=("window", "file"), default="window", help="decide that for each window (default), or once "
-        "for the whole file by the largest probability in it")  # fmt: skip
+    add("--threshold", metavar="P", help="keep a class where its probability is at least this, 0 keeps all; or another "
+        "refinement: none, gate, soft:LOW-HIGH; by default the best on the validation mixtures, or 0.1")  # fmt: skip
+    add("--refine", choices=("window", "file"), default="window", help="decide per window (default), or once for the "
+        "whole file by the largest probability in it")  # fmt: skip
     add("--each", action="store_true", help="a file for each class that is kept, instead of one for all")
     add("--residual", action="store_true", help="also write everything else: the input less what was extracted")
     add("--format", metavar="NAME", help="wav, flac, ogg, ...; by default what the output or the input is called")
@@ -141,13 +141,15 @@ def run_export(args: list[str]) -> None:
     parser.add_argument("--checkpoint", required=True, type=Path, metavar="FILE", help="of a run")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="model.onnx, or model.pt2 for torch")
     parser.add_argument("--format", choices=SUFFIXES, default="onnx", help="onnx (default), or torch for torch.export")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier file")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    parser.add_argument("--threshold", metavar="P", help="fixed threshold or another refinement, such as "
+        "soft:0.2-0.6; by default the threshold is an input of the model")  # fmt: skip
     options = parser.parse_args(args)
-    inputs = export_checkpoint(options.checkpoint, options.output, options.format, options.overwrite)
-    if "threshold" not in inputs:
+    inputs = export_checkpoint(options.checkpoint, options.output, options.format, options.overwrite, options.threshold)
+    if options.threshold is None and "threshold" not in inputs:
         print(
-            "tse-refine: this network has no classifier, so that the model takes no threshold and gives no "
-            "probability: it extracts what the query says.",
+            "tse-refine: this network has no classifier, so that the model has no threshold and no probability: it "
+            "uses the query as it is.",
             file=sys.stderr,
         )
     print(options.output)

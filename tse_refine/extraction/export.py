@@ -1,7 +1,7 @@
-"""A trained network as one file that other programs run: ONNX, or a program of ``torch.export``.
+"""A trained network as one file for other programs: ONNX, or a program of ``torch.export``.
 
-One model holds the shared part, the classifier, the refinement and the mask part. Three operators need care, because
-their usual export is wrong, or right only for the length that it was made with: the recurrence
+One model contains the shared part, the classifier, the refinement and the mask part. Three operators need care, because
+their usual export is wrong, or right only for the length of its example: the recurrence
 (:func:`_recurrence_of_any_length`), the pooling in front of it (:class:`_Classifier`) and, in ONNX, the global layer
 norm (:func:`_group_norm`).
 """
@@ -29,65 +29,75 @@ from tse_refine.extraction.extractor import Extractor
 from tse_refine.files.atomic import check_output, replacing
 from tse_refine.model.checkpoint import TrainedNetwork, load_network
 from tse_refine.model.classifier import Classifier
-from tse_refine.model.network import Network
-from tse_refine.refinement import refine
+from tse_refine.model.network import Features, Network
+from tse_refine.refinement import Refinement, refine
 from tse_refine.version import __version__
 
 if TYPE_CHECKING:
     from onnxscript import ir
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}  # by format
-METADATA_FILE = "metadata.json"  # in a .pt2, which is an archive; ONNX has a place for it
+METADATA_FILE = "metadata.json"  # in a .pt2, which is an archive; ONNX has metadata of its own
 _OUTPUTS = ["estimate", "probability", "refined_query"]  # the first alone where there is no classifier
-_OPSET = 20  # the default of torch 2.11, written down because _group_norm is in terms of it
-_EXAMPLE = (2, 8003)  # batch and samples of the capture; any would do, since nothing may depend on them
+_OPSET = 20  # the default of torch 2.11, stated because _group_norm uses its operators
+_EXAMPLE = (2, 8003)  # batch and samples of the example; the model must not depend on them
 
 
 def export_checkpoint(
-    checkpoint: str | Path, output: str | Path, file_format: str = "onnx", overwrite: bool = False
+    checkpoint: str | Path,
+    output: str | Path,
+    file_format: str = "onnx",
+    overwrite: bool = False,
+    threshold: float | str | Refinement | None = None,
 ) -> tuple[str, ...]:
     """Write the network of a checkpoint as one model that needs neither this package nor the checkpoint.
 
     The model's inputs are ``mixture`` ``[batch, samples]``, ``query`` ``[batch, classes]`` and ``threshold`` ``[]``;
     its outputs ``estimate`` ``[batch, samples]``, ``probability`` and ``refined_query``, ``[batch, classes]`` each. All
-    are float32, batch and samples are free. Where the refined query is empty the estimate is exact silence. A network
-    without classifier cannot refine: its model takes a mixture and a query and gives an estimate.
+    are float32, batch and samples are free. Where the refined query is empty the estimate is exact silence. With a
+    ``threshold``, the refinement is a fixed part of the model, which then has no such input. A network without
+    classifier cannot refine: its model has the inputs mixture and query, and the output estimate.
 
     Args:
-        checkpoint: of a run.
-        output: the file to write, ending in ``.onnx`` or ``.pt2``; it appears whole or not at all.
+        checkpoint: checkpoint of a run.
+        output: file to write, ending in ``.onnx`` or ``.pt2``; it appears whole or not at all.
         file_format: ``onnx``, or ``torch`` for a program of ``torch.export``.
-        overwrite: replace an earlier file.
+        overwrite: replace an existing file.
+        threshold: fixed threshold or another refinement, such as ``soft:0.2-0.6``; by default the model's input.
 
     Returns:
         The names of the model's inputs.
 
     Raises:
-        InputError: the checkpoint cannot be used, the file exists or ends otherwise, or a package is missing.
+        InputError: the checkpoint or the threshold cannot be used, the file exists or has another suffix, or a package
+            is missing.
     """
     output = Path(output)
     _check_output(output, file_format, overwrite)
     if file_format == "onnx":
         _check_packages()
     trained = load_network(checkpoint)
-    about = metadata(trained)
+    refinement = None if threshold is None else _refinement(trained, threshold)
+    about = metadata(trained, refinement)
     with _quiet(), _recurrence_of_any_length():
-        program = _capture(trained.network)
+        program = _capture(trained.network, refinement)
         content = _onnx_bytes(program, about) if file_format == "onnx" else _torch_bytes(program, about)
     with replacing(output) as temporary:
         temporary.write_bytes(content)
     return tuple(program.graph_signature.user_inputs)
 
 
-def metadata(trained: TrainedNetwork) -> dict[str, Any]:
-    """Return what a model's file says of itself.
+def metadata(trained: TrainedNetwork, refinement: Refinement | None = None) -> dict[str, Any]:
+    """Return the metadata of a model's file.
 
     Args:
-        trained: what is exported.
+        trained: network that is exported.
+        refinement: refinement that is a fixed part of the model; None where the threshold is an input.
 
     Returns:
-        ``class_names`` in the order of the query, ``sample_rate`` (Hz), ``recommended_threshold`` (that
-        of an ``Extractor``), ``duration_seconds`` of the training's mixtures and ``tse_refine_version``.
+        ``class_names`` in the order of the query, ``sample_rate`` (Hz), ``recommended_threshold`` as options write it
+        (:attr:`Extractor.recommended_threshold`), ``duration_seconds`` of the training mixtures, ``tse_refine_version``
+        and, where it is fixed, ``refinement``.
     """
     return {
         "class_names": list(trained.class_names),
@@ -95,43 +105,58 @@ def metadata(trained: TrainedNetwork) -> dict[str, Any]:
         "recommended_threshold": Extractor(trained).recommended_threshold,
         "duration_seconds": trained.duration_seconds,
         "tse_refine_version": __version__,
+        **({} if refinement is None else {"refinement": refinement.name}),
     }
 
 
-class _Extractor(nn.Module):
-    """A network that answers an empty query by exact silence, with named outputs."""
+def _refinement(trained: TrainedNetwork, threshold: float | str | Refinement) -> Refinement:
+    extractor = Extractor(trained)
+    refinement = extractor.refinement(threshold)
+    if not extractor.has_classifier:
+        raise InputError(
+            "threshold: this network has no classifier (a baseline), so that its model cannot refine; leave it out."
+        )
+    return refinement
 
-    def __init__(self, network: Network) -> None:
+
+class _Extractor(nn.Module):
+    """A network with its refinement and named outputs, whose estimate for an empty query is exact silence.
+
+    Args:
+        network: trained network.
+        refinement: fixed refinement; None where the threshold is an input, or there is no classifier.
+    """
+
+    def __init__(self, network: Network, refinement: Refinement | None) -> None:
         super().__init__()
         self.network = network
+        self.refinement = refinement
 
-    def forward(self, mixture: Tensor, query: Tensor) -> dict[str, Tensor]:
-        estimate = self.network.extract(self.network.features(mixture), query)
-        return {"estimate": self._or_silence(estimate, query)}
-
-    @staticmethod
-    def _or_silence(estimate: Tensor, query: Tensor) -> Tensor:
-        asked = (query != 0).any(dim=1, keepdim=True)  # [batch, 1]
-        return torch.where(asked, estimate, torch.zeros_like(estimate))  # not a product: 0 times NaN is not 0
-
-
-class _RefiningExtractor(_Extractor):
-    """The same with refinement."""
-
-    def forward(self, mixture: Tensor, query: Tensor, threshold: Tensor) -> dict[str, Tensor]:
+    def forward(self, mixture: Tensor, query: Tensor, threshold: Tensor | None = None) -> dict[str, Tensor]:
         features = self.network.features(mixture)
         probability = features.probability()
-        refined_query = refine(query, probability, threshold)
-        estimate = self._or_silence(self.network.extract(features, refined_query), refined_query)
+        if probability is None:
+            return {"estimate": self._estimate(features, query)}
+        if self.refinement is not None:
+            refined_query = self.refinement(query, probability).clone()  # an output must not be the input itself
+        else:
+            assert threshold is not None, "the threshold is an input where no refinement is fixed"
+            refined_query = refine(query, probability, threshold)
+        estimate = self._estimate(features, refined_query)
         return {"estimate": estimate, "probability": probability, "refined_query": refined_query}
+
+    def _estimate(self, features: Features, query: Tensor) -> Tensor:
+        estimate = self.network.extract(features, query)
+        sounds = (query != 0).any(dim=1, keepdim=True)  # [batch, 1]
+        return torch.where(sounds, estimate, torch.zeros_like(estimate))  # not a product: 0 times NaN is not 0
 
 
 class _Classifier(nn.Module):
-    """A classifier whose pooling an export can follow.
+    """A classifier whose pooling can be exported.
 
-    Pooling that averages the last frames over what is there branches on whether they fill a pool, and an export keeps
-    the one branch that its example took. Sums over pools of a padded signal, divided by how many frames are in each, do
-    not branch. They differ from the averages by a rounding.
+    The usual average pooling branches on whether the last frames fill a pool, and an export keeps only the branch of
+    its example. Sums over pools of a padded signal, divided by the number of frames in each, do not branch. They differ
+    from the averages by a rounding.
     """
 
     def __init__(self, classifier: Classifier) -> None:
@@ -152,21 +177,21 @@ class _Classifier(nn.Module):
         return sums / (frames - first).clamp(max=self.pooling)
 
 
-def _capture(network: Network) -> ExportedProgram:
-    """Return the program of a network; its classifier is replaced by one that can be followed."""
+def _capture(network: Network, refinement: Refinement | None) -> ExportedProgram:
+    """Return the program of a network, whose classifier is replaced by one that can be exported."""
     network.eval().requires_grad_(False)
     batch, samples = Dim("batch"), Dim("samples")
     mixture = 0.1 * torch.randn(_EXAMPLE, generator=torch.Generator().manual_seed(0))
     example: dict[str, Tensor] = {"mixture": mixture, "query": torch.ones(len(mixture), network.num_classes)}
     shapes: dict[str, Any] = {"mixture": {0: batch, 1: samples}, "query": {0: batch}}
-    model: nn.Module = _Extractor(network)
     if network.classifier is not None:
-        network.classifier = _Classifier(network.classifier)
-        model = _RefiningExtractor(network)
-        example["threshold"], shapes["threshold"] = torch.tensor(0.1), None
-    # sizes of one are sizes like others: without this the program refuses a batch of one and recordings of one pool
-    with shape_config.patch(backed_size_oblivious=True):
-        program = torch.export.export(model.eval(), (), example, dynamic_shapes=shapes)
+        network.add_module("classifier", _Classifier(network.classifier))
+        if refinement is None:
+            example["threshold"], shapes["threshold"] = torch.tensor(0.1), None
+    model = _Extractor(network, refinement).eval()
+    # without this the program rejects sizes of one: a batch of one, and recordings of one pool
+    with shape_config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
+        program = torch.export.export(model, (), example, dynamic_shapes=shapes)
     for module in program.graph_module.modules():  # parts of the graph are modules of their own
         for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
             node.meta.pop("stack_trace", None)  # paths of this machine
@@ -175,10 +200,10 @@ def _capture(network: Network) -> ExportedProgram:
 
 @contextmanager
 def _recurrence_of_any_length() -> Iterator[None]:
-    """Let a GRU be captured as one operator for any number of frames.
+    """Capture a GRU as one operator for any number of frames.
 
-    To learn the shape of a GRU's output, torch 2.11 unrolls it over the frames of the example, which ties the program
-    to their number (https://github.com/pytorch/pytorch/issues/126339). The shape is known without.
+    To derive the shape of a GRU's output, torch 2.11 unrolls it over the frames of the example, which ties the program
+    to their number (https://github.com/pytorch/pytorch/issues/126339). The shape follows without.
     """
     from torch.export._patches import _register_rnn_while_loop_decomposition
 
@@ -210,13 +235,15 @@ def _onnx_bytes(program: ExportedProgram, about: dict[str, Any]) -> bytes:
         dynamo=True,
         verbose=False,
     )
+    assert program_in_onnx is not None, "the exporter with dynamo=True returns a program"
     model = program_in_onnx.model
     check_recurrences(model)
-    for value in (model.graph.inputs[0], model.graph.outputs[0]):  # the mixture and the estimate
-        batch, samples = value.shape
+    axes: Any
+    for axes in (model.graph.inputs[0].shape, model.graph.outputs[0].shape):  # of the mixture and the estimate
+        batch, samples = axes
         program_in_onnx.rename_axes({batch: "batch", samples: "samples"})
     for part in (model.graph, *model.graph):
-        part.metadata_props.clear()  # the translation's notes to itself, a fifth of a small model's file
+        part.metadata_props.clear()  # notes of the translation, a fifth of a small model's file
     model.metadata_props.update({key: json.dumps(value, ensure_ascii=False) for key, value in about.items()})
     return program_in_onnx.model_proto.SerializeToString()
 
@@ -226,11 +253,12 @@ def _group_norm(
 ) -> Any:
     """Write the global layer norm in ONNX: means over frames, then over channels.
 
-    The usual translation, InstanceNormalization over channels and frames together, is summed up in one float32 by
-    onnxruntime, and off by 2e-3 of the estimate after five minutes at 8 kHz.
+    The usual translation, InstanceNormalization over channels and frames together, is summed in one float32 by
+    onnxruntime, with an error of 2e-3 of the estimate after five minutes at 8 kHz.
     """
-    from onnxscript import opset20 as op
+    from onnxscript import opset20
 
+    op: Any = opset20  # its annotations leave out that it converts lists
     if num_groups != 1:
         raise ValueError(f"the network's norms have one group, found {num_groups}")
 
@@ -238,8 +266,8 @@ def _group_norm(
         return op.ReduceMean(op.ReduceMean(value, [2], keepdims=1), [1], keepdims=1)
 
     centred = op.Sub(features, mean(features))
-    # sqrt(variance + eps) as sqrt(eps) sqrt(variance / eps + 1): onnxscript's optimiser takes 1e-8 for 0 and leaves its
-    # addition out, which makes faint mixtures loud and silent ones a division by zero
+    # sqrt(variance + eps) as sqrt(eps) sqrt(variance / eps + 1): onnxscript's optimiser treats 1e-8 as 0 and removes
+    # its addition, which makes faint mixtures loud and silent ones a division by zero
     variance = op.Div(mean(op.Mul(centred, centred)), op.Constant(value_float=eps))
     deviation = op.Sqrt(op.Add(variance, op.Constant(value_float=1.0)))
     gain = op.Div(op.Unsqueeze(weight, [0, 2]), op.Constant(value_float=math.sqrt(eps)))
@@ -247,13 +275,16 @@ def _group_norm(
 
 
 def check_recurrences(model: ir.Model) -> None:
-    """Refuse GRUs that apply the reset gate before the matrix, which is not what PyTorch's do.
+    """Reject GRUs that apply the reset gate before the matrix, unlike PyTorch's.
 
     Older releases of onnxscript write them so (https://github.com/microsoft/onnxscript/issues/2852): the model would
     load, run, and be wrong.
 
+    Args:
+        model: model in ONNX.
+
     Raises:
-        InputError: names the release that is needed.
+        InputError: a newer release of onnxscript is needed.
     """
     for node in model.graph:
         if node.op_type == "GRU" and node.attributes.get_int("linear_before_reset", 0) != 1:
@@ -265,7 +296,7 @@ def check_recurrences(model: ir.Model) -> None:
 
 def _check_output(output: Path, file_format: str, overwrite: bool) -> None:
     if file_format not in SUFFIXES:
-        raise InputError(f"{file_format!r} is no format of models; known are: {', '.join(SUFFIXES)}.")
+        raise InputError(f"{file_format!r} is not a format of models; known are: {', '.join(SUFFIXES)}.")
     suffix = SUFFIXES[file_format]
     if output.suffix != suffix:
         raise InputError(f"{output}: a file of the format {file_format} ends in {suffix}.")
@@ -284,8 +315,8 @@ def _check_packages() -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep back what torch says of its own insides during an export: nothing that a user could act on."""
-    registry = logging.getLogger("torch.onnx._internal.exporter._registration")  # misses torchvision, which we lack
+    """Suppress torch's messages about its own internals, on which a user could not act."""
+    registry = logging.getLogger("torch.onnx._internal.exporter._registration")  # warns that torchvision is missing
     level = registry.level
     registry.setLevel(logging.ERROR)
     try:

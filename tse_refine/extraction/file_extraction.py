@@ -1,8 +1,8 @@
-"""Extract from a file into files."""
+"""Extract from a recording into files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,38 +10,28 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tse_refine.errors import InputError
-from tse_refine.extraction.extractor import Extractor, Refinement
+from tse_refine.extraction.extractor import Extractor
 from tse_refine.extraction.outputs import Outputs
 from tse_refine.extraction.recordings import Recording
-from tse_refine.extraction.sound_formats import fitting_format
-from tse_refine.extraction.writer import SoundWriter, remove, writing
+from tse_refine.extraction.stream import Decision, DecisionScope
+from tse_refine.extraction.writer import SoundWriter, fitting_format, remove, writing
 from tse_refine.files.atomic import printable
+from tse_refine.refinement import Refinement
 
-_SILENCE_AT_ONCE = 1 << 16  # samples
+_SILENCE_PER_BLOCK = 1 << 16  # samples
 
 
-@dataclass(frozen=True)
-class FileExtraction:
-    """What was extracted from a file, and where it went.
+@dataclass(frozen=True, eq=False)
+class FileExtraction(Decision):
+    """The files of a recording's estimates, and what the refinement left of the query.
 
     Attributes:
-        recording: the file.
-        query: the classes asked for.
-        refined_query: those that were extracted, in one window at least.
-        probability: of every class, its largest over windows and channels; empty without a classifier.
-        threshold: of the decision; None without a classifier.
-        window_share: of every class, the share of windows in which its probability reaches the threshold.
-        outputs: what was written; of the files with a class each, those of classes that were kept.
-        gain_db: by how much all of it was scaled, at most 0: one of the files would have been clipped otherwise.
+        recording: sound file that was read.
+        outputs: files that were written; with one file per class, those of classes of which something was left.
+        gain_db: gain by which all files were scaled, at most 0 dB, so that none is clipped.
     """
 
     recording: Recording
-    query: tuple[str, ...]
-    refined_query: tuple[str, ...]
-    probability: Mapping[str, float]
-    threshold: float | None
-    window_share: Mapping[str, float]
     outputs: Outputs
     gain_db: float
 
@@ -50,85 +40,80 @@ def extract_file(
     extractor: Extractor,
     plan: Outputs,
     query: tuple[str, ...],
-    threshold: float | None = None,
-    refinement: Refinement = "window",
+    threshold: float | str | Refinement | None = None,
+    scope: DecisionScope = "window",
     overwrite: bool = False,
     on_progress: Callable[[float], object] = lambda seconds: None,
 ) -> FileExtraction:
-    """Extract from a recording, block by block, so that its length does not matter.
+    """Extract from a recording block by block, so that its length does not matter.
 
-    All files appear when all are complete. Of the files with a class each, those of classes that were removed from the
-    query are not written; where older files are replaced, theirs are removed, so that all files still add up.
+    All files appear when all are complete. With one file per class, each class is a query of its own, and classes that
+    were removed have no file; if existing files are replaced, theirs are removed, so that all files still add up.
 
     Args:
-        extractor: the network.
-        plan: what is read and written.
+        extractor: extractor of a checkpoint.
+        plan: files to read and to write.
         query: names of classes.
-        threshold: as for :meth:`~tse_refine.extraction.extractor.Extractor.extract`.
-        refinement: likewise.
-        overwrite: replace older files, and remove those of classes that are not kept.
-        on_progress: is told how many seconds more have been read.
+        threshold: threshold or another refinement, as in :meth:`~tse_refine.extraction.extractor.Extractor.extract`.
+        scope: ``window`` or ``file``.
+        overwrite: replace existing files, and remove those of classes that were removed.
+        on_progress: function that is called with the number of seconds that were read since its last call.
 
     Raises:
         InputError: the recording or a file cannot be used.
     """
     recording = Recording.open(plan.recording)
-    rate, channels = recording.sample_rate, recording.channels
-    try:
-        form = fitting_format(plan.form, rate, channels, recording.samples)
-    except InputError as error:
-        raise InputError(f"{printable(plan.recording)} {error}") from None
+    rate, channels, owner = recording.sample_rate, recording.channels, printable(plan.recording)
+    sound_format = fitting_format(plan.file_format, rate, channels, recording.samples, owner)
 
     def blocks() -> Iterator[Tensor]:
         for block in recording.blocks():
             yield block
             on_progress(block.shape[-1] / rate)
 
-    queries: list[tuple[str, ...]] = [(name,) for name in plan.each] or [query]
-    stream = extractor.stream(blocks, rate, queries, threshold, refinement)
+    stream = extractor.stream(blocks, rate, [[name] for name in plan.each] or [query], threshold, scope)
     with ExitStack() as stack:
-        files = _Files(plan, channels, lambda path: stack.enter_context(writing(path, form, rate, channels, overwrite)))
+        files = _Files(
+            plan, channels, lambda path: stack.enter_context(writing(path, sound_format, rate, channels, overwrite))
+        )
         for mixture, estimates in stream:
             files.write(mixture, estimates)
-        files.finish(stream.refined(query))
+        decisions = stream.decisions()
+        weight = {name: weight for decision in decisions for name, weight in decision.weight.items()}
+        decision = replace(decisions[0], query=query, weight=weight)
+        files.finish(decision.refined_query)
     if overwrite:
-        for name in plan.each:
-            if name not in files.each:
-                remove(plan.each[name])
-    return FileExtraction(
-        recording,
-        query,
-        stream.refined(query),
-        stream.probability,
-        stream.threshold,
-        stream.window_share,
-        replace(plan, each={name: plan.each[name] for name in plan.each if name in files.each}),
-        min((writer.gain_db for writer in files.writers()), default=0.0),
-    )
+        for name in plan.each.keys() - files.each.keys():
+            remove(plan.each[name])
+    outputs = replace(plan, each={name: path for name, path in plan.each.items() if name in files.each})
+    gain_db = min((writer.gain_db for writer in files.writers()), default=0.0)
+    return FileExtraction(**vars(decision), recording=recording, outputs=outputs, gain_db=gain_db)
 
 
 class _Files:
-    """The files of one recording; that of a class begins when the class is first heard.
+    """The files of one recording; a class's own file begins when its estimate is not silence any more.
 
-    Attributes:
-        each: of the files with a class each, those that have begun.
+    Args:
+        plan: files to write.
+        channels: number of channels of the recording.
+        open_file: function that begins a file.
     """
 
-    def __init__(self, plan: Outputs, channels: int, opened: Callable[[Path], SoundWriter]) -> None:
-        self.each: dict[str, SoundWriter] = {}
+    def __init__(self, plan: Outputs, channels: int, open_file: Callable[[Path], SoundWriter]) -> None:
+        self.each: dict[str, SoundWriter] = {}  # of the classes' own files that have begun
         self._plan = plan
         self._channels = channels
-        self._opened = opened
+        self._open = open_file
         self._position = 0
-        self._extraction = opened(plan.extraction) if plan.extraction else None
-        self._residual = opened(plan.residual) if plan.residual else None
+        self._extraction = open_file(plan.extraction) if plan.extraction else None
+        self._residual = open_file(plan.residual) if plan.residual else None
 
     def writers(self) -> list[SoundWriter]:
-        """Return those of all files that have begun."""
-        return [one for one in (self._extraction, *self.each.values(), self._residual) if one is not None]
+        """Return the writers of all files that have begun."""
+        return [writer for writer in (self._extraction, *self.each.values(), self._residual) if writer is not None]
 
     def write(self, mixture: Tensor, estimates: Tensor) -> None:
-        """Add ``[channels, samples]`` of the recording and ``[queries, channels, samples]`` of what is in it."""
+        """Add ``[channels, samples]`` of the recording and ``[queries, channels, samples]`` of its estimates."""
         if self._extraction:
             self._extraction.write(estimates[0])
         for name, estimate in zip(self._plan.each, estimates, strict=False):
@@ -141,7 +126,7 @@ class _Files:
         self._position += mixture.shape[-1]
 
     def finish(self, kept: tuple[str, ...]) -> None:
-        """Complete all files, scaled alike; those of kept classes that nothing was heard of are silent."""
+        """Complete all files, scaled alike; the files of kept classes without any sound are silent."""
         for name in self._plan.each:
             if name in kept and name not in self.each:
                 self._begin(name)
@@ -150,6 +135,6 @@ class _Files:
             writer.finish(peak)
 
     def _begin(self, name: str) -> None:
-        writer = self.each[name] = self._opened(self._plan.each[name])
-        for begin in range(0, self._position, _SILENCE_AT_ONCE):
-            writer.write(torch.zeros(self._channels, min(_SILENCE_AT_ONCE, self._position - begin)))
+        writer = self.each[name] = self._open(self._plan.each[name])
+        for begin in range(0, self._position, _SILENCE_PER_BLOCK):
+            writer.write(torch.zeros(self._channels, min(_SILENCE_PER_BLOCK, self._position - begin)))

@@ -1,4 +1,4 @@
-"""Where extractions go, settled before anything is computed."""
+"""Names of the extracted files, checked before anything is computed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tse_refine.errors import InputError, did_you_mean
-from tse_refine.extraction.recordings import find_recordings, place_of
-from tse_refine.extraction.sound_formats import FORMATS, SUFFIXES
+from tse_refine.extraction.recordings import find_recordings, location
+from tse_refine.extraction.writer import FORMATS, SUFFIXES
 from tse_refine.files.atomic import check_output, file_names, printable
 
 RESIDUAL = "residual"
@@ -16,24 +16,24 @@ RESIDUAL = "residual"
 
 @dataclass(frozen=True)
 class Outputs:
-    """What is written of one recording.
+    """The files to write for one recording.
 
     Attributes:
-        recording: the file that is read.
-        form: name of the format that is written.
-        extraction: what was asked for; None where each class goes into a file of its own.
-        each: those files by class.
-        residual: everything else; None where it is not wanted.
+        recording: sound file to read.
+        file_format: name of the format to write.
+        extraction: file of the estimate; None where each class has a file of its own.
+        each: files by class.
+        residual: file of everything else; None where it is not wanted.
     """
 
     recording: Path
-    form: str
+    file_format: str
     extraction: Path | None
     each: Mapping[str, Path]
     residual: Path | None
 
     def paths(self) -> list[Path]:
-        """Return all files."""
+        """Return all files to write."""
         return [path for path in (self.extraction, *self.each.values(), self.residual) if path is not None]
 
 
@@ -41,63 +41,66 @@ def plan_outputs(
     inputs: Sequence[Path],
     output: Path,
     query: Sequence[str],
-    form: str | None = None,
+    file_format: str | None = None,
     each: bool = False,
     residual: bool = False,
     overwrite: bool = False,
 ) -> list[Outputs]:
-    """Name the files that are written of each recording.
+    """Name the files to write for each recording.
 
-    One recording goes to the file ``output``, or into the folder ``output`` under its own name; several, and those of
-    a folder, go into the folder. From ``NAME.EXT`` follow ``NAME.residual.EXT`` and ``NAME.CLASS.EXT``.
+    One recording goes to the file ``output``, or into the folder ``output`` under its own name; several recordings, and
+    those of a folder, go into the folder. Names are derived from ``NAME.EXT``: ``NAME.residual.EXT``,
+    ``NAME.CLASS.EXT``.
 
     Args:
-        inputs: recordings and folders of them.
+        inputs: recordings and folders of recordings.
         output: file or folder.
-        query: the classes asked for.
-        form: name of a format; by default what the name of the output says, in a folder that of the recording.
-        each: a file for each class.
-        residual: a file with everything else.
-        overwrite: replace what is there.
+        query: queried classes.
+        file_format: name of a format; by default that of the output's suffix, in a folder that of the recording.
+        each: write one file per class.
+        residual: write a file with everything else.
+        overwrite: replace existing files.
 
     Raises:
-        InputError: there is no such recording or format; or a file would be written twice, is there already, is one of
-            the recordings, or is in a folder that cannot be written.
+        InputError: a recording or the format does not exist; or a file would be written twice, exists, is one of the
+            recordings, or is in a folder that cannot be written.
     """
-    if form is not None and form not in FORMATS:
-        raise InputError(f"--format is {form!r}; {did_you_mean(form, list(FORMATS))}")
-    found = find_recordings(inputs, besides=output)
-    is_one = len(found) == 1 and not any(path.is_dir() for path in inputs)
-    if is_one and not output.is_dir() and (output.suffix or output.exists()):
-        bases = [_chosen_file(output, form)]
+    if file_format is not None and file_format not in FORMATS:
+        raise InputError(f"--format is {file_format!r}; {did_you_mean(file_format, list(FORMATS))}")
+    recordings = find_recordings(inputs, excluded=output)
+    is_single = len(recordings) == 1 and not any(path.is_dir() for path in inputs)
+    if is_single and not output.is_dir() and (output.suffix or output.exists()):
+        _check_suffix(output, file_format)
+        bases = [output]
     else:
         _check_folder(output, inputs)
-        bases = [output / _in_folder(name, form) for _, name in found]
+        bases = [output / _name_in_folder(name, file_format) for _, name in recordings]
     parts = dict(zip(query, file_names([RESIDUAL, *query])[1:], strict=True)) if each else {}
     plans = [
         Outputs(
             path,
-            form or SUFFIXES[base.suffix.lower()],
+            file_format or SUFFIXES[base.suffix.lower()],
             None if each else base,
-            {name: _beside(base, part) for name, part in parts.items()},
-            _beside(base, RESIDUAL) if residual else None,
+            {name: _part_path(base, part) for name, part in parts.items()},
+            _part_path(base, RESIDUAL) if residual else None,
         )
-        for (path, _), base in zip(found, bases, strict=True)
+        for (path, _), base in zip(recordings, bases, strict=True)
     ]
     _check_paths(plans, overwrite)
     return plans
 
 
-def _chosen_file(output: Path, form: str | None) -> Path:
+def _check_suffix(output: Path, file_format: str | None) -> None:
     named = SUFFIXES.get(output.suffix.lower())
     if named is None:
         raise InputError(
-            f"--output: {printable(output)} does not end as a format does; expected is {', '.join(SUFFIXES)} or a "
-            "folder."
+            f"--output: {printable(output)} does not have the suffix of a format; expected is {', '.join(SUFFIXES)} or "
+            "a folder."
         )
-    if form not in (None, named) and (form, named) != ("rf64", "wav"):  # RF64 is WAV beyond 4 GB
-        raise InputError(f"--output: {printable(output)} is not what --format {form} is called; give one of the two.")
-    return output
+    if file_format not in (None, named) and (file_format, named) != ("rf64", "wav"):  # RF64 is WAV beyond 4 GB
+        raise InputError(
+            f"--output: {printable(output)} does not have the suffix of --format {file_format}; use one of the two."
+        )
 
 
 def _check_folder(output: Path, inputs: Sequence[Path]) -> None:
@@ -108,39 +111,39 @@ def _check_folder(output: Path, inputs: Sequence[Path]) -> None:
         raise InputError(f"--output: {printable(output)} names a file, but {several} go into a folder; name one.")
 
 
-def _in_folder(name: Path, form: str | None) -> Path:
-    """Return the name of a recording's extraction: its own, with the suffix of the format."""
-    known = name.suffix.lower() in SUFFIXES
-    if known and form in (None, SUFFIXES[name.suffix.lower()]):
+def _name_in_folder(name: Path, file_format: str | None) -> Path:
+    """Return the name of a recording's estimate: its own, with the suffix of the format."""
+    named = SUFFIXES.get(name.suffix.lower())
+    if named is not None and file_format in (None, named):
         return name
-    return name.with_name(f"{name.stem if known else name.name}.{form or 'wav'}")
+    return name.with_name(f"{name.name if named is None else name.stem}.{file_format or 'wav'}")
 
 
-def _beside(base: Path, part: str) -> Path:
+def _part_path(base: Path, part: str) -> Path:
     return base.with_name(f"{base.stem}.{part}{base.suffix}")
 
 
 def _check_paths(plans: Sequence[Outputs], overwrite: bool) -> None:
-    written_by: dict[Path, Path] = {}
-    read = {_identity(plan.recording): plan.recording for plan in plans}
+    """Reject files that would be written twice, would replace a recording, or cannot be written."""
+    recordings = {_identity(plan.recording): plan.recording for plan in plans}
+    recording_of: dict[Path, Path] = {}  # by file to write
     for plan in plans:
         for path in plan.paths():
-            place = place_of(path)
-            if place in written_by:
+            if other := recording_of.get(location(path)):
                 raise InputError(
-                    f"--output: {printable(path)} would be written twice, for {printable(written_by[place])} and for "
+                    f"--output: {printable(path)} would be written twice, for {printable(other)} and for "
                     f"{printable(plan.recording)}; extract them into different folders."
                 )
-            written_by[place] = plan.recording
-            if path.exists() and _identity(path) in read:
+            recording_of[location(path)] = plan.recording
+            if path.exists() and _identity(path) in recordings:
                 raise InputError(
-                    f"--output: {printable(path)} is the recording {printable(read[_identity(path)])} itself; name "
-                    "another file or folder."
+                    f"--output: {printable(path)} is the recording {printable(recordings[_identity(path)])} itself; "
+                    "name another file or folder."
                 )
             check_output(path, "file", overwrite)
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    """Return what two names of one file have in common, also through links."""
+    """Return what all names of a file have in common, also through links."""
     status = path.stat()
     return status.st_dev, status.st_ino

@@ -1,49 +1,67 @@
-"""From words to the classes that they ask for."""
+"""From words to the classes that they name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from tse_refine.errors import InputError, did_you_mean
 
 ALL = "all"
 
 
-def parse_query(
-    words: str | Sequence[str], class_names: Sequence[str], excluded: Sequence[str] = ()
-) -> tuple[str, ...]:
-    """Find the classes that words ask for.
+def parse_query(words: Any, class_names: Sequence[str], excluded: Any = ()) -> tuple[str, ...]:
+    """Find the classes that words name.
 
-    A word is the name of a class; case, spaces, ``_`` and ``-`` do not matter. Several may stand in one word, separated
-    by commas. ``all`` asks for every class.
+    A word is the name of a class; case, spaces, ``_`` and ``-`` do not matter. A word may be several names, separated
+    by commas. ``all`` is every class.
 
     Args:
-        words: one word or several.
-        class_names: the classes that there are.
-        excluded: words for classes that are then left out.
+        words: word or list of words.
+        class_names: names of all classes.
+        excluded: word or words for classes that are left out of the query.
 
     Returns:
-        Names of classes in the order asked for, each once.
+        Names of classes in the order of the words, each once.
 
     Raises:
-        InputError: a word names no class, or more than one, or nothing is asked for.
+        InputError: a word is not a class or can mean several, or the query is empty.
 
     >>> parse_query("Siren, car-horn", ["car_horn", "dog", "siren"])
     ('siren', 'car_horn')
     >>> parse_query(["all"], ["car_horn", "dog", "siren"], excluded=["dog"])
     ('car_horn', 'siren')
     """
-    asked = _named(words, class_names, "query")
-    if not asked:
-        raise InputError(f"query is empty; ask for one class or more, or for all: {', '.join(class_names)}.")
+    named = _named(words, class_names, "query")
+    if not named:
+        raise InputError(f"query is empty; name one class or more, or all: {', '.join(class_names)}.")
     left_out = _named(excluded, class_names, "except")
-    query = tuple(name for name in asked if name not in left_out)
+    query = tuple(name for name in named if name not in left_out)
     if not query:
-        raise InputError("except leaves nothing of the query; ask for more or leave out less.")
+        raise InputError("except leaves nothing of the query; query more classes or leave out fewer.")
     return query
 
 
-def _named(words: str | Sequence[str], class_names: Sequence[str], option: str) -> list[str]:
+def parse_queries(queries: Any, class_names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Find the classes of several queries (:func:`parse_query`).
+
+    Args:
+        queries: list of queries.
+        class_names: names of all classes.
+
+    Raises:
+        InputError: there is no query, or one of them is not valid.
+    """
+    example = [class_names[0]]
+    if isinstance(queries, str) or not isinstance(queries, Iterable):
+        raise InputError(f"queries is {queries!r}; a list of queries is expected, such as {example}.")
+    parsed = [parse_query(query, class_names) for query in queries]
+    if not parsed:
+        raise InputError(f"queries is empty; at least one query is expected, such as {example}.")
+    return parsed
+
+
+def _named(words: Any, class_names: Sequence[str], option: str) -> list[str]:
     names: list[str] = []
     if isinstance(words, str):
         words = [words]
@@ -51,8 +69,8 @@ def _named(words: str | Sequence[str], class_names: Sequence[str], option: str) 
         raise InputError(f"{option} is {words!r}; a name of a class or a list of names is expected.")
     for word in words:
         if not isinstance(word, str):
-            raise InputError(f"{option}: {word!r} is no text; a name of a class or a list of names is expected.")
-        # a name may have a comma in it ("speech, male"), so the whole word comes first
+            raise InputError(f"{option}: {word!r} is not text; a name of a class or a list of names is expected.")
+        # a name may contain a comma ("speech, male"), so the whole word comes first
         parts = [word] if _matches(word, class_names) else word.split(",")
         for part in filter(str.strip, parts):
             names += _classes(part.strip(), class_names, option)
@@ -60,20 +78,20 @@ def _named(words: str | Sequence[str], class_names: Sequence[str], option: str) 
 
 
 def _classes(word: str, class_names: Sequence[str], option: str) -> list[str]:
-    found = _matches(word, class_names)
-    if len(found) == 1:
-        return found
-    if found:
+    matches = _matches(word, class_names)
+    if len(matches) == 1:
+        return matches
+    if matches:
         raise InputError(
-            f"{option}: {word!r} can mean {' or '.join(map(repr, found))}; write the name exactly as it is there."
+            f"{option}: {word!r} can mean {' or '.join(map(repr, matches))}; write the name exactly as it is there."
         )
     if _plain(word) == ALL:
         return list(class_names)
-    raise InputError(f"{option}: {word!r} is no class of this network; {did_you_mean(word, list(class_names))}")
+    raise InputError(f"{option}: {word!r} is not a class of this network; {did_you_mean(word, list(class_names))}")
 
 
 def _matches(word: str, class_names: Sequence[str]) -> list[str]:
-    """Return the classes that a word may mean: the one it names exactly, or all that it names in other spelling."""
+    """Return the classes that a word may mean: the one with exactly this name, or all whose plain spelling agrees."""
     if word in class_names:
         return [word]
     return [name for name in class_names if _plain(name) == _plain(word)]

@@ -13,24 +13,23 @@ import torch
 from torch import Tensor
 
 from tse_refine.errors import InputError
-from tse_refine.extraction.extractor import MOST_CHANNELS, check_sample_rate, check_samples
-from tse_refine.extraction.sound_formats import SUFFIXES
+from tse_refine.extraction.signal import BLOCK_SECONDS, MOST_CHANNELS, check_sample_rate, check_samples
+from tse_refine.extraction.writer import SUFFIXES
 from tse_refine.files.atomic import printable
 
-# soundfile reads more, but these are what a folder is searched for; a file that is named is read whatever it is called
+# soundfile reads more, but a folder is searched for these; a file that is named is read whatever its suffix
 READABLE_SUFFIXES = (*SUFFIXES, ".aifc")
-_BLOCK_SECONDS = 2
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A file of sound.
+    """A sound file.
 
     Attributes:
-        path: the file.
-        sample_rate: Hz.
-        channels: from 1 to 64.
-        samples: of each channel, as the header says.
+        path: sound file.
+        sample_rate: sample rate, Hz.
+        channels: number of channels, 1 to 64.
+        samples: samples per channel according to the header.
     """
 
     path: Path
@@ -40,13 +39,16 @@ class Recording:
 
     @classmethod
     def open(cls, path: Path) -> Recording:
-        """Read what a file says of itself.
+        """Read the header of a file.
+
+        Args:
+            path: sound file.
 
         Raises:
-            InputError: it cannot be read, is no sound, is empty, or has more channels or another sample rate than any
-                recording.
+            InputError: the file cannot be read, is not a sound file, is empty, or has more channels or another sample
+                rate than is supported.
         """
-        with _opened(path) as file:
+        with _open(path) as file:
             recording = cls(path, file.samplerate, file.channels, file.frames)
         try:
             check_sample_rate(recording.sample_rate)
@@ -68,10 +70,10 @@ class Recording:
             InputError: the file is damaged, or has samples that are not finite.
         """
         count = 0
-        with _opened(self.path) as file:
+        with _open(self.path) as file:
             while True:
                 try:
-                    block = file.read(_BLOCK_SECONDS * self.sample_rate, dtype="float32", always_2d=True)
+                    block = file.read(BLOCK_SECONDS * self.sample_rate, dtype="float32", always_2d=True)
                 except soundfile.SoundFileError as error:
                     raise _unreadable(self.path, error) from error
                 if not len(block):
@@ -84,66 +86,66 @@ class Recording:
             raise _no_samples(self.path)
 
 
-def find_recordings(paths: Sequence[Path], besides: Path) -> list[tuple[Path, Path]]:
-    """Find the files that are meant by files and folders.
+def find_recordings(paths: Sequence[Path], excluded: Path) -> list[tuple[Path, Path]]:
+    """Find the recordings among files and in folders.
 
-    Folders are searched to their depth for names that end as sound does; hidden files are left out.
+    Folders are searched recursively for names with the suffix of a sound file; hidden files are left out.
 
     Args:
         paths: files and folders.
-        besides: a folder that is not searched, that of the results.
+        excluded: folder that is not searched, that of the results.
 
     Returns:
-        The files, each once, and for each the name by which its results go: in a folder, its path from there.
+        The files, each once, and for each the name of its results: for a file in a folder, its path from there.
 
     Raises:
-        InputError: one does not exist, or is a folder without sound.
+        InputError: a path does not exist, or is a folder without sound files.
     """
-    found: list[tuple[Path, Path]] = []
+    recordings: dict[Path, tuple[Path, Path]] = {}
     for path in paths:
         if path.is_dir():
-            inside = sorted(_sound_files(path, besides))
-            if not inside:
+            files = sorted(_sound_files(path, excluded))
+            if not files:
                 raise InputError(
-                    f"{printable(path)} is a folder without sound; looked for are files that end in "
+                    f"{printable(path)} is a folder without sound files; expected are files that end in "
                     f"{', '.join(sorted(READABLE_SUFFIXES))}."
                 )
-            found += [(file, file.relative_to(path)) for file in inside]
         elif path.is_file():
-            found.append((path, Path(path.name)))
+            files = [path]
         else:
-            raise InputError(f"{printable(path)} does not exist, or is no file; give recordings or folders of them.")
-    once: dict[Path, tuple[Path, Path]] = {}
-    for file, name in found:
-        once.setdefault(place_of(file), (file, name))
-    return list(once.values())
+            raise InputError(f"{printable(path)} does not exist, or is not a file; name recordings or folders of them.")
+        for file in files:
+            recordings.setdefault(location(file), (file, file.relative_to(path if path.is_dir() else path.parent)))
+    return list(recordings.values())
 
 
-def place_of(path: Path) -> Path:
-    """Return what the spellings of one path have in common; links to a file are files of their own."""
+def location(path: Path) -> Path:
+    """Return what all spellings of a path have in common; a link to a file is a file of its own."""
     return path.parent.resolve() / path.name
 
 
-def _sound_files(folder: Path, besides: Path) -> Iterator[Path]:
+def _sound_files(folder: Path, excluded: Path) -> Iterator[Path]:
     for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".") and not _same(Path(parent, name), besides)]
+        folders[:] = [
+            name for name in folders if not name.startswith(".") and not _is_same(Path(parent, name), excluded)
+        ]
         for name in names:
             if not name.startswith(".") and Path(name).suffix.lower() in READABLE_SUFFIXES:
                 yield Path(parent, name)
 
 
-def _same(one: Path, other: Path) -> bool:
-    return other.exists() and one.samefile(other)
+def _is_same(folder: Path, other: Path) -> bool:
+    return other.exists() and folder.samefile(other)
 
 
-def _opened(path: Path) -> soundfile.SoundFile:
+def _open(path: Path) -> soundfile.SoundFile:
     try:
-        with path.open("rb"):  # says why it cannot be opened, where libsndfile has only "System error"
+        with path.open("rb"):  # its error has a reason, where libsndfile's has only "System error"
             pass
         return soundfile.SoundFile(os.fsencode(path))  # bytes: a name need not be text
     except OSError as error:
         raise InputError(f"{printable(path)} cannot be read ({error.strerror}).") from error
-    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: soundfile's word for a .raw file
+    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a .raw file
         raise _unreadable(path, error) from error
 
 
@@ -151,9 +153,9 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     reason = " ".join(str(getattr(error, "error_string", error)).split()).rstrip(".")
     return InputError(
         f"{printable(path)} cannot be read as sound ({reason}); expected is a whole file of WAV, FLAC, OGG, MP3 or "
-        "another format that libsndfile knows."
+        "another format that libsndfile supports."
     )
 
 
 def _no_samples(path: Path) -> InputError:
-    return InputError(f"{printable(path)} has no samples; a recording has at least one.")
+    return InputError(f"{printable(path)} has no samples; at least one is expected.")

@@ -1,121 +1,168 @@
-"""One recording on its way through the network, block by block."""
+"""One recording on its way through the network, block by block, and the decisions about its classes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from tse_refine.extraction.query import parse_query
-from tse_refine.extraction.resampling import rate_ratio, resampled
-from tse_refine.extraction.windowed_network import Keep, WindowedNetwork
-from tse_refine.model.checkpoint import TrainedNetwork
-from tse_refine.refinement import refine
+from tse_refine.extraction.resampling import rate_ratio, resample
+from tse_refine.extraction.windows import RefineQueries, WindowedNetwork
+from tse_refine.refinement import KEPT_WEIGHT, NoRefinement, Refinement
+
+DecisionScope = Literal["window", "file"]
 
 
-class Heard(NamedTuple):
-    """What is known of the windows that have been heard.
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What a refinement left of a query in a recording.
 
     Attributes:
-        largest: probability of each class, ``[classes]``.
-        reached: number of windows in which it reaches the threshold, ``[classes]``.
-        windows: number of all.
+        query: queried classes.
+        refinement: rule that refined the query; :class:`~tse_refine.refinement.NoRefinement` without a classifier.
+        probability: largest probability of each class over windows and channels, in [0, 1]; empty without a classifier.
+        weight: largest weight of each queried class in the refined queries of the windows, in [0, 1].
+        window_share: share of windows in which a class's weight is at least 0.5, in [0, 1]; for a class that is not
+            queried, its weight in a query for it alone. Empty without a classifier.
+    """
+
+    query: tuple[str, ...]
+    refinement: Refinement
+    probability: Mapping[str, float]
+    weight: Mapping[str, float]
+    window_share: Mapping[str, float]
+
+    @property
+    def refined_query(self) -> tuple[str, ...]:
+        """Classes that are kept: those whose weight is at least 0.5 in one window or more."""
+        return tuple(name for name, weight in self.weight.items() if weight >= KEPT_WEIGHT)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing of the query is left in any window, so that the estimate is exact silence."""
+        return not any(self.weight.values())
+
+    @property
+    def threshold(self) -> float | str | None:
+        """The refinement as options write it: a number for a hard threshold; None where the query is used as it is."""
+        return None if isinstance(self.refinement, NoRefinement) else self.refinement.option
+
+
+class ProbabilityStatistics(NamedTuple):
+    """Probabilities and weights over the windows so far.
+
+    Attributes:
+        largest: largest probability of each class, ``[classes]``.
+        weight: largest weight of each class in each refined query, ``[queries, classes]``.
+        num_kept: number of windows in which the weight is at least 0.5, ``[queries, classes]``; for a class that is
+            not queried, its weight in a query for it alone.
+        num_windows: number of windows.
     """
 
     largest: Tensor
-    reached: Tensor
-    windows: int
+    weight: Tensor
+    num_kept: Tensor
+    num_windows: int
 
-    def joined(self, other: Heard) -> Heard:
-        """Return what is known of both."""
-        return Heard(
-            torch.maximum(self.largest, other.largest), self.reached + other.reached, self.windows + other.windows
+    def join(self, other: ProbabilityStatistics) -> ProbabilityStatistics:
+        """Return the statistics over the windows of both."""
+        return ProbabilityStatistics(
+            torch.maximum(self.largest, other.largest),
+            torch.maximum(self.weight, other.weight),
+            self.num_kept + other.num_kept,
+            self.num_windows + other.num_windows,
         )
 
 
-class ExtractionStream:
-    """Extracts several queries from a recording, holding a few windows of it at a time.
+def num_passes(refinement: Refinement, scope: DecisionScope) -> int:
+    """Return how often a recording is read: a decision for the whole file needs a pass of its own."""
+    return 2 if scope == "file" and refinement.needs_classifier else 1
 
-    Iterating gives consecutive parts of the recording and what was extracted from them: the mixture
-    ``[channels, samples]`` and the estimates ``[queries, channels, samples]``, both at the recording's rate.
+
+class ExtractionStream:
+    """Extracts several queries from a recording, with a few windows of it in memory at a time.
+
+    Iterating yields consecutive parts of the recording and their estimates: the mixture ``[channels, samples]`` and
+    the estimates ``[queries, channels, samples]``, both at the recording's sample rate.
 
     Args:
-        network: extracts window by window.
-        trained: the same network and what is known of it.
-        blocks: begins the recording anew, and gives its consecutive parts ``[channels, samples]`` in float32.
-        sample_rate: the recording's, Hz.
+        network: network that extracts window by window.
+        blocks: function that restarts the recording and returns its consecutive parts ``[channels, samples]`` in
+            float32.
+        sample_rate: sample rate of the recording, Hz.
         queries: names of classes.
-        threshold: a class stays in its query where its probability reaches this; None to keep all.
-        per_window: decide that for each window, instead of once for the whole recording in a pass of its own.
-
-    Attributes:
-        threshold: as given.
-        passes: how often the recording is read.
+        refinement: rule that refines the queries.
+        scope: refine per window, or once for the whole recording by the largest probability of each class.
     """
 
     def __init__(
         self,
         network: WindowedNetwork,
-        trained: TrainedNetwork,
         blocks: Callable[[], Iterable[Tensor]],
         sample_rate: int,
         queries: Sequence[tuple[str, ...]],
-        threshold: float | None,
-        per_window: bool,
+        refinement: Refinement,
+        scope: DecisionScope,
     ) -> None:
-        self.threshold = threshold
-        self.passes = 1 if threshold is None or per_window else 2
+        self.refinement = refinement
+        self.passes = num_passes(refinement, scope)
         self._network = network
-        self._class_names = trained.class_names
+        self._class_names = network.trained.class_names
         self._blocks = blocks
-        self._ratio = rate_ratio(sample_rate, trained.sample_rate)
+        self._ratio = rate_ratio(sample_rate, network.trained.sample_rate)
+        self._query_names = queries
         self._queries = torch.tensor([[float(name in query) for name in self._class_names] for query in queries])
-        self._heard: Heard | None = None
+        self._statistics: ProbabilityStatistics | None = None
 
     @property
     def probability(self) -> dict[str, float]:
-        """Each class's largest probability over the windows and channels heard so far; empty without a classifier."""
-        return {} if self._heard is None else self._named(self._heard.largest)
+        """Largest probability of each class over the windows and channels so far; empty without a classifier."""
+        return {} if self._statistics is None else self._by_class(self._statistics.largest)
 
-    @property
-    def window_share(self) -> dict[str, float]:
-        """The share of windows in which a class's probability reaches the threshold; empty without a classifier."""
-        return {} if self._heard is None else self._named(self._heard.reached / self._heard.windows)
+    def decisions(self) -> list[Decision]:
+        """Return what the refinement left of each query in the windows so far."""
+        weight, statistics = self._queries, self._statistics
+        shares: list[dict[str, float]] = [{} for _ in self._query_names]
+        if statistics is not None:
+            file_scope = self.passes == 2
+            weight = self._refine(self._queries, statistics.largest[None])[0] if file_scope else statistics.weight
+            shares = [self._by_class(num_kept / statistics.num_windows) for num_kept in statistics.num_kept]
+        return [
+            Decision(names, self.refinement, self.probability, {name: weights[name] for name in names}, share)
+            for names, weights, share in zip(self._query_names, map(self._by_class, weight), shares, strict=True)
+        ]
 
-    def refined(self, query: str | Sequence[str]) -> tuple[str, ...]:
-        """Return the classes of a query that were kept, in one window at least."""
-        share = self.window_share
-        return tuple(name for name in parse_query(query, self._class_names) if share.get(name, 1.0))
-
-    def listen(self) -> None:
+    def estimate_probabilities(self) -> None:
         """Read the recording once for the probabilities alone."""
-        self._heard = None
-        for probability in self._network.probabilities(resampled(self._blocks(), self._ratio)):
-            self._note(probability)
+        self._statistics = None
+        for probability in self._network.probabilities(resample(self._blocks(), self._ratio)):
+            self._count(probability)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         if self.passes == 1:
-            self._heard = None
-            return self._extracted(self._kept_and_noted)
-        self.listen()
-        kept = self._kept(None if self._heard is None else self._heard.largest)
-        return self._extracted(lambda _: kept) if (self._queries * kept).any() else self._silence()
+            self._statistics = None
+            return self._extract(self._refine_windows)
+        self.estimate_probabilities()
+        assert self._statistics is not None, "a refinement that needs a classifier is used with one"
+        refined = self._refine(self._queries, self._statistics.largest[None])
+        return self._extract(lambda _: refined) if refined.any() else self._silence()
 
-    def _extracted(self, keep: Keep) -> Iterator[tuple[Tensor, Tensor]]:
-        waiting: list[Tensor] = []  # of the recording, until its estimate is there
+    def _extract(self, refine_queries: RefineQueries) -> Iterator[tuple[Tensor, Tensor]]:
+        pending: list[Tensor] = []  # blocks of the recording that have no estimate yet
 
-        def remembered() -> Iterator[Tensor]:
+        def recording() -> Iterator[Tensor]:
             for block in self._blocks():
-                waiting.append(block)
+                pending.append(block)
                 yield block
 
-        estimates = self._network.extract(resampled(remembered(), self._ratio), self._queries, keep)
-        for estimate in resampled(estimates, 1 / self._ratio):
-            mixture = torch.cat(waiting, dim=-1)
-            length = min(estimate.shape[-1], mixture.shape[-1])  # the end may be longer, by less than a sample spans
-            waiting[:] = [mixture[..., length:]]
+        estimates = self._network.extract(resample(recording(), self._ratio), refine_queries)
+        for estimate in resample(estimates, 1 / self._ratio):
+            mixture = torch.cat(pending, dim=-1)
+            length = min(estimate.shape[-1], mixture.shape[-1])  # the end may be longer, by less than a sample's span
+            pending[:] = [mixture[..., length:]]
             if length:
                 yield mixture[..., :length], estimate[..., :length]
 
@@ -123,22 +170,22 @@ class ExtractionStream:
         for block in self._blocks():
             yield block, torch.zeros(len(self._queries), *block.shape)
 
-    def _kept(self, probability: Tensor | None) -> Tensor:
-        """Return one for each class that stays and zero for others, ``[..., classes]``."""
-        everything = torch.ones(1, len(self._class_names))
-        if probability is None or self.threshold is None:
-            return everything
-        return refine(everything, probability, self.threshold)
+    def _refine_windows(self, probability: Tensor | None) -> Tensor:
+        """Refine the queries for several windows, ``[windows, queries, classes]``."""
+        return self._queries[None] if probability is None else self._count(probability)
 
-    def _kept_and_noted(self, probability: Tensor | None) -> Tensor:
-        """Decide for some windows, ``[windows, classes]``."""
-        if probability is not None:
-            self._note(probability)
-        return self._kept(probability)
+    def _refine(self, queries: Tensor, probability: Tensor) -> Tensor:
+        """Refine queries ``[queries, classes]`` by probabilities ``[windows, classes]``."""
+        return self.refinement(queries[None], probability[:, None]).expand(len(probability), -1, -1)
 
-    def _note(self, probability: Tensor) -> None:
-        here = Heard(probability.amax(0), self._kept(probability).sum(0), len(probability))
-        self._heard = here if self._heard is None else self._heard.joined(here)
+    def _count(self, probability: Tensor) -> Tensor:
+        """Add windows to the statistics, and return their refined queries ``[windows, queries, classes]``."""
+        refined = self._refine(self._queries, probability)
+        alone = self._refine(torch.eye(len(self._class_names)), probability).diagonal(dim1=1, dim2=2)
+        kept = torch.where(self._queries > 0, refined, alone[:, None]) >= KEPT_WEIGHT  # [windows, queries, classes]
+        here = ProbabilityStatistics(probability.amax(0), refined.amax(0), kept.sum(0), len(probability))
+        self._statistics = here if self._statistics is None else self._statistics.join(here)
+        return refined
 
-    def _named(self, values: Tensor) -> dict[str, float]:
+    def _by_class(self, values: Tensor) -> dict[str, float]:
         return dict(zip(self._class_names, values.tolist(), strict=True))

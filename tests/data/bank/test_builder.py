@@ -52,7 +52,7 @@ def contents(bank):
     return {path.name: path.read_bytes() for path in bank.folder.iterdir()}
 
 
-def test_a_build_that_stopped_goes_on_and_ends_with_the_same_bank(root, tmp_path, monkeypatch):
+def test_an_interrupted_build_continues_and_gives_the_same_bank(root, tmp_path, monkeypatch):
     monkeypatch.setattr(builder, "CLIPS_PER_COMMIT", 4)
     whole = open_bank(Counted(root), tmp_path / "whole")
     cache = tmp_path / "cache"
@@ -60,7 +60,7 @@ def test_a_build_that_stopped_goes_on_and_ends_with_the_same_bank(root, tmp_path
         open_bank(Counted(root, KeyboardInterrupt(), "noise/14.wav"), cache)
     assert not list(cache.glob("bank-*"))
     part = next(cache.glob(".bank-*.part"))
-    # what a kill in the middle of a write leaves: more data than the journal knows, and half a line
+    # as after a kill during a write: more data than the journal lists, and half a line
     for name in ("samples.i16", "hops.f32"):
         with open(part / name, "ab") as file:
             file.write(b"123")
@@ -74,7 +74,7 @@ def test_a_build_that_stopped_goes_on_and_ends_with_the_same_bank(root, tmp_path
     assert [path.name for path in cache.iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_build_that_stopped_at_its_end_decodes_nothing_again(root, tmp_path, monkeypatch):
+def test_a_build_interrupted_at_its_end_decodes_nothing_again(root, tmp_path, monkeypatch):
     with monkeypatch.context() as context:
         context.setattr(builder, "write_bank_table", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
         with pytest.raises(InputError, match="there is no space left"):
@@ -84,13 +84,13 @@ def test_a_build_that_stopped_at_its_end_decodes_nothing_again(root, tmp_path, m
     assert rest.decoded == []
 
 
-def test_what_is_left_of_a_removed_bank_is_replaced(root, tmp_path):
+def test_an_incompletely_removed_bank_is_replaced(root, tmp_path):
     bank = open_bank(Counted(root), tmp_path)
     (bank.folder / "bank.json").unlink()
     assert len(open_bank(Counted(root), tmp_path)) == 19
 
 
-def test_a_damaged_bank_of_other_recordings_is_nobodys_concern(root, tmp_path):
+def test_a_damaged_bank_of_other_recordings_is_ignored(root, tmp_path):
     (tmp_path / "bank-other").mkdir()
     (tmp_path / "bank-other" / "bank.json").write_text("")
     assert len(open_bank(Counted(root), tmp_path)) == 19
@@ -145,13 +145,13 @@ def test_two_processes_build_one_bank_between_them(root, tmp_path):
     """)
     command = [sys.executable, "-c", program, str(root), str(cache)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = "".join(process.communicate(timeout=120)[0] for process in processes).split()
+    message = "".join(process.communicate(timeout=120)[0] for process in processes).split()
     assert [process.returncode for process in processes] == [0, 0]
-    assert len(said) == 20
+    assert len(message) == 20
     assert len(list(cache.glob("bank-*"))) == 1
 
 
-def test_a_full_disk_is_said_and_what_was_done_is_kept(root, tmp_path):
+def test_a_full_disk_is_reported_and_decoded_clips_are_kept(root, tmp_path):
     cache = tmp_path / "cache"
     program = textwrap.dedent("""
         import resource, sys
@@ -177,18 +177,18 @@ def test_a_full_disk_is_said_and_what_was_done_is_kept(root, tmp_path):
     assert 0 < len(rest.decoded) < 15
 
 
-def test_a_read_error_that_may_pass_is_not_remembered(root, tmp_path):
+def test_a_temporary_read_error_is_not_stored(root, tmp_path):
     with pytest.raises(InputError, match=r"noise/03\.wav cannot be read now"):
         open_bank(Counted(root, OSError(5, "Input/output error"), "noise/03.wav"), tmp_path)
     assert "noise/03.wav" in open_bank(Counted(root), tmp_path)
 
 
-def test_why_another_bank_is_built_is_said(root, tmp_path, capsys):
+def test_differences_from_a_similar_bank_are_reported(root, tmp_path, capsys):
     open_bank(Counted(root), tmp_path)
     assert capsys.readouterr().err == ""
     (root / "noise" / "07.wav").write_bytes((root / "noise" / "08.wav").read_bytes())
     os.remove(root / "noise" / "19.wav")
     open_bank(Counted(root), tmp_path)
-    said = capsys.readouterr().err
-    assert "has in addition 1 recordings (noise/19.wav)" in said
-    assert "has another version of 1 recordings (noise/07.wav)" in said
+    message = capsys.readouterr().err
+    assert "has in addition 1 recordings (noise/19.wav)" in message
+    assert "has another version of 1 recordings (noise/07.wav)" in message

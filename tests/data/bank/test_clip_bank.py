@@ -81,7 +81,7 @@ def test_a_second_opening_decodes_nothing_and_reads_the_same(open_bank, folder):
     np.testing.assert_array_equal(first.samples(1), second.samples(1))
 
 
-def test_the_bank_follows_the_content_not_the_time_or_the_place(open_bank, folder, tmp_path):
+def test_the_bank_depends_on_the_content_and_not_on_time_or_folder(open_bank, folder, tmp_path):
     bank = open_bank(folder)
     os.utime(folder.root / "a b ü.wav", (1, 1))
     assert open_bank(folder).folder == bank.folder
@@ -153,14 +153,14 @@ def test_a_truncated_wav_is_rejected_though_libsndfile_would_read_it(open_bank, 
     assert open_bank(folder, skip=True).rejected.keys() == {"a b ü.wav"}
 
 
-def test_raw_samples_say_no_rate_and_are_rejected(open_bank, folder):
+def test_raw_samples_without_a_sample_rate_are_rejected(open_bank, folder):
     (folder.root / "noise.raw").write_bytes(bytes(1000))
     folder.names.append("noise.raw")
     with pytest.raises(InputError, match=r"noise\.raw: cannot be read"):
         open_bank(folder)
 
 
-def test_unusable_files_are_left_out_and_listed_when_told_so(open_bank, bad_folder):
+def test_unusable_files_are_left_out_and_listed_on_request(open_bank, bad_folder):
     bank = open_bank(bad_folder, skip=True)
     assert len(bank) == 2
     assert "silent.wav" not in bank
@@ -183,7 +183,7 @@ def test_any_file_name_can_be_read_back_from_the_list_of_rejected_ones(open_bank
     assert all("cannot be read" in row["reason"] for row in rows)
 
 
-def test_a_bank_of_nothing_is_rejected_even_where_unusable_files_are_skipped(open_bank, folder):
+def test_an_empty_bank_is_rejected_even_if_unusable_files_are_skipped(open_bank, folder):
     folder.names = ["text.wav", "missing.wav"]
     (folder.root / "text.wav").write_text("not audio")
     with pytest.raises(InputError, match="2 of 2 recordings"):
@@ -202,14 +202,14 @@ def test_sound_too_faint_for_the_loudness_gate_is_silence(open_bank, tmp_path):
     assert "is silent" in bank.rejected["gone.wav"]
 
 
-def test_a_bank_may_be_read_by_whoever_may_read_the_folders_beside_it(open_bank, folder, tmp_path):
+def test_a_bank_has_the_permissions_of_the_folders_beside_it(open_bank, folder, tmp_path):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "beside").mkdir()
     bank = open_bank(folder)
     assert oct(bank.folder.stat().st_mode) == oct((tmp_path / "cache" / "beside").stat().st_mode)
 
 
-def test_a_bank_is_as_deep_as_its_clips_and_their_hops(open_bank, folder):
+def test_lengths_of_clips_and_hops_match(open_bank, folder):
     bank = open_bank(folder, rate=11_030)
     for clip in range(2):
         assert len(bank.samples(clip)) == bank.entry(clip).length == 11_030
@@ -220,7 +220,7 @@ def test_a_bank_is_as_deep_as_its_clips_and_their_hops(open_bank, folder):
     assert [bank.entry(bank.position(name)).name for name in folder.names] == folder.names
 
 
-def test_what_lies_above_the_new_rates_reach_does_not_fold_back(open_bank, tmp_path):
+def test_frequencies_above_the_new_nyquist_frequency_are_not_aliased(open_bank, tmp_path):
     soundfile.write(tmp_path / "high.wav", tone(1000, 16_000) + tone(6000, 16_000), 16_000, subtype="FLOAT")
     bank = open_bank(Folder(tmp_path, ["high.wav"]), rate=8000)
     spectrum = np.abs(np.fft.rfft(bank.samples(0)[1000:-1000] * np.hanning(6000)))
@@ -228,14 +228,14 @@ def test_what_lies_above_the_new_rates_reach_does_not_fold_back(open_bank, tmp_p
     assert folded < 10 ** (-40 / 20) * kept
 
 
-def test_workers_get_the_path_not_the_samples(open_bank, folder):
+def test_workers_receive_the_path_and_not_the_samples(open_bank, folder):
     bank = open_bank(folder)
     sent = pickle.dumps(bank)
     assert len(sent) < 500
     np.testing.assert_array_equal(pickle.loads(sent).samples(0), bank.samples(0))
 
 
-def test_a_long_recording_in_pieces_is_what_it_is_in_one(open_bank, tmp_path, monkeypatch):
+def test_decoding_in_pieces_equals_decoding_in_one(open_bank, tmp_path, monkeypatch):
     rate = 11_025  # neither a whole number of samples in 100 ms nor a divisor of the bank's rate
     noise = 0.1 * np.random.default_rng(0).standard_normal(round(12.34 * rate))
     for seconds in (12.34, 12.0, 10.0):  # the last piece ends anywhere, with a piece, before its margin
@@ -253,7 +253,7 @@ def test_a_long_recording_in_pieces_is_what_it_is_in_one(open_bank, tmp_path, mo
 
 
 @pytest.mark.parametrize(
-    ("file", "change", "said"),
+    ("file", "change", "message"),
     [
         ("samples.i16", lambda old: old[:-2], r"samples\.i16 has 31998 bytes instead of 32000"),
         ("hops.f32", lambda old: old + b"1234", r"hops\.f32 has 164 bytes instead of 160"),
@@ -264,10 +264,10 @@ def test_a_long_recording_in_pieces_is_what_it_is_in_one(open_bank, tmp_path, mo
         ("bank.json", lambda old: old.replace(b'"format": 3', b'"format": 2'), "format 2 instead of 3"),
     ],
 )
-def test_a_bank_that_is_not_what_its_name_says_is_rejected_with_the_difference(open_bank, folder, file, change, said):
+def test_a_bank_that_differs_from_its_name_is_rejected_with_the_difference(open_bank, folder, file, change, message):
     path = open_bank(folder).folder / file
     path.write_bytes(change(path.read_bytes()))
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         open_bank(folder)
 
 

@@ -64,7 +64,7 @@ def test_pauses_do_not_count():
 
 
 @pytest.mark.parametrize("below_db", [20.0, 30.0])
-def test_what_is_far_below_the_rest_does_not_count_either(below_db):
+def test_blocks_below_the_relative_gate_do_not_count(below_db):
     rate = 16_000
     loud = torch.sin(2 * np.pi * 1000 * torch.arange(3 * rate, dtype=torch.float64) / rate)
     faint = 10 ** (-below_db / 20) * torch.cat([loud, loud, loud])  # audible, over -70 LUFS, but under the gate
@@ -75,7 +75,7 @@ def test_what_is_far_below_the_rest_does_not_count_either(below_db):
     assert measured == pytest.approx(reference(signal, rate), abs=0.1)
 
 
-def test_what_is_a_little_below_the_rest_counts():
+def test_blocks_a_little_below_the_mean_count():
     hops = np.repeat(np.float32([0.1, 0.1 * 10 ** (-0.8)]), 1000)  # 8 dB apart: both pass the gate
     both = -0.691 + 10 * np.log10(hops.mean())
     assert gated_loudness(hops) == pytest.approx(both, abs=0.01)
@@ -91,7 +91,7 @@ def test_each_hop_is_the_mean_power_of_its_own_100_ms(rate):
     np.testing.assert_allclose(plain, expected, rtol=1e-5)
 
 
-def test_what_rings_from_before_an_excerpt_is_not_in_its_loudness():
+def test_filter_ringing_from_before_an_excerpt_does_not_count():
     time = torch.arange(16_000, dtype=torch.float64) / 16_000
     hum = 0.5 * torch.cos(2 * np.pi * 60 * time)  # cut off at its peak: the high-pass rings for some milliseconds
     hops, _ = hop_energies(torch.cat([hum, torch.zeros(32_000, dtype=torch.float64)]), 16_000)

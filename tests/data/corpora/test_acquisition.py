@@ -44,7 +44,7 @@ def names(server):
     return [name for name, _, _ in server.gets]
 
 
-def test_tables_come_first_then_what_they_list(corpus, server, published):
+def test_tables_are_downloaded_before_the_recordings_they_list(corpus, server, published):
     download_missing(corpus)
     assert names(server)[0] == "FSDKaggle2018.meta.zip"
     assert sorted(names(server)) == [f"FSDKaggle2018.{part}.zip" for part in ("audio_test", "audio_train", "meta")]
@@ -54,7 +54,7 @@ def test_tables_come_first_then_what_they_list(corpus, server, published):
     assert len(server.gets) == 3
 
 
-def test_only_what_is_missing_is_fetched(corpus, server, published):
+def test_only_missing_files_are_downloaded(corpus, server, published):
     for path, data in published.items():
         if path.parts[0] != "FSDKaggle2018.audio_test":
             (corpus.root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def test_only_what_is_missing_is_fetched(corpus, server, published):
     assert names(server) == ["FSDKaggle2018.audio_test.zip"]
 
 
-def test_what_no_archive_brings_is_named(corpus, server):
+def test_files_in_no_archive_are_reported(corpus, server):
     download_missing(corpus)
     lost = next((corpus.root / "FSDKaggle2018.audio_train").iterdir())
     lost.unlink()
@@ -74,12 +74,12 @@ def test_what_no_archive_brings_is_named(corpus, server):
     assert lost.exists()
 
 
-def test_a_corpus_without_archives_is_left_alone(server):
+def test_a_corpus_without_archives_downloads_nothing(server):
     download_missing(SyntheticSounds())
     assert server.gets == []
 
 
-def test_prepare_downloads_resumes_verifies_and_others_never_download(
+def test_only_prepare_downloads_and_it_resumes_and_verifies(
     corpus, server, tau2019_root, tiny_config_file, tmp_path, capsys
 ):
     config = yaml.safe_load(tiny_config_file.read_text())
@@ -111,6 +111,6 @@ def test_prepare_downloads_resumes_verifies_and_others_never_download(
     server.gets.clear()
     main(["prepare", "-c", str(path)])
     assert "foregrounds  train" in capsys.readouterr().out
-    first, second = [asked for asked in server.gets if "audio_train" in asked[0]]
+    first, second = [request for request in server.gets if "audio_train" in request[0]]
     assert first[2] == 50_000
     assert second[1] == "bytes=50000-"

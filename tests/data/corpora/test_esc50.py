@@ -43,7 +43,7 @@ def test_a_fold_that_is_not_listed_is_not_used(root):
     assert {clip.split for clip in corpus(root, test=()).clips()} == {"train", "val"}
 
 
-def test_the_audio_is_what_the_table_names_ogg_too(root):
+def test_audio_files_may_have_any_format_such_as_ogg(root):
     (root / "audio").mkdir()
     sound = 0.3 * np.sin(2 * np.pi * 440 * np.arange(44_100) / 44_100)
     soundfile.write(root / "audio" / "1-10-A-0.ogg", sound, 44_100)
@@ -66,7 +66,7 @@ def test_all_folds_of_the_published_split_are_used_by_default(root):
 
 
 @pytest.mark.parametrize("cut", ["1-99-A-0.ogg", "1-99-A-0.ogg,1,0"])
-def test_a_table_that_breaks_off_in_a_line_is_rejected_by_that_line(root, cut):
+def test_an_incomplete_last_line_is_rejected_by_its_number(root, cut):
     table = root / "meta" / "esc50.csv"
     table.write_text(table.read_text() + cut)
     with pytest.raises(InputError, match=r"esc50\.csv, line 11"):
@@ -74,7 +74,7 @@ def test_a_table_that_breaks_off_in_a_line_is_rejected_by_that_line(root, cut):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"categories": ("dgo",)}, "did you mean 'dog'"),
         ({"categories": ("Sea_Wave",)}, "did you mean 'sea_waves'"),
@@ -82,8 +82,8 @@ def test_a_table_that_breaks_off_in_a_line_is_rejected_by_that_line(root, cut):
         ({"val": (1,)}, "fold 1 is in train_folds too"),
     ],
 )
-def test_unknown_categories_and_folds_are_rejected(root, options, said):
-    with pytest.raises(InputError, match=said):
+def test_unknown_categories_and_folds_are_rejected(root, options, message):
+    with pytest.raises(InputError, match=message):
         corpus(root, **options).clips()
 
 

@@ -40,25 +40,25 @@ def test_a_clip_with_two_leaves_is_not_used(tmp_path):
     assert used(root, "Bark") == {"1": "Bark"}
 
 
-def test_a_chosen_parent_takes_the_clips_of_its_children(tmp_path):
+def test_a_chosen_class_includes_the_clips_of_its_descendants(tmp_path):
     root = write_tables(tmp_path, ["Bark,Dog", "Growling,Dog", "Dog", "Wind"])
     assert used(root, "Dog", "Wind") == {"1": "Dog", "2": "Dog", "3": "Dog", "4": "Wind"}
 
 
-def test_a_label_is_an_ancestor_only_if_no_clip_of_either_table_says_otherwise(tmp_path):
+def test_a_label_is_an_ancestor_only_if_all_clips_of_both_tables_agree(tmp_path):
     """In dev every Rain is Water; the Rain without Water in eval makes them two sounds of one clip."""
     root = write_tables(tmp_path, ["Rain,Water", "Water"], ["Rain"])
     assert used(root, "Rain") == {"101": "Rain"}
 
 
-def test_labels_that_always_come_together_are_two_sounds(tmp_path):
+def test_labels_that_always_occur_together_are_two_sounds(tmp_path):
     root = write_tables(tmp_path, ["Bark,Meow", "Meow,Bark", "Wind"])
     assert used(root, "Wind") == {"3": "Wind"}
     with pytest.raises(InputError, match="no clip has 'Bark' without another sound"):
         used(root, "Bark")
 
 
-def test_a_label_said_twice_counts_once(tmp_path):
+def test_a_repeated_label_counts_once(tmp_path):
     root = write_tables(tmp_path, ["Bark,Dog,Growling,Dog", "Bark,Dog", "Growling,Dog", "Dog"])
     assert used(root, "Bark") == {"2": "Bark"}
 

@@ -84,15 +84,15 @@ def test_lists_may_name_clips_without_a_folder(fsdkaggle2018_root, lists):
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ("deadbeef.wav,Bark", r"val\.csv: deadbeef\.wav is not in the tables"),
         ("FSDKaggle2018.audio_train/00044347.wav,Meow", r"00044347\.wav is labelled Meow, but Bark in the tables"),
     ],
 )
-def test_lists_of_another_corpus_are_rejected(fsdkaggle2018_root, lists, row, said):
+def test_lists_of_another_corpus_are_rejected(fsdkaggle2018_root, lists, row, message):
     (lists / "val.csv").write_text(f"fname,label\n{row}\n")
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         FSDKaggle2018(str(fsdkaggle2018_root), splits=str(lists)).clips()
 
 

@@ -72,7 +72,7 @@ def test_labels_can_be_chosen(label_folders_root):
         LabelFolders(str(label_folders_root), labels=["syren"]).clips()
 
 
-def test_what_cannot_be_used_is_rejected_by_name(tmp_path):
+def test_unusable_folders_are_rejected_by_name(tmp_path):
     with pytest.raises(InputError, match=r"root: .*nowhere cannot be read \(No such file or directory\)"):
         LabelFolders(str(tmp_path / "nowhere")).clips()
     with pytest.raises(InputError, match="has no folder in it"):
@@ -109,7 +109,7 @@ def test_a_file_name_that_is_not_unicode_is_rejected(label_folders_root):
         LabelFolders(str(label_folders_root)).clips()
 
 
-def test_nothing_may_lie_beside_the_folders_of_splits(tmp_path, write_sound):
+def test_other_folders_beside_those_of_splits_are_rejected(tmp_path, write_sound):
     for split in ("train", "val", "test", "extra"):
         write_sound(tmp_path / split / "dog" / "1.wav")
     with pytest.raises(InputError, match="which are the splits, and beside them extra"):

@@ -31,7 +31,7 @@ def test_names_with_spaces_and_letters_of_any_alphabet_are_read(manifest_table):
     assert (sound.shape, rate) == ((44_100, 1), 44_100)
 
 
-def test_a_clip_belongs_to_its_source_and_else_to_itself(tmp_path):
+def test_a_clip_without_a_source_is_its_own_recording(tmp_path):
     clips = clips_of(tmp_path / "table.csv", "a.wav,x,foreground,train,tape 3", "b.wav,x,foreground,val,")
     assert [clip.recording for clip in clips] == ["tape 3", f"file:{(tmp_path / 'b.wav').resolve()}"]
 
@@ -51,7 +51,7 @@ def test_one_recording_may_have_both_roles(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ("a.wav,dog|cat,foreground,train,", r"a\.wav has the label 'dog\|cat', which looks like several labels"),
         ("a.wav,dog;cat,foreground,train,", "looks like several labels"),
@@ -64,8 +64,8 @@ def test_one_recording_may_have_both_roles(tmp_path):
         ("my dog, 1.wav,dog,foreground,train,", "line 3: has 6 cells, the header 5"),
     ],
 )
-def test_rows_that_cannot_be_used_are_rejected(tmp_path, row, said):
-    with pytest.raises(InputError, match=rf"table\.csv.*{said}"):
+def test_rows_that_cannot_be_used_are_rejected(tmp_path, row, message):
+    with pytest.raises(InputError, match=rf"table\.csv.*{message}"):
         clips_of(tmp_path / "table.csv", "b.wav,dog,foreground,train,", row)
 
 
@@ -76,7 +76,7 @@ def test_a_role_without_rows_and_a_missing_table_are_rejected(tmp_path):
         Manifest(str(tmp_path / "nowhere.csv"), "foreground").clips()
 
 
-def test_a_file_is_one_recording_however_it_is_spelt(tmp_path):
+def test_a_file_is_one_recording_however_its_path_is_written(tmp_path):
     table = tmp_path / "manifest.csv"
     rows = ["path,label,role,split,source", "a.wav,dog,foreground,train,", "./a.wav,street,background,test,"]
     rows.append(f"{tmp_path}/b.wav,dog,foreground,test,")

@@ -40,14 +40,14 @@ def test_another_seed_gives_another_assignment():
     assert assign_splits(RECORDINGS, STRATA, FRACTIONS, 0) != assign_splits(RECORDINGS, STRATA, FRACTIONS, 1)
 
 
-def test_a_further_split_leaves_those_before_it_as_they_are():
+def test_a_further_split_does_not_change_those_before_it():
     one = assign_splits(RECORDINGS, STRATA, {"val": 0.1}, seed=0)
     two = assign_splits(RECORDINGS, STRATA, FRACTIONS, seed=0)
     assert {name for name in one if one[name] == "val"} == {name for name in two if two[name] == "val"}
 
 
 def test_shares_are_of_clips_not_of_recordings():
-    """Ten recordings of ten clips and a hundred of one: a tenth is 20 clips, however few recordings that takes."""
+    """Ten recordings of ten clips and a hundred of one: a tenth is 20 clips, whatever the number of recordings."""
     recordings = [f"long {n}" for n in range(10) for _ in range(10)] + [f"short {n}" for n in range(100)]
     split_of = assign_splits(recordings, ["x"] * 200, {"val": 0.1}, seed=0)
     clips = sum(split_of[recording] == "val" for recording in recordings)
@@ -75,7 +75,7 @@ def test_a_stratum_with_too_few_recordings_is_rejected_by_name():
 
 
 @pytest.mark.parametrize(
-    ("fractions", "said"),
+    ("fractions", "message"),
     [
         ({"val": 0.0}, "val_fraction is 0;"),
         ({"val": 0.1, "test": 1.0}, "test_fraction is 1;"),
@@ -83,6 +83,6 @@ def test_a_stratum_with_too_few_recordings_is_rejected_by_name():
         ({"val": 0.5, "test": 0.5}, r"val_fraction \+ test_fraction is 1;"),
     ],
 )
-def test_fractions_that_leave_a_split_empty_are_rejected(fractions, said):
-    with pytest.raises(InputError, match=said):
+def test_fractions_that_leave_a_split_empty_are_rejected(fractions, message):
+    with pytest.raises(InputError, match=message):
         assign_splits(RECORDINGS, STRATA, fractions, seed=0)

@@ -31,18 +31,18 @@ def test_every_sound_is_finite_audible_3_to_6_seconds_long_and_the_same_again():
 def test_instances_of_a_kind_differ_also_across_splits(corpus):
     for label in corpus.classes():
         sounds = [corpus.read(clip)[0] for clip in corpus.clips() if clip.label == label]
-        for one, other in combinations(sounds, 2):
-            length = min(len(one), len(other))
-            correlation = np.corrcoef(one[:length, 0], other[:length, 0])[0, 1]
+        for first, second in combinations(sounds, 2):
+            length = min(len(first), len(second))
+            correlation = np.corrcoef(first[:length, 0], second[:length, 0])[0, 1]
             assert abs(correlation) < 0.9
 
 
-def test_more_instances_leave_the_first_ones_as_they_are():
-    few, many = SyntheticSounds(1, 1, 1), SyntheticSounds(3, 2, 1)
-    kept = {clip.name: clip for clip in many.clips()}
-    for clip in few.clips():
+def test_more_instances_do_not_change_the_first_ones():
+    smaller, larger = SyntheticSounds(1, 1, 1), SyntheticSounds(3, 2, 1)
+    kept = {clip.name: clip for clip in larger.clips()}
+    for clip in smaller.clips():
         assert kept[clip.name] == clip
-        np.testing.assert_array_equal(few.read(clip)[0], many.read(kept[clip.name])[0])
+        np.testing.assert_array_equal(smaller.read(clip)[0], larger.read(kept[clip.name])[0])
 
 
 def test_no_recording_is_in_two_splits():
@@ -52,7 +52,7 @@ def test_no_recording_is_in_two_splits():
         assert len({clip.recording for clip in clips}) == len(clips)
 
 
-def test_fingerprints_tell_clips_apart_and_stay(tmp_path):
+def test_digests_differ_between_clips_and_are_stable(tmp_path):
     corpus = SyntheticSounds(2, 1, 1)
     clips = corpus.clips()
     found = corpus.digests(clips, tmp_path)

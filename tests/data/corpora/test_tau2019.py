@@ -68,7 +68,7 @@ def test_too_few_places_are_rejected_by_scene(tau2019_root):
         TAU2019(str(tau2019_root), test_set="development").clips()
 
 
-def test_archives_leave_out_documents_and_what_is_not_used(tmp_path):
+def test_archives_without_documents_and_unused_sets(tmp_path):
     used = TAU2019(str(tmp_path), mirror="https://host").archives()
     names = [f"{DEVELOPMENT}.{part}.zip" for part in ("meta", *(f"audio.{n}" for n in range(1, 22)))]
     names += [f"{EVALUATION}.{part}.zip" for part in ("meta", *(f"audio.{n}" for n in range(1, 12)))]

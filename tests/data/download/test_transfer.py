@@ -1,9 +1,7 @@
 import hashlib
 import io
 import json
-import shutil
 import zipfile
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,11 +29,6 @@ def _archive(server):
 @pytest.fixture
 def root(tmp_path):
     return tmp_path / "corpora"
-
-
-@pytest.fixture
-def set_free_space(monkeypatch):
-    return lambda free: monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
 
 
 def downloads(root):

@@ -1,13 +1,11 @@
 import io
 import os
-import shutil
 import signal
 import stat
 import struct
 import subprocess
 import sys
 import zipfile
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -75,11 +73,6 @@ def archive(tmp_path):
     path = tmp_path / "sounds.zip"
     path.write_bytes(zip_bytes(MEMBERS))
     return path
-
-
-@pytest.fixture
-def set_free_space(monkeypatch):
-    return lambda free: monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
 
 
 def test_every_member_is_unpacked_with_its_bytes_and_name(tmp_path, archive):

@@ -60,10 +60,10 @@ def imported(corpora, tmp_path):
     """Write scenes of a split and read them as recipes; returns them with a renderer."""
 
     def run(*scenes, split="test", seed=0):
-        for index, one in enumerate(scenes):
+        for index, described in enumerate(scenes):
             folder = tmp_path / "jams" / split / f"{index:08d}"
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "mixture.jams").write_text(json.dumps(scene_document(one, ([], []), ("", ""))))
+            (folder / "mixture.jams").write_text(json.dumps(scene_document(described, ([], []), ("", ""))))
         banks = tuple(open_clip_bank(corpus, RATE, tmp_path / "cache", False, "data.x") for corpus in corpora)
         recipes = import_recipes(tmp_path, split, corpora, banks, 6.0, QueryConfig(), seed, tmp_path / "cache")
         return recipes, Renderer(*banks)
@@ -79,7 +79,7 @@ def rendered(recipes, renderer, index=0):
     return recipe, mixture, target, sources
 
 
-def test_an_event_is_the_same_excerpt_at_the_same_place(imported, corpora):
+def test_an_event_is_the_same_excerpt_at_the_same_position(imported, corpora):
     dog = event("dog", source_time=1.25, time=2.0, duration=3.5, snr_db=15.0)
     bell = event("bell")
     recipe, _, _, sources = rendered(*imported(scene(dog, bell)))
@@ -96,7 +96,7 @@ def test_an_event_is_the_same_excerpt_at_the_same_place(imported, corpora):
     assert not sources[0, :32_000].any()
 
 
-def test_levels_differ_by_the_files_numbers(imported):
+def test_levels_differ_as_in_the_file(imported):
     _, mixture, _, sources = rendered(*imported(scene(event("dog", snr_db=15.0), event("bell", snr_db=22.0))))
     # all clips are white noise of one power, so that loudness and power differ alike
     power = [np.mean(source[source != 0] ** 2) for source in sources]
@@ -124,7 +124,7 @@ def test_a_short_background_is_repeated(imported):
     np.testing.assert_allclose(background[period:], background[:-period], atol=1e-6)
 
 
-def test_evaluation_asks_in_the_files_order_and_counts_go_round(imported):
+def test_evaluation_queries_in_the_files_order_with_cyclic_counts(imported):
     three = scene(event("siren"), event("bell"), event("dog"))
     recipes, _ = imported(*[three] * 4)
     for index, count in enumerate((1, 2, 3, 1)):
@@ -135,7 +135,7 @@ def test_evaluation_asks_in_the_files_order_and_counts_go_round(imported):
     assert recipes.draw(5, 0) == replace(recipes.draw(0, 0), epoch=5)
 
 
-def test_training_draws_what_it_asks_for_anew_each_epoch(imported):
+def test_training_queries_are_drawn_anew_each_epoch(imported):
     three = scene(*(event(label, split="train") for label in ("siren", "bell", "dog")))
     recipes, _ = imported(three, split="train")
     queries = [recipes.draw(epoch, 0).query for epoch in range(20)]
@@ -145,13 +145,13 @@ def test_training_draws_what_it_asks_for_anew_each_epoch(imported):
     assert {recipes.draw(epoch, 0).events for epoch in range(3)} == {recipes.draw(0, 0).events}
 
 
-def test_clips_of_one_name_are_told_apart_by_their_folders(imported, corpora):
+def test_clips_with_the_same_file_name_are_distinguished_by_their_folders(imported, corpora):
     recipe, *_ = rendered(*imported(scene(event("dog", file="twice.wav"), event("bell", file="twice.wav"))))
     assert len({e.clip for e in recipe.events}) == 2
 
 
 @pytest.mark.parametrize(
-    ("one", "said"),
+    ("unfit", "message"),
     [
         (scene(event("dog", file="none.wav")), "data.foregrounds has no clip dog/none.wav"),
         (scene(event("dog", source_file="/x/twice.wav")), "data.foregrounds has several clips x/twice.wav"),
@@ -164,9 +164,9 @@ def test_clips_of_one_name_are_told_apart_by_their_folders(imported, corpora):
         (scene(event("dog"), duration=5.0), "lasts 5 s, data.mixture.duration_seconds is 6"),
     ],
 )
-def test_scenes_that_the_corpora_do_not_fit_are_rejected_by_file(imported, one, said):
-    with pytest.raises(InputError, match=rf"00000001/mixture\.jams: .*{said}"):
-        imported(scene(event("dog")), one)
+def test_scenes_that_the_corpora_do_not_fit_are_rejected_by_file(imported, unfit, message):
+    with pytest.raises(InputError, match=rf"00000001/mixture\.jams: .*{message}"):
+        imported(scene(event("dog")), unfit)
 
 
 def test_a_folder_without_mixtures_is_rejected(imported):

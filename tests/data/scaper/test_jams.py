@@ -87,7 +87,7 @@ def test_older_files_have_only_a_duration(read, document):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda d: value(d, 1).update(pitch_shift=2.0), "pitch is shifted"),
         (lambda d: value(d, 2).update(time_stretch=0.9), "time is stretched"),
@@ -102,13 +102,13 @@ def test_older_files_have_only_a_duration(read, document):
         (lambda d: settings_of(d).update(sr="fast"), "is not a mixture as Scaper describes it"),
     ],
 )
-def test_what_is_not_rendered_here_is_rejected_by_file(read, document, change, said):
+def test_scenes_that_cannot_be_rendered_are_rejected_by_file(read, document, change, message):
     change(document)
-    with pytest.raises(InputError, match=rf"mixture\.jams: .*{said}"):
+    with pytest.raises(InputError, match=rf"mixture\.jams: .*{message}"):
         read(document)
 
 
-def test_files_that_are_none_are_rejected(read, document, tmp_path):
+def test_invalid_files_are_rejected(read, document, tmp_path):
     with pytest.raises(InputError, match="is not a mixture as Scaper describes it"):
         read(json.dumps(document)[:-30])
     with pytest.raises(InputError, match="is not a mixture as Scaper describes it"):

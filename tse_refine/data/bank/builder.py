@@ -72,7 +72,7 @@ def open_clip_bank(corpus: Corpus, sample_rate: int, cache_dir: Path, skip_unusa
     differences = identity.differences(read_identity(folder))
     if differences:
         raise InputError(
-            f"data.cache_dir: {folder} is not the bank of {option} as its name says: {'; '.join(differences)}. "
+            f"data.cache_dir: {folder} is not the bank of {option} that its name identifies: {'; '.join(differences)}. "
             "Remove that folder, or give another --data.cache_dir; the bank will be built again."
         )
     bank = ClipBank(folder)

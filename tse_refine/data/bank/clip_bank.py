@@ -92,14 +92,18 @@ class ClipBank:
         InputError: the folder's files are not those of one bank.
     """
 
+    sample_rate: int
+    digest: str
+    rejected: dict[str, str]
+
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         try:
             table = json.loads((self.folder / TABLE).read_text(encoding="utf-8"))
             self._entries = [BankEntry(**entry) for entry in table["entries"]]
-            self.sample_rate: int = table["sample_rate"]
-            self.digest: str = table["digest"]
-            self.rejected: dict[str, str] = table["rejected"]
+            self.sample_rate = table["sample_rate"]
+            self.digest = table["digest"]
+            self.rejected = table["rejected"]
         except (ValueError, KeyError, TypeError) as error:
             raise _damaged(self.folder, f"{TABLE} cannot be read ({error})") from error
         self._position = {entry.name: number for number, entry in enumerate(self._entries)}
@@ -166,6 +170,9 @@ def write_bank_table(
 
 def read_identity(folder: Path) -> BankIdentity:
     """Return the recordings and the format that a bank was made from.
+
+    Args:
+        folder: folder of a bank.
 
     Raises:
         InputError: the table cannot be read.

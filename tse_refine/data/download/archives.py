@@ -44,3 +44,8 @@ class Archive:
     def name(self) -> str:
         """Name of the archive: that of its last volume."""
         return self.files[-1].name
+
+    @property
+    def checksums(self) -> str:
+        """One line per file: its checksum and name."""
+        return "".join(f"{file.md5}  {file.name}\n" for file in self.files)

@@ -45,11 +45,13 @@ def install(archives: Sequence[Archive], root: Path) -> None:
     """
     root = Path(root).absolute()
     root.mkdir(parents=True, exist_ok=True)
+    stamps = {archive: root / ".installed" / archive.name for archive in archives}
+    folders = {archive: root / ".downloads" / archive.name for archive in archives}
     with _open_session() as session:
         downloads = {
-            archive: [_Download(file, _downloads_folder(archive, root), session) for file in archive.files]
-            for archive in archives
-            if not _is_installed(archive, root)
+            archive: [_Download(file, folders[archive], session) for file in archive.files]
+            for archive, stamp in stamps.items()
+            if not stamp.exists() or stamp.read_text(encoding="utf-8") != archive.checksums
         }
         # checked before the first byte; audio hardly compresses, so unpacking needs about as much space again
         num_bytes = sum(download.num_missing_bytes() for files in downloads.values() for download in files)
@@ -57,26 +59,9 @@ def install(archives: Sequence[Archive], root: Path) -> None:
         for archive in archives:
             if archive in downloads:
                 unpack([download.fetch() for download in downloads[archive]], root)
-                write_text(_stamp_path(archive, root), _checksums(archive))
-            if _downloads_folder(archive, root).exists():  # also after a kill between the stamp and this line
-                shutil.rmtree(_downloads_folder(archive, root))
-
-
-def _downloads_folder(archive: Archive, root: Path) -> Path:
-    return root / ".downloads" / archive.name
-
-
-def _stamp_path(archive: Archive, root: Path) -> Path:
-    return root / ".installed" / archive.name
-
-
-def _checksums(archive: Archive) -> str:
-    return "".join(f"{file.md5}  {file.name}\n" for file in archive.files)
-
-
-def _is_installed(archive: Archive, root: Path) -> bool:
-    stamp = _stamp_path(archive, root)
-    return stamp.exists() and stamp.read_text(encoding="utf-8") == _checksums(archive)
+                write_text(stamps[archive], archive.checksums)
+            if folders[archive].exists():  # also after a kill between the stamp and this line
+                shutil.rmtree(folders[archive])
 
 
 def _open_session() -> requests.Session:

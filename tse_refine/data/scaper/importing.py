@@ -136,6 +136,10 @@ def import_recipes(
 def scene_folders(folder: Path, split: str) -> list[Path]:
     """Return the folders of a split's mixtures, in the order of their names.
 
+    Args:
+        folder: folder that holds ``jams``.
+        split: ``train``, ``val`` or ``test``.
+
     Raises:
         InputError: there are none.
     """

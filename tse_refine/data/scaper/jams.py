@@ -156,76 +156,54 @@ def scene_document(scene: Scene, labels: Sequence[Sequence[str]], paths: Sequenc
         "original_duration": scene.duration,
         "sr": scene.sample_rate,
         "ref_db": scene.ref_db,
-        "n_channels": 1,
         "fade_in_len": scene.fade_seconds[0],
         "fade_out_len": scene.fade_seconds[1],
         "fg_path": paths[0],
         "bg_path": paths[1],
         "fg_labels": labels[0],
         "bg_labels": labels[1],
-        "protected_labels": [],
-        "fg_spec": [],
-        "bg_spec": [],
         "n_events": len(scene.events),
         "polyphony_max": _polyphony(scene.events),
-        "allow_repeated_label": False,
-        "allow_repeated_source": False,
-        "reverb": None,
         "fix_clipping": scene.peak_rule == "limit",
         "peak_normalization": scene.peak_rule == "normalize",
-        "quick_pitch_time": False,
     }
-    return {
-        "annotations": [
-            {
-                "annotation_metadata": _EMPTY_METADATA,
-                "namespace": "scaper",
-                "time": 0.0,
-                "duration": scene.duration,
-                "sandbox": {"scaper": settings},
-                "data": [
-                    {
-                        "time": event.time,
-                        "duration": event.duration,
-                        "confidence": 1.0,
-                        "value": {
-                            "label": event.label,
-                            "source_file": event.source_file,
-                            "source_time": event.source_time,
-                            "event_time": event.time,
-                            "event_duration": event.duration,
-                            "snr": event.snr_db,
-                            "role": role,
-                            "pitch_shift": None,
-                            "time_stretch": None,
-                        },
-                    }
-                    for event, role in rows
-                ],
-            }
-        ],
-        "file_metadata": {
-            "duration": scene.duration,
-            "identifiers": {},
-            "release": "",
-            "title": "",
-            "artist": "",
-            "jams_version": "0.3.4",
-        },
-        "sandbox": {},
+    annotation = {
+        "annotation_metadata": _EMPTY_METADATA,
+        "namespace": "scaper",
+        "time": 0.0,
+        "duration": scene.duration,
+        "sandbox": {"scaper": settings | _FIXED_SETTINGS},
+        "data": [_observation(event, role) for event, role in rows],
     }
+    about = {"duration": scene.duration, "identifiers": {}, "jams_version": "0.3.4"}
+    about |= dict.fromkeys(("release", "title", "artist"), "")
+    return {"annotations": [annotation], "file_metadata": about, "sandbox": {}}
 
 
-_EMPTY_METADATA = {
-    "curator": {"name": "", "email": ""},
-    "annotator": {},
-    "version": "",
-    "corpus": "",
-    "annotation_tools": "",
-    "annotation_rules": "",
-    "validation": "",
-    "data_source": "",
+_EMPTY_METADATA = {"curator": {"name": "", "email": ""}, "annotator": {}} | dict.fromkeys(
+    ("version", "corpus", "annotation_tools", "annotation_rules", "validation", "data_source"), ""
+)
+_FIXED_SETTINGS = {
+    "n_channels": 1,
+    "reverb": None,
+    **{key: [] for key in ("protected_labels", "fg_spec", "bg_spec")},
+    **dict.fromkeys(("allow_repeated_label", "allow_repeated_source", "quick_pitch_time"), False),
 }
+
+
+def _observation(event: SceneEvent, role: str) -> dict[str, Any]:
+    value = {
+        "label": event.label,
+        "source_file": event.source_file,
+        "source_time": event.source_time,
+        "event_time": event.time,
+        "event_duration": event.duration,
+        "snr": event.snr_db,
+        "role": role,
+        "pitch_shift": None,
+        "time_stretch": None,
+    }
+    return {"time": event.time, "duration": event.duration, "confidence": 1.0, "value": value}
 
 
 def _polyphony(events: tuple[SceneEvent, ...]) -> int:

@@ -22,7 +22,7 @@ import numpy as np
 import soundfile
 
 from tse_refine.data.bank.builder import open_clip_bank
-from tse_refine.data.corpora import EmbeddedSounds, LabelFolders
+from tse_refine.data.corpora import LabelFolders, SyntheticSounds
 
 RATE = 48_000
 BANK_RATE = 16_000
@@ -77,9 +77,9 @@ def build(corpus: LabelFolders, cache: Path) -> tuple[float, float, int]:
 
 
 def storage_snr_db() -> dict[str, float]:
-    """Return the median signal-to-noise ratio, in dB, of the embedded sounds stored in 16 bits in either way."""
+    """Return the median signal-to-noise ratio, in dB, of the synthetic sounds stored in 16 bits in either way."""
     found: dict[str, list[float]] = {"int16, relative to the clip's peak": [], "float16": []}
-    corpus = EmbeddedSounds(4, 0, 0)
+    corpus = SyntheticSounds(4, 0, 0)
     for clip in corpus.clips():
         sound = corpus.read(clip)[0][:, 0].astype(np.float64)
         scale = np.abs(sound).max() / 32767

@@ -1,6 +1,6 @@
 r"""The three systems of the paper on one budget: baseline 1, baseline 2 and proposed, several seeds, then the report.
 
-On the embedded corpus each training takes about five minutes on two CPU cores. What is finished is not done again::
+On the synthetic corpus each training takes about five minutes on two CPU cores. What is finished is not done again::
 
     python benchmarks/compare.py --output runs/compare --seeds 0 1
 

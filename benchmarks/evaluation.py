@@ -21,7 +21,7 @@ from time import perf_counter
 import torch
 import yaml
 
-from tse_refine.data.corpora import EmbeddedBackgrounds, EmbeddedSounds
+from tse_refine.data.corpora import SyntheticBackgrounds, SyntheticSounds
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.data.queries import condition_queries
 from tse_refine.data.recipes import MixtureConfig
@@ -53,8 +53,8 @@ def main() -> None:
 def measure(name: str, mixtures: int, seconds: float) -> tuple[str, ...]:
     """Return a network's cells of the table."""
     data = MixtureDataModule(
-        EmbeddedSounds(2, 2, 2),
-        EmbeddedBackgrounds(1, 1, 1),
+        SyntheticSounds(2, 2, 2),
+        SyntheticBackgrounds(1, 1, 1),
         mixture=MixtureConfig(duration_seconds=seconds, event_seconds=(seconds / 2, seconds)),
         num_test=mixtures,
         predict_indices=[],

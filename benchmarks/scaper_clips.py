@@ -1,4 +1,4 @@
-"""Clips on disk that the package and Scaper mix alike: the embedded sounds in the formats of the published corpora."""
+"""Clips on disk that the package and Scaper mix alike: the synthetic sounds in the formats of the published corpora."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import soundfile
 import torch
 import torchaudio.functional as audio_functional
 
-from tse_refine.data.corpora import EmbeddedBackgrounds, EmbeddedSounds
+from tse_refine.data.corpora import SyntheticBackgrounds, SyntheticSounds
 from tse_refine.data.corpora.base import SPLITS, Corpus
 
 
@@ -24,8 +24,8 @@ def write_clips(folder: Path, instances: int = 8) -> tuple[Path, Path]:
         instances: clips a label and split.
     """
     foregrounds, backgrounds = folder / "foregrounds", folder / "backgrounds"
-    _write(EmbeddedSounds(instances, instances, instances), foregrounds, 44_100, "PCM_16", channels=1)
-    _write(EmbeddedBackgrounds(instances, instances, instances), backgrounds, 48_000, "PCM_24", channels=2)
+    _write(SyntheticSounds(instances, instances, instances), foregrounds, 44_100, "PCM_16", channels=1)
+    _write(SyntheticBackgrounds(instances, instances, instances), backgrounds, 48_000, "PCM_24", channels=2)
     return foregrounds, backgrounds
 
 
@@ -36,8 +36,8 @@ def _write(corpus: Corpus, folder: Path, rate: int, subtype: str, channels: int)
         if path.exists():
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
-        sound, embedded_rate = corpus.read(clip)
-        sound = audio_functional.resample(torch.from_numpy(sound[:, 0]), embedded_rate, rate).numpy()
+        sound, own_rate = corpus.read(clip)
+        sound = audio_functional.resample(torch.from_numpy(sound[:, 0]), own_rate, rate).numpy()
         if channels == 2:
             sound = np.resize(sound, 10 * rate)
             sound = np.stack([sound, np.roll(sound, rate // 1000)], axis=1)  # one ear a millisecond later

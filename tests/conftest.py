@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from tse_refine.cli.main import main
-from tse_refine.data.corpora import EmbeddedBackgrounds, EmbeddedSounds
+from tse_refine.data.corpora import SyntheticBackgrounds, SyntheticSounds
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.data.download import transfer
 from tse_refine.data.download.archives import Archive, RemoteFile
@@ -38,10 +38,10 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny_data(cache_dir: Path) -> MixtureDataModule:
-    """Embedded sounds at 4 kHz, 1 s mixtures, with the data sets of every split."""
+    """Synthetic sounds at 4 kHz, 1 s mixtures, with the data sets of every split."""
     data = MixtureDataModule(
-        EmbeddedSounds(2, 2, 2),
-        EmbeddedBackgrounds(1, 1, 1),
+        SyntheticSounds(2, 2, 2),
+        SyntheticBackgrounds(1, 1, 1),
         sample_rate=4000,
         mixture=MixtureConfig(duration_seconds=1.0, event_seconds=(0.5, 0.8)),
         batch_size=4,
@@ -125,9 +125,9 @@ def write_tiny_config(folder: Path, cache_dir: Path) -> Path:
         },
         "model": {"network": network},
         "data": {
-            "foregrounds": {"class_path": corpora + "EmbeddedSounds", "init_args": instances},
+            "foregrounds": {"class_path": corpora + "SyntheticSounds", "init_args": instances},
             "backgrounds": {
-                "class_path": corpora + "EmbeddedBackgrounds",
+                "class_path": corpora + "SyntheticBackgrounds",
                 "init_args": {"train_instances": 1, "val_instances": 1, "test_instances": 1},
             },
             "sample_rate": 4000,

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from tse_refine.analysis.preview import write_preview
-from tse_refine.data.corpora import EmbeddedSounds
+from tse_refine.data.corpora import SyntheticSounds
 from tse_refine.data.corpora.base import Clip
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.errors import InputError
@@ -144,7 +144,7 @@ def test_an_error_leaves_nothing_half_written(tiny_data, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["earlier"]
 
 
-class OddlyNamed(EmbeddedSounds):
+class OddlyNamed(SyntheticSounds):
     """Classes whose names are paths that lead elsewhere."""
 
     def clips(self) -> list[Clip]:

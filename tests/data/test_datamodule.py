@@ -5,7 +5,7 @@ import pytest
 import soundfile
 import torch
 
-from tse_refine.data.corpora import ESC50, EmbeddedBackgrounds, EmbeddedSounds
+from tse_refine.data.corpora import ESC50, SyntheticBackgrounds, SyntheticSounds
 from tse_refine.data.corpora.base import Clip, check_splits
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.data.queries import QueryConfig
@@ -19,8 +19,8 @@ RATE = 4000
 def make(cache_dir):
     def run(foregrounds=None, backgrounds=None, **options):
         return MixtureDataModule(
-            foregrounds or EmbeddedSounds(1, 1, 1),
-            backgrounds or EmbeddedBackgrounds(1, 1, 1),
+            foregrounds or SyntheticSounds(1, 1, 1),
+            backgrounds or SyntheticBackgrounds(1, 1, 1),
             **{"sample_rate": RATE, "num_workers": 0, "cache_dir": str(cache_dir)} | options,
         )
 
@@ -70,8 +70,8 @@ def test_digest_names_the_data_and_not_how_they_are_served(make):
         make(mixture=MixtureConfig(snr_db=(0.0, 10.0))),
         make(mixture=MixtureConfig(level="rms")),
         make(queries=QueryConfig((1,))),
-        make(EmbeddedSounds(2, 1, 1)),
-        make(backgrounds=EmbeddedBackgrounds(2, 1, 1)),
+        make(SyntheticSounds(2, 1, 1)),
+        make(backgrounds=SyntheticBackgrounds(2, 1, 1)),
         make(sample_rate=8000),
     ]
     assert len({digest, *(other.digest for other in others)}) == 9
@@ -101,8 +101,8 @@ def test_the_same_data_as_a_config_was_saved_with_are_not(make, recwarn):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"backgrounds": EmbeddedBackgrounds(1, 0, 1)}, "data.backgrounds: the val split has no background"),
-        ({"foregrounds": EmbeddedSounds(1, 1, 0)}, "data.foregrounds: the test split has no clip of alarm"),
+        ({"backgrounds": SyntheticBackgrounds(1, 0, 1)}, "data.backgrounds: the val split has no background"),
+        ({"foregrounds": SyntheticSounds(1, 1, 0)}, "data.foregrounds: the test split has no clip of alarm"),
         ({"mixture": MixtureConfig(num_events=(13,))}, "data.mixture.num_events asks for up to 13 distinct classes"),
         ({"queries": QueryConfig((4,))}, "data.queries.target_counts"),
         ({"queries": QueryConfig(inactive_sample_rate=2.0)}, "data.queries.inactive_sample_rate"),
@@ -119,8 +119,8 @@ def test_impossible_data_are_refused_before_any_audio_is_read(make, options, sai
     def read(corpus, clip, start=0, stop=None):
         raise AssertionError(f"{clip.name} was read")
 
-    monkeypatch.setattr(EmbeddedSounds, "read", read)
-    monkeypatch.setattr(EmbeddedBackgrounds, "read", read)
+    monkeypatch.setattr(SyntheticSounds, "read", read)
+    monkeypatch.setattr(SyntheticBackgrounds, "read", read)
     with pytest.raises(InputError, match=said):
         make(**options)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tse_refine.data.corpora import EmbeddedBackgrounds, EmbeddedSounds
+from tse_refine.data.corpora import SyntheticBackgrounds, SyntheticSounds
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.data.dataset import MixtureSampler
 from tse_refine.data.queries import QueryConfig
@@ -18,8 +18,8 @@ def make_data(cache_dir):
     def make(stage: str = "fit", **options) -> MixtureDataModule:
         defaults = {"batch_size": 4, "num_workers": 0, "num_train": 12, "num_val": 6, "num_test": 6}
         data = MixtureDataModule(
-            EmbeddedSounds(2, 2, 2),
-            EmbeddedBackgrounds(1, 1, 1),
+            SyntheticSounds(2, 2, 2),
+            SyntheticBackgrounds(1, 1, 1),
             sample_rate=4000,
             mixture=MixtureConfig(duration_seconds=1.0, event_seconds=(0.5, 0.8)),
             cache_dir=str(cache_dir),

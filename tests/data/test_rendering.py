@@ -6,7 +6,7 @@ import torch
 import torchaudio.functional as audio_functional
 
 from tse_refine.data.bank.builder import open_clip_bank
-from tse_refine.data.corpora import EmbeddedSounds
+from tse_refine.data.corpora import SyntheticSounds
 from tse_refine.data.queries import QueryConfig
 from tse_refine.data.recipes import ClipPools, MixtureConfig, RecipeBook
 from tse_refine.data.rendering import Renderer
@@ -90,16 +90,16 @@ def test_a_short_background_is_tiled(make_book, render):
 
 
 @pytest.fixture(scope="module")
-def embedded_bank(tmp_path_factory):
-    cache = tmp_path_factory.mktemp("embedded")
-    return open_clip_bank(EmbeddedSounds(2, 0, 0), RATE, cache, False, "data.foregrounds", show_progress=False)
+def synthetic_bank(tmp_path_factory):
+    cache = tmp_path_factory.mktemp("synthetic")
+    return open_clip_bank(SyntheticSounds(2, 0, 0), RATE, cache, False, "data.foregrounds", show_progress=False)
 
 
-def test_the_drawn_level_is_the_rendered_one_for_every_class_of_sound(embedded_bank, banks):
+def test_the_drawn_level_is_the_rendered_one_for_every_class_of_sound(synthetic_bank, banks):
     pools = ClipPools([np.array([2 * label, 2 * label + 1]) for label in range(12)], np.array([0]))
     mixture = MixtureConfig(num_events=(12,), event_seconds=(0.5, 5.0), background_db=-60.0)
-    book = RecipeBook("train", pools, embedded_bank, banks[1], mixture, QueryConfig(), seed=0)
-    renderer = Renderer(embedded_bank, banks[1])
+    book = RecipeBook("train", pools, synthetic_bank, banks[1], mixture, QueryConfig(), seed=0)
+    renderer = Renderer(synthetic_bank, banks[1])
     sources = np.empty((12, book.num_samples), np.float32)
     for index in range(4):
         # fades may take a click at an excerpt's very edge

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tse_refine.cli.main import main
-from tse_refine.data.corpora import EmbeddedSounds, FSDKaggle2018, fsdkaggle2018
+from tse_refine.data.corpora import FSDKaggle2018, SyntheticSounds, fsdkaggle2018
 from tse_refine.data.corpora.acquisition import complete
 from tse_refine.errors import InputError
 
@@ -75,7 +75,7 @@ def test_what_no_archive_brings_is_named(corpus, server):
 
 
 def test_a_corpus_without_archives_is_left_alone(server):
-    complete(EmbeddedSounds())
+    complete(SyntheticSounds())
     assert server.gets == []
 
 

@@ -12,14 +12,14 @@ import soundfile
 import torch
 import yaml
 
-from tse_refine.data.corpora import EmbeddedSounds
+from tse_refine.data.corpora import SyntheticSounds
 from tse_refine.extraction.extractor import Extractor
 from tse_refine.extraction.listen.sound import Sound
 from tse_refine.model.checkpoint import CHECKPOINT_KEY, TrainedNetwork
 from tse_refine.model.network import Network, NetworkConfig
 
 RATE = 4000
-PROBABILITY = dict.fromkeys(EmbeddedSounds().classes(), 0.05) | {"alarm": 0.9, "bell": 0.6, "dog": 0.2}
+PROBABILITY = dict.fromkeys(SyntheticSounds().classes(), 0.05) | {"alarm": 0.9, "bell": 0.6, "dog": 0.2}
 
 
 @pytest.fixture

@@ -5,16 +5,16 @@ from tse_refine.data.corpora.fsd50k import FSD50K
 from tse_refine.data.corpora.fsdkaggle2018 import FSDKaggle2018
 from tse_refine.data.corpora.label_folders import LabelFolders
 from tse_refine.data.corpora.manifest import Manifest
-from tse_refine.data.corpora.synthetic import EmbeddedBackgrounds, EmbeddedSounds
+from tse_refine.data.corpora.synthetic import SyntheticBackgrounds, SyntheticSounds
 from tse_refine.data.corpora.tau2019 import TAU2019
 
 __all__ = [
     "ESC50",
     "FSD50K",
     "TAU2019",
-    "EmbeddedBackgrounds",
-    "EmbeddedSounds",
     "FSDKaggle2018",
     "LabelFolders",
     "Manifest",
+    "SyntheticBackgrounds",
+    "SyntheticSounds",
 ]

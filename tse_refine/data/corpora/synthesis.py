@@ -1,4 +1,4 @@
-"""The sounds of the embedded corpus: each function draws one instance of a class with its own parameters.
+"""The sounds of the synthetic corpus: each function draws one instance of a class with its own parameters.
 
 Every synthesiser takes a random generator and a duration in seconds and returns ``[samples]`` at 16 kHz; the level is
 free, since the corpus normalises peaks. The classes differ the way everyday sounds do: harmonic glides, inharmonic

@@ -48,7 +48,7 @@ class _SynthesisedCorpus(Corpus):
         return [f"{code}/{clip.name}" for clip in clips]
 
 
-class EmbeddedSounds(_SynthesisedCorpus):
+class SyntheticSounds(_SynthesisedCorpus):
     """Twelve classes of synthesised foreground sounds, every instance with its own parameters.
 
     Args:
@@ -56,7 +56,7 @@ class EmbeddedSounds(_SynthesisedCorpus):
         val_instances: instances of a class in the validation split.
         test_instances: instances of a class in the test split.
 
-    >>> EmbeddedSounds().classes()[:4]
+    >>> SyntheticSounds().classes()[:4]
     ['alarm', 'applause', 'bell', 'bird']
     """
 
@@ -65,7 +65,7 @@ class EmbeddedSounds(_SynthesisedCorpus):
         super().__init__(synthesis.FOREGROUNDS, instances)
 
 
-class EmbeddedBackgrounds(_SynthesisedCorpus):
+class SyntheticBackgrounds(_SynthesisedCorpus):
     """Three kinds of synthesised backgrounds: wind, ventilation and traffic.
 
     Args:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tse_refine.analysis.tested_run import MeasuredRun
-from tse_refine.data.corpora import EmbeddedBackgrounds, EmbeddedSounds
+from tse_refine.data.corpora import SyntheticBackgrounds, SyntheticSounds
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.data.recipes import MixtureConfig
 from tse_refine.errors import InputError
@@ -76,7 +76,7 @@ def find_mixtures(checkpoint: Path, folder: Path) -> TestMixtures:
             raise InputError("the data in its config.yaml have other classes, or another sample rate.")
         return TestMixtures(data, "test mixture")
     except InputError as error:
-        if class_names != EmbeddedSounds().classes():
+        if class_names != SyntheticSounds().classes():
             raise InputError(f"No test mixtures: {error}") from error
     seconds = float(about.get("duration_seconds", TrainedNetwork.duration_seconds))
     return TestMixtures(_synthesised(class_names, rate, seconds, folder), "synthesised mixture")
@@ -86,8 +86,8 @@ def _synthesised(class_names: Sequence[str], rate: int, seconds: float, folder: 
     shortest, longest = MixtureConfig.event_seconds
     share = seconds / MixtureConfig.duration_seconds
     return MixtureDataModule(
-        EmbeddedSounds(1, 1, _SYNTHESISED),  # a split without recordings is refused
-        EmbeddedBackgrounds(1, 1, _SYNTHESISED),
+        SyntheticSounds(1, 1, _SYNTHESISED),  # a split without recordings is refused
+        SyntheticBackgrounds(1, 1, _SYNTHESISED),
         sample_rate=rate,
         mixture=MixtureConfig(duration_seconds=seconds, event_seconds=(share * shortest, share * longest)),
         num_test=1000,

@@ -218,7 +218,7 @@ def speeds(trained: TrainedNetwork, mixtures: np.ndarray) -> list[tuple[str, ...
     rows = [("network", "processor time for a second of one channel (ms)")]
     for name, one in (
         ("this one", trained),
-        ("configs/model/paper.yaml", TrainedNetwork(published, names, 16_000, 0.1)),
+        ("model/paper", TrainedNetwork(published, names, 16_000, 0.1)),
     ):
         sound = np.resize(mixtures.reshape(-1), 24 * one.sample_rate)
         before = process_time()

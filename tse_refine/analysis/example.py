@@ -15,7 +15,7 @@ from tse_refine.data.queries import condition_queries
 from tse_refine.errors import InputError
 from tse_refine.evaluation.conditions import NONE, Condition
 from tse_refine.evaluation.metrics import snri_db
-from tse_refine.evaluation.run_data import data_of_run
+from tse_refine.evaluation.run_config import data_of_run
 from tse_refine.model.checkpoint import load_network
 from tse_refine.refinement import refine
 

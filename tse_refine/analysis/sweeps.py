@@ -75,7 +75,7 @@ def read_sweep_folder(folder: str | Path) -> list[SweptRun]:
     if not runs:
         raise InputError(
             f"{folder} holds no run: a folder with config.yaml for each is expected. `tse-refine sweep "
-            "configs/sweeps/loss_weight.yaml` makes them."
+            "sweeps/loss_weight` makes them."
         )
     configs = [_flat(_read_config(run)) for run in runs]
     metrics = [_validation_metrics(run) | _test_metrics(run) for run in runs]

@@ -1,28 +1,72 @@
-"""Everything that training needs of recordings, made ready, and what there is."""
+"""Commands on the data alone: ``prepare``, ``preview`` and ``recipes``, with the same stacked configs as ``fit``."""
 
 from __future__ import annotations
 
-from tse_refine.data.bank.clip_bank import REJECTED
-from tse_refine.data.corpora.base import SPLITS
-from tse_refine.data.datamodule import MixtureDataModule
-from tse_refine.files.tables import aligned
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tse_refine.cli.options import CommandParser
+
+if TYPE_CHECKING:
+    from tse_refine.data.datamodule import MixtureDataModule
+
+SPLITS = ("train", "val", "test")  # the data's own tuple would make the help import NumPy
 
 
-def prepare(data: MixtureDataModule) -> str:
+def prepare(words: list[str]) -> None:
+    """Download missing recordings, verify them, and decode all into clip banks."""
+    _, options = _parser("prepare", prepare.__doc__).parse_known_args(words)
+    from tse_refine.cli.trainer import read_data
+
+    print(prepared(read_data(options, download=True)))
+
+
+def preview(words: list[str]) -> None:
+    """Write one mixture as sound, numbers and a picture."""
+    parser = _parser("preview", preview.__doc__)
+    parser.add_argument("--split", choices=SPLITS, default="train")
+    parser.add_argument("--index", type=int, default=0, metavar="N", help="number of the mixture, from 0")
+    parser.add_argument("--epoch", type=int, default=0, metavar="N", help="epoch of a training set that is redrawn")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier preview")
+    own, options = parser.parse_known_args(words)
+    from tse_refine.analysis.preview import write_preview
+    from tse_refine.cli.trainer import read_data
+
+    data = read_data(options)
+    for path in write_preview(data, own.split, own.index, own.output, own.epoch, own.overwrite):
+        print(path)
+
+
+def recipes(words: list[str]) -> None:
+    """Write the mixtures of a split as Scaper's recipes (JAMS), in the layout of FSDSoundScapes."""
+    parser = _parser("recipes", recipes.__doc__)
+    parser.add_argument("--split", choices=SPLITS, default="test")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder above jams/SPLIT/...")
+    own, options = parser.parse_known_args(words)
+    from tse_refine.cli.trainer import read_data
+    from tse_refine.data.scaper.exporting import export_scenes
+
+    print(export_scenes(read_data(options), own.split, own.output))
+
+
+def prepared(data: MixtureDataModule) -> str:
     """Decode all recordings, where that has not been done, and return a table of them.
 
     Args:
-        data: its corpora are complete (see :func:`tse_refine.data.corpora.acquisition.complete`).
+        data: data module whose corpora are complete.
 
     Returns:
-        Several lines: clips, hours, classes and rejected recordings of each role and split, and where the banks are.
+        Several lines: clips, hours, classes and rejected recordings per role and split, and where the banks are.
 
     Raises:
         InputError: recordings cannot be used and are not to be skipped, or a split lacks a class.
     """
+    from tse_refine.data.bank.clip_bank import REJECTED
+    from tse_refine.files.tables import aligned
+
     data.prepare_data()
-    head = ("role", "split", "clips", "hours", "classes", "rejected")
-    rows = [head]
+    rows = [("role", "split", "clips", "hours", "classes", "rejected")]
     notes = []
     for option, clips in data.clips.items():
         bank = data.banks[option]
@@ -30,11 +74,10 @@ def prepare(data: MixtureDataModule) -> str:
         for split in SPLITS:
             members = [clip for clip in clips if clip.split == split]
             usable = [clip for clip in members if clip.name in bank]
-            samples = sum(bank.entry(bank.position(clip.name)).length for clip in usable)
-            counts = (len(usable), samples / data.sample_rate / 3600, len({clip.label for clip in usable}))
-            rows.append(
-                (role, split, f"{counts[0]}", f"{counts[1]:.2f}", f"{counts[2]}", f"{len(members) - len(usable)}")
-            )
+            hours = sum(bank.entry(bank.position(clip.name)).length for clip in usable) / data.sample_rate / 3600
+            classes = len({clip.label for clip in usable})
+            numbers = (f"{len(usable)}", f"{hours:.2f}", f"{classes}", f"{len(members) - len(usable)}")
+            rows.append((role, split, *numbers))
         size = sum(path.stat().st_size for path in bank.folder.iterdir())
         notes.append(f"{role}: {bank.folder} ({size / 2**30:.2f} GiB, {data.sample_rate} Hz)")
         if bank.rejected:
@@ -45,3 +88,9 @@ def prepare(data: MixtureDataModule) -> str:
     for split in data.splits:
         data.recipe_source(split)  # a split whose last clip of a class was rejected is refused now, not in the training
     return "\n".join([*aligned(rows, left=2), *notes, f"data digest: {data.digest}"])
+
+
+def _parser(command: str, description: str | None) -> CommandParser:
+    """Return the parser of a command's own options."""
+    epilog = "Besides these, all options of `tse-refine fit`, such as -c data/esc50 or --data.seed 1; only those of "
+    return CommandParser(command, description, epilog + "`data` matter here.")

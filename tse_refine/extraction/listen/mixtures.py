@@ -11,7 +11,7 @@ from tse_refine.data.corpora import SyntheticBackgrounds, SyntheticSounds
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.data.recipes import MixtureConfig
 from tse_refine.errors import InputError
-from tse_refine.evaluation.run_data import data_of_run
+from tse_refine.evaluation.run_config import data_of_run
 from tse_refine.extraction.listen.sound import Sound
 from tse_refine.model.checkpoint import CHECKPOINT_KEY, TrainedNetwork, read_checkpoint
 

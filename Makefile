@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-DEMO := -c configs/proposed.yaml -c configs/model/small.yaml -c configs/data/embedded.yaml -c configs/demo.yaml
+DEMO := -c experiment/proposed -c model/small -c data/synthetic -c budget/demo
 
 .PHONY: setup demo compare notebooks test test-browser format
 
@@ -20,9 +20,9 @@ demo: $(INSTALLED)
 	$(BIN)/tse-refine report runs/demo --output runs/demo/report
 
 compare: $(INSTALLED)
-	$(BIN)/python benchmarks/compare.py --output runs/compare --seeds 0 1
+	$(BIN)/tse-refine compare --output runs/compare
 
-# in place, on the runs that their first cells name: make compare, tse-refine sweep configs/sweeps/loss_weight.yaml
+# in place, on the runs that their first cells name: make compare, tse-refine sweep sweeps/loss_weight
 notebooks: $(INSTALLED)
 	$(BIN)/jupyter execute --inplace --kernel_name=python3 notebooks/*.ipynb
 

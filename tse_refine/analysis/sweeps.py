@@ -16,7 +16,8 @@ from tse_refine.evaluation.callback import REFINED
 from tse_refine.evaluation.conditions import Condition
 from tse_refine.evaluation.metrics import HEADLINES, MEASURES
 from tse_refine.evaluation.results import CLASSIFICATION_COLUMNS, REMEDY, summary_columns
-from tse_refine.evaluation.run_folder import RunFolder, import_plugins
+from tse_refine.evaluation.run_config import import_plugins
+from tse_refine.evaluation.run_folder import RunFolder
 from tse_refine.files.tables import read_csv
 from tse_refine.refinement import Refinement, parse_refinement
 
@@ -78,7 +79,7 @@ def read_sweep_folder(folder: str | Path) -> list[SweptRun]:
     if not runs:
         raise InputError(
             f"{folder} holds no run: a folder with config.yaml for each is expected. `tse-refine sweep "
-            "configs/sweeps/loss_weight.yaml` makes them."
+            "sweeps/loss_weight` makes them."
         )
     configs = [_flat(_read_config(run)) for run in runs]
     metrics = [_validation_metrics(run) | _test_metrics(run) for run in runs]
@@ -191,7 +192,7 @@ def _read_config(run: RunFolder) -> dict[str, Any]:
         raise InputError(f"{path}: is not the configuration of a run ({type(error).__name__}).") from error
     if not isinstance(config, dict):
         raise InputError(f"{path}: is not the configuration of a run; a mapping of options is expected.")
-    import_plugins(config.get("plugins") or ())
+    import_plugins(config)
     return config
 
 

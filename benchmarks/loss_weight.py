@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tse_refine.analysis.figures import draw_swept
+from tse_refine.analysis.figures import plot_swept
 from tse_refine.analysis.sweeps import read_sweep_folder
 
 PANELS = {
@@ -26,13 +26,13 @@ PANELS = {
 
 
 def main() -> None:
-    """Draw the figure."""
+    """Plot the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs/sweeps/loss_weight"), help="folder of the sweep")
     parser.add_argument("--output", type=Path, required=True, help="the PNG file to write")
     options = parser.parse_args()
     panels = {axis: {label: f"test/{name}" for label, name in metrics.items()} for axis, metrics in PANELS.items()}
-    draw_swept(read_sweep_folder(options.runs), "model.loss_weight", panels).savefig(options.output, dpi=90)
+    plot_swept(read_sweep_folder(options.runs), "model.loss_weight", panels).savefig(options.output, dpi=90)
 
 
 if __name__ == "__main__":

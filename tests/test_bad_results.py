@@ -1,4 +1,4 @@
-"""What `tse-refine report` says of files that are missing, cut off, changed, foreign or of another test."""
+"""How `tse-refine report` rejects files that are missing, cut off, changed, foreign or of another test."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tse_refine.analysis.systems import group_systems
-from tse_refine.analysis.tested_run import MeasuredRun
+from tse_refine.analysis.tested_run import TestedRun
 from tse_refine.cli.main import main
 from tse_refine.errors import InputError
 
@@ -15,8 +15,8 @@ FILES = ("results.csv", "summary.csv", "classification.csv", "per_class.csv", "c
 
 
 @pytest.fixture
-def refused(tmp_path, capsys):
-    """Return what the report of some runs says when it refuses; check that it is one paragraph and the only trace."""
+def rejection(tmp_path, capsys):
+    """Return the message of a report that rejects its runs; check that it is one paragraph and the only trace."""
 
     def report(*runs: Path) -> str:
         with pytest.raises(SystemExit) as stop:
@@ -56,49 +56,51 @@ CASES = {(name, damage) for name in FILES for damage in DAMAGES}
 
 
 @pytest.mark.parametrize(("name", "damage"), sorted(CASES))
-def test_a_damaged_file_is_rejected_by_its_name(make_run, refused, name, damage):
+def test_a_damaged_file_is_rejected_by_its_name(make_run, rejection, name, damage):
     run = make_run("run")
     path = run / "test" / name
     before = path.read_bytes()
     path.write_bytes(DAMAGES[damage](before))
     assert path.read_bytes() != before
-    assert re.search(rf"test/{re.escape(name)}\b.*(run .*again|`tse-refine test`)", refused(run))
+    assert re.search(rf"test/{re.escape(name)}\b.*(run .*again|`tse-refine test`)", rejection(run))
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_missing_file_is_rejected_by_its_name(make_run, refused, name):
+def test_a_missing_file_is_rejected_by_its_name(make_run, rejection, name):
     run = make_run("run")
     (run / "test" / name).unlink()
-    assert re.search(rf"test/{name} does not exist\. `tse-refine test` writes it", refused(run))
+    assert re.search(rf"test/{name} does not exist\. `tse-refine test` writes it", rejection(run))
 
 
-# in results.csv the row of mixture 7, (1:1), 0.3 is "7,1,1,0.3,3,dog,bell,-5.8,9.2,,1,0": up to the threshold, active
-# classes, query, the mixture's own SNR, SNRi, no attenuation, classes kept
-HEAD, QUERY, OWN, SNRI, KEPT = r"^(7,1,1,0\.3,)(3,)", r"(\w+,\w+,)", r"([-\d.]+,)", r"([-\d.]+,),", r"(1,0)$"
-ROW = HEAD + QUERY + OWN + SNRI + KEPT
+# in results.csv the row of mixture 7, (1:1), 0.3 is "7,1,1,0.3,3,dog,bell,-5.8,9.2,9.1,,1,0": up to the threshold,
+# active classes, query, the mixture's own SNR, SNRi, SI-SDRi, no attenuation, classes kept
+HEAD, QUERY, NUMBER, KEPT = r"^(7,1,1,0\.3,)(3,)", r"(\w+,\w+,)", r"([-\d.]+,)", r",(1,0)$"
+ROW = HEAD + QUERY + 3 * NUMBER + KEPT
 
 
 @pytest.mark.parametrize(
-    ("name", "pattern", "by", "said"),
+    ("name", "pattern", "by", "message"),
     [
         ("results.csv", ROW + r"\n", "", r"mixture 7, \(1:1\), 0\.3 has no row"),
         ("results.csv", ROW, r"\g<0>\n\g<0>", r"mixture 7, \(1:1\), 0\.3 has two rows"),
         ("results.csv", r"^(39,.*\n)+", "", r"\(1:0\), none is of 40 mixtures there, of 39 in results\.csv"),
-        ("results.csv", r"^7,1,1,0\.3,", "7,1,1,0.30,", r"'0\.30' is no threshold"),
-        ("results.csv", r"^7,1,1,0\.3,", "7,1,1,most,", "could not convert string to float: 'most'"),
+        ("results.csv", r"^7,1,1,0\.3,", "7,1,1,0.30,", r"'0\.30' is not a valid refinement: it is written 0\.3\."),
+        ("results.csv", r"^7,1,1,0\.3,", "7,1,1,most,", "'most' is not a valid refinement; expected are none,"),
         ("results.csv", r"^7,1,1,0\.3,", "7,1,x,0.3,", "invalid literal .*'x'"),
         ("results.csv", HEAD, r"\g<1>4,", "mixture 7 disagree on its active classes"),
         ("results.csv", HEAD + QUERY, r"\1\2cat,bell,", "mixture 7 disagree on .* its queries"),
-        ("results.csv", ROW, r"\1\2\3,\5,\6", "mixture 7, .* has no number as input_snr_db"),
-        ("results.csv", ROW, r"\1\2\3-1.0,\5,\6", "mixture 7, .* has another input_snr_db than at other thresholds"),
-        ("results.csv", ROW, r"\1\2\3\4,,\6", "mixture 7, .* has no number as snri_db"),
-        ("results.csv", ROW, r"\1\2\3\4inf,,\6", "mixture 7, .* has no number as snri_db"),
-        ("results.csv", ROW, r"\1\2\3\4\5 2.0,\6", "mixture 7, .* has a attenuation_db, which does not exist there"),
-        ("results.csv", ROW, r"\1\2\3\4\5,2,0", "mixture 7, .* has an impossible n_kept_active"),
-        ("results.csv", ROW, r"\1\2\3\4\5,1,-1", "mixture 7, .* has an impossible n_kept_inactive"),
-        ("results.csv", ROW, r"\1\2\3\4\5,1,0.5", "mixture 7, .* has an impossible n_kept_inactive"),
-        # a figure that looks right and is not
-        ("results.csv", ROW, r"\1\2\3\g<4>9.9,,\6", r"\(1:1\), 0\.3 has .* dB there, but the rows of results\.csv"),
+        ("results.csv", ROW, r"\1\2\3,\5\6,\7", "mixture 7, .* has no number as input_snr_db"),
+        ("results.csv", ROW, r"\1\2\3-1.0,\5\6,\7", "mixture 7, .* has another input_snr_db than with other"),
+        ("results.csv", ROW, r"\1\2\3\4,\6,\7", "mixture 7, .* has no number as snri_db"),
+        ("results.csv", ROW, r"\1\2\3\4inf,\6,\7", "mixture 7, .* has no number as snri_db"),
+        ("results.csv", ROW, r"\1\2\3\4\5inf,,\7", "mixture 7, .* has no number as si_sdri_db"),
+        ("results.csv", ROW, r"\1\2\3\4\5\g<6>2.0,\7", "mixture 7, .* has a attenuation_db, which does not exist"),
+        ("results.csv", ROW, r"\1\2\3\4\5\6,2,0", "mixture 7, .* has an impossible n_kept_active"),
+        ("results.csv", ROW, r"\1\2\3\4\5\6,1,-1", "mixture 7, .* has an impossible n_kept_inactive"),
+        ("results.csv", ROW, r"\1\2\3\4\5\6,1,0.5", "mixture 7, .* has an impossible n_kept_inactive"),
+        # a number that looks right and is not
+        ("results.csv", ROW, r"\1\2\3\g<4>9.9,\6,\7", r"\(1:1\), 0\.3 has .* dB there, but the rows of results\.csv"),
+        ("results.csv", ROW, r"\1\2\3\4\g<5>9.9,,\7", r"\(1:1\), 0\.3 has .* dB there, but the rows of results\.csv"),
         ("summary.csv", r"^1,3,0\.3,40,[^,]+", "1,3,0.3,40,9.9", r"\(1:3\), 0\.3 has 9\.9 dB there, but the rows"),
         ("summary.csv", r"^1,3,0\.3,40,[^,]+", "1,3,0.3,40,", r"\(1:3\), 0\.3 has no dB there"),
         ("summary.csv", r"^1,3,0\.3,40", "1,3,0.3,41", r"\(1:3\), 0\.3 is of 41 mixtures there, of 40 in results\.csv"),
@@ -110,20 +112,20 @@ ROW = HEAD + QUERY + OWN + SNRI + KEPT
         ("cost.csv", "500000", "nan", "negative or not finite: nan"),
     ],
 )  # fmt: skip
-def test_what_a_test_cannot_have_measured_is_rejected(make_run, refused, name, pattern, by, said):
+def test_what_a_test_cannot_have_measured_is_rejected(make_run, rejection, name, pattern, by, message):
     run = make_run("run")
     path = run / "test" / name
     text, places = re.subn(pattern, by, path.read_text(), flags=re.MULTILINE)
     assert places == 1
     path.write_text(text)
-    assert re.search(rf"test/({name}|summary\.csv): .*{said}.*run `tse-refine test` again", refused(run))
+    assert re.search(rf"test/({name}|summary\.csv): .*{message}.*`tse-refine test`.* again", rejection(run))
 
 
-def test_a_row_that_asks_for_more_than_the_mixture_has_is_rejected(make_run, refused):
+def test_a_row_that_queries_more_than_the_mixture_has_is_rejected(make_run, rejection):
     run = make_run("run")
     path = run / "test" / "results.csv"
     path.write_text(re.sub(r"(?m)^(7,\d,\d,[\w.]+),3,", r"\1,0,", path.read_text()))  # mixture 7 has no active class
-    assert re.search(r"mixture 7, \(1:0\), none has a row, but asks for more active classes", refused(run))
+    assert re.search(r"mixture 7, \(1:0\), none has a row, but queries more active classes", rejection(run))
 
 
 @pytest.mark.parametrize(
@@ -138,10 +140,10 @@ def test_a_row_that_asks_for_more_than_the_mixture_has_is_rejected(make_run, ref
         ("test/config.yaml", b"\0"),
     ],
 )
-def test_a_damaged_configuration_is_rejected_by_its_name(make_run, refused, name, content):
+def test_a_damaged_configuration_is_rejected_by_its_name(make_run, rejection, name, content):
     runs = [make_run("one"), make_run("two", seed=1)]
     (runs[1] / name).write_bytes(content)
-    assert re.search(rf"two/{name}: is not the configuration of a run .*train and test again", refused(*runs))
+    assert re.search(rf"two/{name}: is not the configuration of a run .*train and test again", rejection(*runs))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +156,7 @@ def test_a_damaged_configuration_is_rejected_by_its_name(make_run, refused, name
         (("trainer",), None),
     ],
 )
-def test_a_configuration_with_a_value_of_another_kind_is_rejected(make_run, refused, keys, value):
+def test_a_configuration_with_a_value_of_another_kind_is_rejected(make_run, rejection, keys, value):
     run = make_run("run")
     config = yaml.safe_load((run / "config.yaml").read_text())
     inner = config
@@ -162,12 +164,12 @@ def test_a_configuration_with_a_value_of_another_kind_is_rejected(make_run, refu
         inner = inner[key]
     inner[keys[-1]] = value
     (run / "config.yaml").write_text(yaml.safe_dump(config))
-    assert "run/config.yaml: is not the configuration of a run" in refused(run)
+    assert "run/config.yaml: is not the configuration of a run" in rejection(run)
 
 
 @pytest.fixture
 def make_tested(make_run):
-    """Make a run that says what it was tested with."""
+    """Make a run with the configuration of its test."""
 
     def make(
         name: str, version: str | None = None, digest: str | None = None, threshold: float = 0.3, **options
@@ -182,86 +184,88 @@ def make_tested(make_run):
     return make
 
 
-def test_runs_tested_by_other_versions_are_rejected(make_tested, refused):
+def test_runs_tested_by_other_versions_are_rejected(make_tested, rejection):
     runs = [make_tested("new", "0.2.0"), make_tested("unknown", seed=1), make_tested("old", "0.1.7", seed=2)]
-    text = refused(*runs)
+    text = rejection(*runs)
     assert re.search(r"/new and .*/old were tested by tse-refine 0\.2\.0 and 0\.1\.7, .*one version", text)
 
 
 @pytest.mark.parametrize("versions", [("0.1.0", "0.1.7"), ("0.1.0", None), (None, None)])
 def test_runs_tested_by_one_series_of_versions_are_one_system(make_tested, versions):
     runs = [make_tested(f"run{seed}", version, seed=seed) for seed, version in enumerate(versions)]
-    (system,) = group_systems([MeasuredRun(run) for run in runs])
+    (system,) = group_systems([TestedRun(run) for run in runs])
     assert [run.version for run in system.runs] == list(versions)
 
 
-def test_runs_on_other_recordings_are_rejected(make_tested, refused):
-    text = refused(make_tested("one", digest="aaaa"), make_tested("another", digest="bbbb", seed=1))
+def test_runs_on_other_recordings_are_rejected(make_tested, rejection):
+    text = rejection(make_tested("one", digest="aaaa"), make_tested("another", digest="bbbb", seed=1))
     assert re.search(r"/one and .*/another were tested .* on different recordings: .*aaaa and bbbb", text)
 
 
 def test_a_training_with_other_queries_has_another_digest_and_is_compared(make_tested):
-    # baseline 2 differs from the others in what its training asks, which is in the digest too
+    # baseline 2 differs from the others in its training queries, which is in the digest too
     runs = [make_tested("one", digest="aaaa"), make_tested("two", digest="bbbb", inactive_sample_rate=0.1)]
-    assert len(group_systems([MeasuredRun(run) for run in runs])) == 2
-    runs[0] = make_tested("three")  # whose digest nobody knows
-    assert len(group_systems([MeasuredRun(run) for run in runs])) == 2
+    assert len(group_systems([TestedRun(run) for run in runs])) == 2
+    runs[0] = make_tested("three")  # whose digest was not recorded
+    assert len(group_systems([TestedRun(run) for run in runs])) == 2
 
 
-def test_trainings_on_other_recordings_are_rejected(make_run, refused):
+def test_trainings_on_other_recordings_are_rejected(make_run, rejection):
     runs = [make_run("one"), make_run("two", seed=1)]
     for run, digest in zip(runs, ("aaaa", "bbbb"), strict=True):
         config = yaml.safe_load((run / "config.yaml").read_text())
         config["data"]["digest"] = digest
         (run / "config.yaml").write_text(yaml.safe_dump(config))
-    assert re.search(r"were trained .* on different recordings: .*aaaa and bbbb", refused(*runs))
+    assert re.search(r"were trained .* on different recordings: .*aaaa and bbbb", rejection(*runs))
 
 
-def test_runs_of_one_system_at_other_thresholds_are_rejected(make_run, refused):
+def test_runs_of_one_system_at_other_thresholds_are_rejected(make_run, rejection):
     runs = [make_run("one"), make_run("two", seed=1)]
     for path in (runs[1] / "test").glob("*.csv"):
         path.write_text(path.read_text().replace("0.3,", "0.4,"))
-    text = refused(*runs)
+    text = rejection(*runs)
     assert re.search(
         r"/one and .*/two are of one system, .*: none, 0\.3, .* and none, 0\.4, .*evaluation\.thresholds", text
     )
 
 
-def test_gates_of_one_system_that_close_at_other_thresholds_are_rejected(make_tested, refused):
+def test_gates_of_one_system_that_close_at_other_thresholds_are_rejected(make_tested, rejection):
     runs = [make_tested("one"), make_tested("two", threshold=0.1, seed=1)]
-    assert re.search(r"their gates close at different thresholds: 0\.3 and 0\.1.*evaluation\.threshold", refused(*runs))
+    assert re.search(
+        r"their gates close at different thresholds: 0\.3 and 0\.1.*evaluation\.threshold", rejection(*runs)
+    )
 
 
-def test_one_run_given_twice_is_rejected(make_run, refused, tmp_path):
+def test_one_run_given_twice_is_rejected(make_run, rejection, tmp_path):
     run = make_run("run")
     (tmp_path / "link").symlink_to(run)
-    assert "are the same run, which would count as two seeds" in refused(run, tmp_path / "link")
+    assert "are the same run, which would count as two seeds" in rejection(run, tmp_path / "link")
 
 
-def test_runs_of_other_classes_are_rejected(make_run, refused):
+def test_runs_of_other_classes_are_rejected(make_run, rejection):
     runs = [make_run("dogs"), make_run("cats", refines=False)]
     for path in (runs[1] / "test").glob("*.csv"):
         path.write_text(path.read_text().replace("dog", "cat"))
-    text = refused(*runs)
+    text = rejection(*runs)
     assert re.search(
         r"/dogs and .*/cats were tested on different .*: mixture \d+ is the first of \d+ that differ", text
     )
 
 
-def test_runs_of_other_numbers_of_mixtures_are_rejected(make_run, refused):
-    text = refused(make_run("many"), make_run("few", mixtures=30))
+def test_runs_of_other_numbers_of_mixtures_are_rejected(make_run, rejection):
+    text = rejection(make_run("many"), make_run("few", mixtures=30))
     assert "there are 40 and 30 mixtures" in text
 
 
-def test_runs_that_heard_other_mixtures_are_rejected(make_run, refused):
+def test_runs_on_louder_mixtures_are_rejected(make_run, rejection):
     runs = [make_run("one"), make_run("two", refines=False)]
     path = runs[1] / "test" / "results.csv"
     path.write_text(re.sub(r"(?m)^(\d+,1,\d,\w+,3,\w+,[^,]*,)-", r"\g<1>-9", path.read_text()))
-    assert re.search(r"their own SNRs differ by up to 90\.00 dB", refused(*runs))
+    assert re.search(r"their own SNRs differ by up to 90\.00 dB", rejection(*runs))
 
 
-def test_a_classifier_that_the_configuration_does_not_know_is_rejected(make_run, refused):
+def test_a_classifier_that_the_configuration_does_not_name_is_rejected(make_run, rejection):
     runs = [make_run("one", refines=False), make_run("two")]
     (runs[1] / "config.yaml").write_bytes((runs[0] / "config.yaml").read_bytes())
-    with pytest.raises(InputError, match=r"two/test/results\.csv has refined queries \(0\.3\), but .*two/config\.yaml"):
-        _ = MeasuredRun(runs[1]).macro_f1
+    with pytest.raises(InputError, match=r"two/test/results\.csv has refined queries \(0\.3, gate\), but .*two/config"):
+        _ = TestedRun(runs[1]).classifier

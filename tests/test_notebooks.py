@@ -10,8 +10,8 @@ import matplotlib as mpl
 import nbformat
 import pytest
 from nbclient import NotebookClient
-
 from tse_refine.analysis.sweep_choice import best_value
+
 from tse_refine.analysis.sweeps import read_sweep_folder
 from tse_refine.analysis.tested_run import MeasuredRun
 from tse_refine.errors import InputError

@@ -40,7 +40,7 @@ def test_background_and_sources_add_up_to_the_mixture_of_the_data_set(tiny_data,
     assert np.abs(np.sum(parts, axis=0) - mixture).max() < 1e-6
 
 
-def test_the_json_file_says_what_the_recipe_says(tiny_data, tmp_path):
+def test_the_json_file_holds_the_numbers_of_the_recipe(tiny_data, tmp_path):
     paths = write_preview(tiny_data, "test", 2, tmp_path / "preview")
     recipe = tiny_data.datasets["test"].recipe((0, 2))
     names = tiny_data.class_names
@@ -51,26 +51,26 @@ def test_the_json_file_says_what_the_recipe_says(tiny_data, tmp_path):
     assert described["active_classes"] == [names[event.class_index] for event in recipe.events]
     assert described["training_query"] == [names[class_index] for class_index in recipe.query]
     events = [described["background"], *described["events"]]
-    for said, event in zip(events, (recipe.background, *recipe.events), strict=True):
+    for entry, event in zip(events, (recipe.background, *recipe.events), strict=True):
         for field in ("start", "length", "onset"):
-            assert said[f"{field}_samples"] == getattr(event, field)
-            assert said[f"{field}_seconds"] == pytest.approx(getattr(event, field) / 4000)
-        assert (said["snr_db"], said["gain"]) == (event.snr_db, event.gain)
+            assert entry[f"{field}_samples"] == getattr(event, field)
+            assert entry[f"{field}_seconds"] == pytest.approx(getattr(event, field) / 4000)
+        assert (entry["snr_db"], entry["gain"]) == (event.snr_db, event.gain)
     assert described["background"]["clip"].split("/")[1] == "test"
-    for said, event in zip(described["events"], recipe.events, strict=True):
-        assert said["class"] == names[event.class_index]
-        assert said["clip"].startswith(f"{said['class']}/test/")
-        source = read(tmp_path / "preview" / said["file"])
+    for entry, event in zip(described["events"], recipe.events, strict=True):
+        assert entry["class"] == names[event.class_index]
+        assert entry["clip"].startswith(f"{entry['class']}/test/")
+        source = read(tmp_path / "preview" / entry["file"])
         sounds = np.flatnonzero(source)
-        assert said["onset_samples"] <= sounds[0]
-        assert sounds[-1] < said["onset_samples"] + said["length_samples"]
+        assert entry["onset_samples"] <= sounds[0]
+        assert sounds[-1] < entry["onset_samples"] + entry["length_samples"]
     expected = {"mixture.wav", "background.wav", "recipe.json", "mixture.png"}
-    expected |= {said["file"] for said in described["events"]}
+    expected |= {entry["file"] for entry in described["events"]}
     assert files(tmp_path / "preview") == expected
     assert {path.relative_to(tmp_path / "preview").as_posix() for path in paths} == expected
 
 
-def test_the_picture_is_a_png_of_a_size_to_look_at(tiny_data, tmp_path):
+def test_the_picture_is_a_png_of_a_readable_size(tiny_data, tmp_path):
     write_preview(tiny_data, "val", 0, tmp_path / "preview")
     header = (tmp_path / "preview" / "mixture.png").read_bytes()
     assert header[:8] == b"\x89PNG\r\n\x1a\n"
@@ -103,13 +103,13 @@ def test_an_epoch_counts_where_training_mixtures_are_redrawn_only(tiny_data, tmp
         ("train", 0, -1, "--epoch is -1"),
     ],
 )
-def test_a_mixture_that_does_not_exist_is_refused(tiny_data, tmp_path, split, index, epoch, message):
+def test_a_mixture_that_does_not_exist_is_rejected(tiny_data, tmp_path, split, index, epoch, message):
     with pytest.raises(InputError, match=message):
         write_preview(tiny_data, split, index, tmp_path / "preview", epoch)
     assert not any(tmp_path.iterdir())
 
 
-def test_an_earlier_preview_is_replaced_when_asked_only(tiny_data, tmp_path):
+def test_an_earlier_preview_is_replaced_with_overwrite_only(tiny_data, tmp_path):
     output = tmp_path / "preview"
     output.mkdir()  # an empty folder is as good as none
     write_preview(tiny_data, "test", 0, output)
@@ -168,8 +168,8 @@ def test_class_names_cannot_lead_out_of_the_folder(tiny_data, tmp_path):
     paths = write_preview(data, "test", 0, output)
     assert {path.relative_to(tmp_path).as_posix() for path in paths} == files(tmp_path)
     described = json.loads((output / "recipe.json").read_text(encoding="utf-8"))
-    assert {said["class"] for said in described["events"]} < set(data.class_names)
-    assert all((output / said["file"]).parent == output / "sources" for said in described["events"])
+    assert {entry["class"] for entry in described["events"]} < set(data.class_names)
+    assert all((output / entry["file"]).parent == output / "sources" for entry in described["events"])
 
 
 def test_without_matplotlib_the_extra_is_named(tiny_data, tmp_path, monkeypatch):

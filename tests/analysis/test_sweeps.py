@@ -25,7 +25,7 @@ def sweep_folder(tiny_runs, tmp_path):
 
 
 class Summary:
-    """What W&B gives as a run's summary: like a dict, but none."""
+    """A run's summary as W&B returns it: like a dict, but not one."""
 
     def __init__(self, values):
         self._values = values
@@ -35,15 +35,15 @@ class Summary:
 
 
 class Api:
-    """Answers as ``wandb.Api`` does, from the runs of a folder; options are nested in one run and flat in another."""
+    """Returns what ``wandb.Api`` does, for the runs of a folder; options are nested in one run and flat in another."""
 
     def __init__(self, runs, failure=None):
         self.runs = runs
         self.failure = failure
-        self.asked = []
+        self.paths = []
 
     def sweep(self, path):
-        self.asked.append(path)
+        self.paths.append(path)
         if self.failure is not None:
             raise self.failure
         config = {"method": "grid", "parameters": {"model.loss_weight": {}, "seed_everything": {}}}
@@ -65,7 +65,7 @@ def wandb_runs(folder):
     return online
 
 
-def test_a_folder_gives_what_was_swept_and_what_was_measured(tiny_runs):
+def test_a_folder_is_read_as_settings_and_metrics(tiny_runs):
     runs = read_sweep_folder(tiny_runs)
     # by the sweep's own table: paths, digests and other options that are the same in all runs are no settings
     assert [dict(run.settings) for run in runs] == [
@@ -137,10 +137,10 @@ def test_a_sweep_of_tests_alone_is_read(sweep_folder):
     assert not any(name.startswith("val/") for name in runs[3].metrics)
 
 
-def test_wandb_gives_the_same_shape(tiny_runs):
+def test_wandb_is_read_in_the_same_shape(tiny_runs):
     api = Api(wandb_runs(tiny_runs)[::-1])
     online = read_wandb_sweep("entity/project/abc123", api)
-    assert api.asked == ["entity/project/abc123"]
+    assert api.paths == ["entity/project/abc123"]
     here = read_sweep_folder(tiny_runs)
     assert [run.settings for run in online] == [run.settings for run in here]
     assert [run.metrics for run in online] == [run.metrics for run in here]
@@ -160,25 +160,25 @@ def test_runs_of_wandb_without_measures_are_left_out_by_name(tiny_runs):
 
 
 @pytest.mark.parametrize(
-    ("failure", "said"),
+    ("failure", "message"),
     [
-        (ValueError("Could not find sweep <Sweep a/b/c (Unknown State)>"), "W&B knows no such sweep .Could not find"),
+        (ValueError("Could not find sweep <Sweep a/b/c (Unknown State)>"), "W&B has no such sweep .Could not find"),
         (wandb.errors.CommError("Failed to verify\ncredentials"), "W&B cannot be read .Failed to verify credentials"),
         (ConnectionError("no route to host"), "W&B cannot be read .no route to host"),
         (wandb.errors.UsageError("No API key configured."), "W&B cannot be read .No API key configured"),
     ],
 )
-def test_a_sweep_that_wandb_does_not_give_is_refused(failure, said):
-    with pytest.raises(InputError, match=rf"^entity/project/abc123: {said}.*wandb login") as caught:
+def test_a_sweep_that_wandb_does_not_return_is_rejected(failure, message):
+    with pytest.raises(InputError, match=rf"^entity/project/abc123: {message}.*wandb login") as caught:
         read_wandb_sweep("entity/project/abc123", Api([], failure))
     assert "\n" not in str(caught.value)
 
 
-def test_a_path_that_names_no_sweep_is_refused_before_anything_is_asked():
+def test_a_path_that_names_no_sweep_is_rejected_before_wandb_is_queried():
     api = Api([])
-    with pytest.raises(InputError, match=r"^abc123: is no sweep of W&B's\. Give entity/project/sweep_id"):
+    with pytest.raises(InputError, match=r"^abc123: is not a sweep of W&B\. Give entity/project/sweep_id"):
         read_wandb_sweep("abc123", api)
-    assert api.asked == []
+    assert api.paths == []
 
 
 def test_without_an_account_the_message_comes_at_once(monkeypatch, tmp_path):
@@ -192,7 +192,7 @@ def test_without_an_account_the_message_comes_at_once(monkeypatch, tmp_path):
     assert time.monotonic() - start < 20.0
 
 
-def test_folders_that_are_no_sweep_are_refused(tmp_path, tiny_runs):
+def test_folders_that_are_not_sweeps_are_rejected(tmp_path, tiny_runs):
     with pytest.raises(InputError, match="nowhere: there is no such folder"):
         read_sweep_folder(tmp_path / "nowhere")
     (tmp_path / "notes").mkdir()
@@ -215,7 +215,7 @@ def write(name, text):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (remove("metrics.csv", "test"), "neither metrics.csv with a validation nor test/summary.csv is there"),
         (remove("config.yaml", "test"), "config.yaml does not exist, but .* looks like a run"),
@@ -227,14 +227,14 @@ def write(name, text):
         (write("test/summary.csv", "a,b\n"), "summary.csv: the columns active"),
         (
             write("test/classification.csv", ",".join(CLASSIFICATION_COLUMNS) + "\nx,1,1,1,1,1\n"),
-            "classification.csv: 'x' is no threshold",
+            "classification.csv: threshold: 'x' is not a valid refinement",
         ),
     ],
 )
-def test_a_run_that_lacks_files_is_refused_by_name(sweep_folder, change, said):
+def test_a_run_that_lacks_files_is_rejected_by_name(sweep_folder, change, message):
     run = sweep_folder / "loss_weight=1.0,seed_everything=1"
     change(run)
-    with pytest.raises(InputError, match=rf"loss_weight=1\.0,seed_everything=1.*{said}"):
+    with pytest.raises(InputError, match=rf"loss_weight=1\.0,seed_everything=1.*{message}"):
         read_sweep_folder(sweep_folder)
 
 
@@ -248,9 +248,9 @@ def test_values_are_gathered_in_their_order(tiny_runs):
     assert all(math.isfinite(value) for members in gathered.values() for value in members)
 
 
-def test_a_parameter_or_metric_that_is_not_there_is_refused_with_a_hint(tiny_runs):
+def test_a_parameter_or_metric_that_is_not_there_is_rejected_with_a_hint(tiny_runs):
     runs = read_sweep_folder(tiny_runs)
     with pytest.raises(InputError, match=r"^model\.los_weight: is the same .* did you mean 'model\.loss_weight'\?"):
         by_value(runs, "model.los_weight", REFINED)
-    with pytest.raises(InputError, match=r"has not measured val/snri_db/1a3i/refine; did you mean '.*refined'"):
+    with pytest.raises(InputError, match=r"val/snri_db/1a3i/refine was not measured; did you mean '.*refined'"):
         by_value(runs, "model.loss_weight", "val/snri_db/1a3i/refine")

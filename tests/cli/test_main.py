@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from tse_refine import __version__
-from tse_refine.analysis.tested_run import MeasuredRun
+from tse_refine.analysis.tested_run import TestedRun
 from tse_refine.cli.main import main
 from tse_refine.evaluation.callback import QueryRefinementEvaluation
 
@@ -74,8 +74,8 @@ def test_fit_validate_test_predict_report(command, run, tmp_path, capsys):
         "summary.csv",
     ]
     assert (run / "metrics.csv").read_text() == logged  # a test leaves the training's files alone
-    assert MeasuredRun(run).version == __version__
-    assert MeasuredRun(run).test_config["data"]["digest"] == config["data"]["digest"]
+    assert TestedRun(run).version == __version__
+    assert TestedRun(run).test_config["data"]["digest"] == config["data"]["digest"]
 
     command("predict", "--prediction.condition", "[2, 1]")
     folder = run / "predict" / "00003"

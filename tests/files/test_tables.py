@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from tse_refine.errors import InputError, MissingFileError
-from tse_refine.files.tables import Table, read_csv, write_csv
+from tse_refine.files import tables
+from tse_refine.files.tables import Table, read_columns, read_csv, write_csv
 
 COUNTS = Table(
     ("class", "name", "n"), [("a", "b", "1"), ("longer", "c", "20"), ("all", "", "21")], "n: mixtures", 2, (0, 2)
@@ -148,3 +149,45 @@ def test_a_missing_table_and_a_folder_are_rejected_with_the_remedy(path):
     path.mkdir()
     with pytest.raises(InputError, match=r"table\.csv: cannot be read .*Give the table\."):
         read(path)
+
+
+KINDS = {"mixture": int, "threshold": str, "snri_db": float}
+
+
+def test_columns_are_arrays_of_their_types(path):
+    path.write_text("mixture,threshold,snri_db,other\n3,none,1.5,x\n7,0.3,,y\n")
+    columns = read_columns(path, KINDS, {"absent": float})
+    assert list(columns) == list(KINDS)
+    np.testing.assert_array_equal(columns["mixture"], [3, 7])
+    np.testing.assert_array_equal(columns["snri_db"], [1.5, np.nan])
+    assert columns["threshold"].tolist() == ["none", "0.3"]
+    assert [columns[name].dtype for name in KINDS] == [np.int64, object, np.float64]
+
+
+def test_optional_columns_are_read_where_they_are_present(path):
+    path.write_text("mixture,added\n3,1.5\n")
+    assert read_columns(path, {"mixture": int}, {"added": float})["added"].tolist() == [1.5]
+
+
+@pytest.mark.parametrize("rows", [0, 6, 7])
+def test_long_tables_are_read_in_parts(path, monkeypatch, rows):
+    monkeypatch.setattr(tables, "_ROWS_AT_ONCE", 3)
+    path.write_text("mixture\n" + "".join(f"{row}\n" for row in range(rows)))
+    assert read_columns(path, {"mixture": int}, {})["mixture"].tolist() == list(range(rows))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("mixture,threshold\n3,none\n", "the columns snri_db are missing"),
+        ("mixture,threshold,snri_db\n3,none,1.5\n7,none,much\n", "snri_db: could not convert string to float: 'much'"),
+        ("mixture,threshold,snri_db\n3.5,none,1.5\n", "mixture: invalid literal for int.*'3.5'"),
+        (f"mixture,threshold,snri_db\n{10**30},none,1.5\n", "mixture: .*too large"),
+        ("mixture,threshold,snri_db\n3,none\n", "line 2: snri_db is missing"),
+        ("mixture,threshold,snri_db\n3,none,1.5", "its last line does not end"),
+    ],
+)
+def test_columns_that_are_not_complete_are_rejected(path, content, message):
+    path.write_text(content)
+    with pytest.raises(InputError, match=f"{path.name}.*{message}.* Test again."):
+        read_columns(path, KINDS, {}, "Test again.")

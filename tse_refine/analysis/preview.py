@@ -1,4 +1,4 @@
-"""One mixture to listen to and look at: its sound, its parts, its recipe and a picture."""
+"""One mixture to play and look at: its sound, its parts, its recipe and a picture."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import soundfile
 
-from tse_refine.analysis.plotting import require_matplotlib
-from tse_refine.analysis.spectrogram import draw_spectrogram, spectrogram_db
+from tse_refine.analysis.plotting import COLOURS, plot_spectrogram, require_matplotlib, spectrogram_db
 from tse_refine.data.corpora.base import SPLITS
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.data.recipes import Event, Recipe
@@ -22,8 +21,6 @@ from tse_refine.files.atomic import check_output, file_names, replacing_folder
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")  # Okabe and Ito's
 
 
 def write_preview(
@@ -37,12 +34,12 @@ def write_preview(
     rounding of 32-bit floats. The folder appears whole or not at all.
 
     Args:
-        data: where the mixture comes from; its recordings are decoded first where they have not been.
-        split: ``train``, ``val`` or ``test``.
+        data: data of the mixture; its recordings are decoded first where they have not been.
+        split: name of the split, ``train``, ``val`` or ``test``.
         index: number of the mixture in the split, from 0.
-        output: the folder to write.
-        epoch: of a training set that is redrawn each epoch; other sets are always those of epoch 0.
-        overwrite: replace an earlier preview.
+        output: folder to write.
+        epoch: epoch of a training set that is redrawn each epoch; other sets are always those of epoch 0.
+        overwrite: whether to replace an earlier preview.
 
     Returns:
         The files written.
@@ -61,7 +58,7 @@ def write_preview(
     background = (mixture.astype(np.float64) - sources.sum(axis=0, dtype=np.float64)).astype(np.float32)
 
     description = _describe(data, recipe)
-    figure = draw_preview(description, mixture, sources)
+    figure = plot_preview(description, mixture, sources)
     signals = {"mixture.wav": mixture, "background.wav": background}
     signals |= {event["file"]: source for event, source in zip(description["events"], sources, strict=True)}
     with replacing_folder(output) as folder:
@@ -74,15 +71,15 @@ def write_preview(
     return [output / name for name in (*signals, "recipe.json", "mixture.png")]
 
 
-def draw_preview(description: Mapping[str, Any], mixture: np.ndarray, sources: np.ndarray) -> Figure:
-    """Draw when the events sound, the mixture's spectrogram below them, and a small spectrogram for each source.
+def plot_preview(description: Mapping[str, Any], mixture: np.ndarray, sources: np.ndarray) -> Figure:
+    """Plot when the events sound, the mixture's spectrogram below them, and a small spectrogram for each source.
 
     All spectrograms share one scale of colours: 0 dB is a sine of full scale.
 
     Args:
-        description: what ``recipe.json`` says.
-        mixture: ``[samples]``.
-        sources: in the order of the description's events, ``[events, samples]``.
+        description: contents of ``recipe.json``.
+        mixture: waveform, ``[samples]``.
+        sources: waveforms in the order of the description's events, ``[events, samples]``.
 
     Raises:
         InputError: matplotlib is not installed.
@@ -91,7 +88,7 @@ def draw_preview(description: Mapping[str, Any], mixture: np.ndarray, sources: n
     from matplotlib.figure import Figure
 
     events = description["events"]
-    colours = [colour for colour, _ in zip(cycle(_COLOURS), events, strict=False)]
+    colours = [colour for colour, _ in zip(cycle(COLOURS), events, strict=False)]
     figure = Figure(figsize=(11.0, max(5.0, 1.0 + len(events))), layout="constrained")
     grid = figure.add_gridspec(1, 2, width_ratios=(1.5, 1.0))
     left = grid[0].subgridspec(2, 1, height_ratios=(0.3 * len(events), 4.0))
@@ -102,12 +99,12 @@ def draw_preview(description: Mapping[str, Any], mixture: np.ndarray, sources: n
 
     rate = description["sample_rate"]
     loudest = spectrogram_db(mixture, rate).max()
-    image = draw_spectrogram(whole, mixture, rate, loudest)
+    image = plot_spectrogram(whole, mixture, rate, loudest)
     whole.set(xlabel="time (s)", ylabel="frequency (kHz)")
-    _draw_events(bars, events, colours)
+    _plot_events(bars, events, colours)
     bars.set_title(_title(description), fontsize="medium", parse_math=False)
     for panel, event, colour, source in zip(parts, events, colours, sources, strict=True):
-        draw_spectrogram(panel, source, rate, loudest)
+        plot_spectrogram(panel, source, rate, loudest)
         panel.set_title(_shortened(event["class"]), loc="left", fontsize="small", parse_math=False)
         panel.spines[:].set(color=colour, linewidth=2.0)
     parts[-1].set_xlabel("time (s)")
@@ -177,8 +174,8 @@ def _shortened(name: str) -> str:
     return name if len(name) <= 24 else name[:23] + "…"
 
 
-def _draw_events(panel: Axes, events: Sequence[Mapping[str, Any]], colours: Sequence[str]) -> None:
-    """Draw a bar for each event, the first on top, labelled with class, time span and level."""
+def _plot_events(panel: Axes, events: Sequence[Mapping[str, Any]], colours: Sequence[str]) -> None:
+    """Plot a bar for each event, the first on top, labelled with class, time span and level."""
     end_of_panel = panel.get_xlim()[1]
     for row, (event, colour) in enumerate(zip(events, colours, strict=True)):
         onset, length = event["onset_seconds"], event["length_seconds"]

@@ -2,64 +2,74 @@
 
 from __future__ import annotations
 
+import base64
 import sys
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tse_refine.analysis import figures, page
-from tse_refine.analysis.comparison_table import csv_table, latex_table, markdown_table
-from tse_refine.analysis.decision_tables import (
+import numpy as np
+import soundfile
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from tse_refine.analysis import figures
+from tse_refine.analysis.comparison_tables import (
+    DIFFERENCE_COLUMNS,
+    condition_table,
+    decision_table,
+    difference_rows,
+    difference_table,
+    measure_table,
+    result_rows,
+    result_table,
+)
+from tse_refine.analysis.comparisons import (
     CLASS_COLUMNS,
     DECISION_COLUMNS,
     QUERY_COLUMNS,
+    Row,
     class_rows,
+    compare_systems,
+    condition_differences,
     decision_rows,
-    markdown_decisions,
+    method_differences,
     query_rows,
-)
-from tse_refine.analysis.difference_tables import (
-    DIFFERENCE_COLUMNS,
-    condition_rows,
-    difference_rows,
-    markdown_conditions,
-    markdown_differences,
-    tidy_differences,
 )
 from tse_refine.analysis.example import WorkedExample, extract_example
 from tse_refine.analysis.plotting import require_matplotlib
-from tse_refine.analysis.systems import SILENT_CONDITION, System, group_systems, table_rows
-from tse_refine.analysis.tested_run import MeasuredRun
+from tse_refine.analysis.systems import System, group_systems
+from tse_refine.analysis.tested_run import TestedRun
 from tse_refine.errors import InputError
-from tse_refine.evaluation.conditions import NONE, condition_name
-from tse_refine.evaluation.results import REMEDY, SUMMARY_COLUMNS, summary_table
+from tse_refine.evaluation.conditions import MATCHED, PARTIAL, UNMATCHED
+from tse_refine.evaluation.metrics import HEADLINES
+from tse_refine.evaluation.results import REMEDY, summary_columns, summary_table
+from tse_refine.evaluation.run_folder import RunFolder
 from tse_refine.files.atomic import check_output, replacing, write_text
-from tse_refine.files.tables import read_csv, write_csv
+from tse_refine.files.tables import Table, read_csv, write_csv
+from tse_refine.refinement import NoRefinement, Refinement, parse_refinement
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _CAPTIONS = {
     "snri_by_inactive": "SNRi against the number of inactive classes in the query (as the paper's Fig. 3).",
-    "trade_off": "What refinement costs fully matched queries and wins partially matched ones, one point a threshold.",
-    "attenuation": "How much weaker the output is when nothing that was asked for is there.",
-    "per_class": "Each class: SNRi at (1:3) without and with refinement, and how often the classifier finds it (its "
-    "false-negative rate is what lacks to 1).",
-    "thresholds": "SNRi against inactive classes for every threshold, one panel a system.",
+    "trade_off": "What refinement costs fully matched queries and gains on partially matched ones, one point per "
+    "refinement.",
+    "thresholds": "SNRi against inactive classes with every refinement, one panel per system.",
+    "attenuation": "Attenuation of the output where no queried class is in the mixture.",
+    "per_class": "Each class: SNRi at (1:3) without and with refinement, and the recall of the classifier (1 minus its "
+    "false-negative rate).",
+    "example": "The example on one scale of colours (as the paper's Fig. 2).",
 }
-_EXAMPLE = "example"
-_SOMETIMES = {
-    "differences.md",
-    "decisions.md",
-    "decisions.csv",
-    "refined_queries.csv",
-    "per_class.csv",
-}  # where a run refines
-_SOMETIMES |= {f"{name}.{suffix}" for name in (*_CAPTIONS, _EXAMPLE) for suffix in ("png", "pdf")}
+_OPTIONAL_FILES = {"differences.md", "decisions.md", "decisions.csv", "refined_queries.csv", "per_class.csv"}
+_OPTIONAL_FILES |= {f"{name}.{suffix}" for name in _CAPTIONS for suffix in ("png", "pdf")}
+_DPI, _PAGE_DPI = 150, 100  # of files, and of the same figures on the page
+_PEAK = 10 ** (-1 / 20)  # -1 dB of full scale: room for what a player's filters add
 
 
-def write_report(runs: Sequence[Path], output: Path, threshold: float | None = None) -> list[Path]:
+def write_report(runs: Sequence[Path], output: Path, threshold: Refinement | float | str | None = None) -> list[Path]:
     """Write the tables, the figures and the page of finished runs.
 
     Runs that differ only in their seed are pooled.
@@ -68,176 +78,208 @@ def write_report(runs: Sequence[Path], output: Path, threshold: float | None = N
         runs: folders of runs that ``test`` has evaluated, on the same test mixtures.
         output: folder for ``index.html``, which gathers all; ``summary.txt``; ``table1.{md,tex,csv}``;
             ``differences.{md,csv}``, paired, between methods and between conditions; a PNG and a PDF of each figure;
-            and where a run refines, ``decisions.{md,csv}`` (what each threshold drops and keeps),
+            and where a run refines, ``decisions.{md,csv}`` (what each refinement drops and keeps),
             ``refined_queries.csv`` (the same by condition) and ``per_class.csv``.
-        threshold: at which figures refine; by default the one recommended on validation in the first run that can.
+        threshold: refinement that the figures show, a number or a name; by default the one recommended on validation
+            in the first run that refines.
 
     Returns:
         The files written.
 
     Raises:
-        InputError: a run's file is missing or damaged, runs cannot stand side by side, the threshold was not measured,
-            or matplotlib is not installed.
+        InputError: a run's file is missing or damaged, runs cannot be compared, the refinement was not tested, or
+            matplotlib is not installed.
     """
-    measured = [MeasuredRun(run) for run in runs]
-    summaries = {
-        str(run): read_csv(one.folder.test / "summary.csv", SUMMARY_COLUMNS, REMEDY)
-        for run, one in zip(runs, measured, strict=True)
+    tested = [TestedRun(run) for run in runs]
+    summaries = {str(run): _read_summary(run) for run in runs}
+    systems = group_systems(tested)
+    _check_output(output, tested)
+    shown = _shown_refinement(systems, threshold)
+    texts, tables, sections = _compare(systems, shown)
+    texts["summary.txt"] = "\n\n".join(f"{run}\n{summary_table(rows)}" for run, rows in summaries.items()) + "\n"
+    example = _example(systems, shown)
+    pictures = _pictures(systems, shown, example)
+    texts["index.html"] = _page(systems, sections, pictures, shown, example)
+    return _write(output, texts, tables, pictures)
+
+
+def _compare(
+    systems: Sequence[System], refinement: Refinement | None
+) -> tuple[dict[str, str], dict[str, tuple[Sequence[str], Sequence[Row]]], dict[str, list[Table]]]:
+    """Return the text files, the CSV files and, by heading, the page's tables."""
+    results, decisions, queries = compare_systems(systems), decision_rows(systems), query_rows(systems)
+    methods, conditions = method_differences(systems, refinement), condition_differences(systems, refinement)
+    sections = {
+        "Results": [result_table(results)],
+        "Paired differences": [
+            *([difference_table(methods)] if methods else []),
+            *([condition_table(conditions)] if conditions else []),
+        ],
+        "Decisions per threshold": [decision_table(decisions, queries)] if decisions else [],
+        "All measures": [measure_table(results, refinement)],
     }
-    for run, rows in summaries.items():
-        if not rows:
-            raise InputError(f"{run}/test/summary.csv holds no row; run `tse-refine test` again.")
-    systems = group_systems(measured)
-    _check_output(output, measured)
-    chosen = _threshold(systems, threshold)
-    rows, decisions, queries, classes = (make(systems) for make in (table_rows, decision_rows, query_rows, class_rows))
-    differences, costs = difference_rows(systems, chosen), condition_rows(systems, chosen)
-    example = _example(systems, chosen)
-    texts = {
-        "summary.txt": "\n\n".join(f"{run}\n{summary_table(rows)}" for run, rows in summaries.items()) + "\n",
-        "table1.md": markdown_table(rows),
-        "table1.tex": latex_table(rows),
-        "table1.csv": csv_table(rows),
-    }
-    tables = {"differences.csv": (DIFFERENCE_COLUMNS, tidy_differences(differences, costs))}
-    compared = [markdown_differences(differences)] if differences else []
-    compared += [markdown_conditions(costs)] if costs else []
-    if compared:
-        texts["differences.md"] = "\n".join(compared)
+    (table1,) = sections["Results"]
+    texts = {"table1.md": table1.markdown(), "table1.tex": table1.latex()}
+    tables: dict[str, tuple[Sequence[str], Sequence[Row]]] = {"table1.csv": result_rows(results)}
+    tables["differences.csv"] = (DIFFERENCE_COLUMNS, difference_rows(methods, conditions))
+    for heading, name in (("Paired differences", "differences.md"), ("Decisions per threshold", "decisions.md")):
+        if sections[heading]:
+            texts[name] = "\n".join(table.markdown() for table in sections[heading])
     if decisions:
-        texts["decisions.md"] = markdown_decisions(decisions, queries)
         tables["decisions.csv"] = (DECISION_COLUMNS, decisions)
         tables["refined_queries.csv"] = (QUERY_COLUMNS, queries)
-        tables["per_class.csv"] = (CLASS_COLUMNS, classes)
-    sections = {
-        "What is more than what": compared,
-        "What each threshold decides": [texts["decisions.md"]] if decisions else [],
-    }
-    pictures = _pictures(systems, chosen, example)
-    texts["index.html"] = _page(markdown_table(rows), sections, pictures, chosen, example)
-    for name, text in texts.items():
-        write_text(output / name, text)
-    for name, (columns, lines) in tables.items():
-        write_csv(output / name, columns, lines)
-    for name, content in pictures.items():
-        with replacing(output / name) as temporary:
-            temporary.write_bytes(content)
-    written = sorted([*texts, *tables, *pictures])
-    for name in _SOMETIMES - set(written):  # an earlier report of other runs may have had them
-        (output / name).unlink(missing_ok=True)
-    return [output / name for name in written]
+        tables["per_class.csv"] = (CLASS_COLUMNS, class_rows(systems))
+    return texts, tables, sections
 
 
-def _check_output(output: Path, runs: Sequence[MeasuredRun]) -> None:
+def _read_summary(run: Path) -> list[dict[str, str]]:
+    path = RunFolder(run).test / "summary.csv"
+    rows = read_csv(path, summary_columns(HEADLINES), REMEDY)
+    if not rows:
+        raise InputError(f"{path} holds no row; run `tse-refine test` again.")
+    return rows
+
+
+def _check_output(output: Path, runs: Sequence[TestedRun]) -> None:
     check_output(output, "folder")
     if output.resolve() in [run.folder.test.resolve() for run in runs]:
         raise InputError(f"--output: {output} holds the results that are read; name another folder for the report.")
 
 
-def _pictures(systems: Sequence[System], threshold: str | None, example: WorkedExample | None) -> dict[str, bytes]:
+def _shown_refinement(systems: Sequence[System], option: Refinement | float | str | None) -> Refinement | None:
+    """Return the refinement that figures show; None where no system refines."""
+    refining = [system for system in systems if system.has_classifier]
+    if not refining:
+        return None
+    recommended = refining[0].runs[0].recommended
+    shown = recommended if option is None else parse_refinement(option, "--threshold")
+    for system in refining:
+        names = [rule.name for rule in system.candidates]
+        if shown.name not in names:
+            origin = "The threshold that validation recommended" if option is None else "--threshold"
+            raise InputError(
+                f"{origin}: {system.runs[0].folder.path} was not tested at {shown.name}. Give --threshold, one of "
+                f"{', '.join(names)}, or test with {shown.name} in evaluation.thresholds."
+            )
+    return shown
+
+
+def _example(systems: Sequence[System], refinement: Refinement | None) -> WorkedExample | None:
+    """Return the example of the first run that refines; None, with a message, where it cannot be made."""
+    refining = [system for system in systems if system.has_classifier]
+    if not refining or refinement is None:
+        return None
+    try:
+        return extract_example(refining[0].runs[0], refinement)
+    except InputError as error:
+        print(f"tse-refine: the report has no worked example. {error}", file=sys.stderr)
+        return None
+
+
+def _pictures(
+    systems: Sequence[System], refinement: Refinement | None, example: WorkedExample | None
+) -> dict[str, bytes]:
     """Return every figure as PNG and as PDF, by file name."""
     require_matplotlib()
     from matplotlib import rc_context
 
     pictures = {}
     with rc_context({"text.parse_math": False}):  # a class may have a $ in its name
-        drawn = _figures(systems, threshold)
+        plotted = _figures(systems, refinement)
         if example is not None:
-            drawn[_EXAMPLE] = figures.draw_example(example)
-        for name, figure in drawn.items():
+            plotted["example"] = figures.plot_example(example)
+        for name, figure in plotted.items():
             for suffix in ("png", "pdf"):
                 content = BytesIO()
-                figure.savefig(content, format=suffix, dpi=150)
+                figure.savefig(content, format=suffix, dpi=_DPI)
                 pictures[f"{name}.{suffix}"] = content.getvalue()
     return pictures
 
 
-def _example(systems: Sequence[System], threshold: str | None) -> WorkedExample | None:
-    """Return the worked example of the first run that can refine; None where it cannot be made, which is said."""
-    refining = [system for system in systems if system.has_classifier]
-    if not refining or threshold is None:
-        return None
-    try:
-        return extract_example(refining[0].runs[0], threshold)
-    except InputError as error:
-        print(f"tse-refine: the report has no worked example. {error}", file=sys.stderr)
-        return None
-
-
-def _figures(systems: Sequence[System], threshold: str | None) -> dict[str, Figure]:
+def _figures(systems: Sequence[System], refinement: Refinement | None) -> dict[str, Figure]:
     conditions = systems[0].runs[0].grid.conditions
     refining = [system for system in systems if system.has_classifier]
-    drawn = {}
-    if any(active == 1 for active, _ in conditions):
-        drawn["snri_by_inactive"] = figures.draw_snri_by_inactive(systems, threshold)
-        drawn["thresholds"] = figures.draw_thresholds(refining or systems)
-    trading = [s for s in refining if s.thresholds and all(s.measured(c, NONE) for c in ((1, 0), (1, 3)))]
+    plotted = {}
+    if any(condition.active == 1 for condition in conditions):
+        plotted["snri_by_inactive"] = figures.plot_snri_by_inactive(systems, refinement)
+        plotted["thresholds"] = figures.plot_refinements(refining or systems)
+    trading = [s for s in refining if s.candidates and all(s.measured(c, NoRefinement()) for c in (MATCHED, PARTIAL))]
     if trading:
-        drawn["trade_off"] = figures.draw_trade_off(trading)
-    if SILENT_CONDITION in conditions:
-        drawn["attenuation"] = figures.draw_attenuation(systems, threshold)
-    if refining and threshold is not None:
-        drawn["per_class"] = figures.draw_per_class(refining[0], threshold)
-    return drawn
-
-
-def _threshold(systems: Sequence[System], given: float | None) -> str | None:
-    """Return the threshold of the figures as result files write it; None where no system refines."""
-    refining = [system for system in systems if system.has_classifier]
-    if not refining:
-        return None
-    run = refining[0].runs[0]
-    wanted = f"{given:g}" if given is not None else run.recommended_threshold
-    for system in refining:
-        if wanted not in system.thresholds:
-            whose = "--threshold" if given is not None else "The threshold that validation recommended"
-            raise InputError(
-                f"{whose}: {system.runs[0].folder.path} was not tested at {wanted}. Give --threshold, one of "
-                f"{', '.join(system.thresholds)}, or test with {wanted} in evaluation.thresholds."
-            )
-    return wanted
+        plotted["trade_off"] = figures.plot_trade_off(trading)
+    if UNMATCHED in conditions:
+        plotted["attenuation"] = figures.plot_attenuation(systems, refinement)
+    if refining and refinement is not None and refinement.per_class:
+        plotted["per_class"] = figures.plot_per_class(refining[0], refinement)
+    return plotted
 
 
 def _page(
-    table: str,
-    sections: Mapping[str, Sequence[str]],
+    systems: Sequence[System],
+    sections: Mapping[str, Sequence[Table]],
     pictures: Mapping[str, bytes],
-    chosen: str | None,
+    refinement: Refinement | None,
     example: WorkedExample | None,
 ) -> str:
-    parts = [page.table(table)]
-    if chosen is not None:
-        parts.append(page.paragraph(f"Figures refine at δ = {chosen}."))
-    parts += [
-        page.picture(pictures[f"{name}.png"], caption)
-        for name, caption in _CAPTIONS.items()
-        if f"{name}.png" in pictures
-    ]
-    for title, tables in sections.items():
-        if tables:
-            parts += [page.heading(title), *(page.table(one) for one in tables)]
-    if example is not None:
-        parts += [page.heading("A worked example"), page.paragraph(_story(example))]
-        parts.append(
-            page.picture(pictures[f"{_EXAMPLE}.png"], "The same on one scale of colours (as the paper's Fig. 2).")
-        )
-        sounds = {
-            "mixture": example.mixture,
-            "target": example.target,
-            "extraction, raw query": example.raw,
-            "extraction, refined query": example.refined,
-        }
-        parts.append(page.players(sounds, example.sample_rate))
-    return page.page("Query refinement: what was measured", parts)
-
-
-def _story(example: WorkedExample) -> str:
-    believed = ", ".join(f"{name} {value:.2f}" for name, value in example.probability.items())
-    return (
-        f"Test mixture {example.index} of {example.run} holds {', '.join(example.active)}; asked for are "
-        f"{', '.join(example.query)}. The classifier believes: {believed}; at δ = {example.threshold}, "
-        f"{', '.join(example.refined_query)} is left of the query. SNRi: {example.raw_snri_db:.1f} dB with the raw "
-        f"query, {example.refined_snri_db:.1f} dB with the refined one. The mixture was chosen by rule: of the queries "
-        f"at {condition_name(example.condition)} that refinement changed without emptying them, the one with the "
-        "median gain. The players share one gain."
+    """Return the page, which needs no other file."""
+    environment = Environment(
+        loader=PackageLoader("tse_refine", "analysis"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    return environment.get_template("report.html.jinja").render(
+        systems=systems,
+        num_mixtures=len(systems[0].runs[0].grid.mixtures),
+        sections={
+            heading: [Markup(table.html()) for table in tables] for heading, tables in sections.items() if tables
+        },
+        figures={n: _shown(pictures[f"{n}.png"], text) for n, text in _CAPTIONS.items() if f"{n}.png" in pictures},
+        refinement=refinement,
+        example=example,
+        sounds={} if example is None else _sounds(example),
+    )
+
+
+def _shown(png: bytes, caption: str) -> dict[str, str | int]:
+    """Return what the page shows of a figure, all in one scale."""
+    width = int.from_bytes(png[16:20], "big")  # from the header of the file
+    return {"source": _data_uri("image/png", png), "width": round(width * _PAGE_DPI / _DPI), "caption": caption}
+
+
+def _sounds(example: WorkedExample) -> dict[str, str]:
+    """Return the sources of the players; one common gain, for the loudest signal, keeps their relative levels."""
+    signals = {
+        "mixture": example.mixture,
+        "target": example.target,
+        "extraction, raw query": example.raw,
+        "extraction, refined query": example.refined,
+    }
+    loudest = max(float(np.abs(signal).max(initial=0.0)) for signal in signals.values())
+    gain = _PEAK / loudest if loudest > 0.0 else 1.0
+    sounds = {}
+    for name, signal in signals.items():
+        content = BytesIO()
+        soundfile.write(content, signal * gain, example.sample_rate, subtype="PCM_16", format="WAV")
+        sounds[name] = _data_uri("audio/wav", content.getvalue())
+    return sounds
+
+
+def _data_uri(media_type: str, content: bytes) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
+
+
+def _write(
+    output: Path,
+    texts: Mapping[str, str],
+    tables: Mapping[str, tuple[Sequence[str], Sequence[Row]]],
+    pictures: Mapping[str, bytes],
+) -> list[Path]:
+    """Write all files and remove those of an earlier report of other runs; return the paths."""
+    for name, text in texts.items():
+        write_text(output / name, text)
+    for name, (columns, rows) in tables.items():
+        write_csv(output / name, columns, rows)
+    for name, content in pictures.items():
+        with replacing(output / name) as temporary:
+            temporary.write_bytes(content)
+    written = sorted([*texts, *tables, *pictures])
+    for name in _OPTIONAL_FILES - set(written):
+        (output / name).unlink(missing_ok=True)
+    return [output / name for name in written]

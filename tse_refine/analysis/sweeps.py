@@ -12,13 +12,16 @@ import numpy as np
 import yaml
 
 from tse_refine.errors import InputError, did_you_mean
-from tse_refine.evaluation.conditions import WORDS, condition_key, threshold_key, threshold_name
-from tse_refine.evaluation.results import CLASSIFICATION_COLUMNS, REMEDY, SUMMARY_COLUMNS
-from tse_refine.evaluation.run_folder import RunFolder
+from tse_refine.evaluation.callback import REFINED
+from tse_refine.evaluation.conditions import Condition
+from tse_refine.evaluation.metrics import HEADLINES, MEASURES
+from tse_refine.evaluation.results import CLASSIFICATION_COLUMNS, REMEDY, summary_columns
+from tse_refine.evaluation.run_folder import RunFolder, import_plugins
 from tse_refine.files.tables import read_csv
+from tse_refine.refinement import Refinement, parse_refinement
 
 SPLITS = ("val/", "test/")
-# where a run writes and what it shows: different in every run, and nothing that was tried out
+# where a run writes and what it shows: different in every run, but not a setting
 _BOOKKEEPING = (
     "trainer.default_root_dir",
     "trainer.logger",
@@ -38,12 +41,12 @@ class SweptRun:
     """One run of a sweep.
 
     Attributes:
-        name: of its folder, or as W&B shows it.
-        settings: the options that differ between the runs or were swept, by their dotted names, such as
+        name: name of its folder, or as W&B shows it.
+        settings: options that differ between the runs or were swept, by their dotted names, such as
             ``{"model.loss_weight": 10.0, "seed_everything": 1}``; None where a run has no such option.
-        metrics: by the logged names, such as ``val/snri_db/1a3i/refined`` and ``test/macro_f1/delta_0p3``: SNRi and
-            attenuation in dB, the others in [0, 1]. Validation's are those of the last epoch.
-        folder: the run's; None for a run of W&B's.
+        metrics: values by logged names, such as ``val/snri_db/1a3i/refined`` and ``test/macro_f1/delta_0p3``; those of
+            the validation are of the last epoch.
+        folder: folder of the run; None for a run of W&B.
     """
 
     name: str
@@ -53,12 +56,12 @@ class SweptRun:
 
 
 def read_sweep_folder(folder: str | Path) -> list[SweptRun]:
-    """Read the runs of a folder, such as ``tse-refine sweep`` makes: one sub folder a run.
+    """Read the runs of a folder, such as ``tse-refine sweep`` makes: one subfolder per run.
 
-    ``refined`` is the operating threshold of each run's own configuration.
+    ``refined`` is the operating refinement of each run's own test.
 
     Args:
-        folder: the folder of all runs.
+        folder: folder of all runs.
 
     Returns:
         The runs, in the order of their settings.
@@ -83,11 +86,13 @@ def read_sweep_folder(folder: str | Path) -> list[SweptRun]:
         if not measured:
             raise InputError(
                 f"{run.path}: neither metrics.csv with a validation nor test/summary.csv is there, so the run has not "
-                "come to an end. Run the sweep again, it goes on where it stopped; or take this folder away."
+                "finished. Run the sweep again, which continues where it stopped; or remove this folder."
             )
     settings = _settings(configs, _swept(folder / "sweep.csv"))
-    found = [SweptRun(run.path.name, *parts, run.path) for run, *parts in zip(runs, settings, metrics, strict=True)]
-    return sorted(found, key=_by_settings)
+    swept = [
+        SweptRun(run.path.name, own, values, run.path) for run, own, values in zip(runs, settings, metrics, strict=True)
+    ]
+    return sorted(swept, key=_by_settings)
 
 
 def read_wandb_sweep(path: str, api: Any = None) -> list[SweptRun]:
@@ -96,7 +101,7 @@ def read_wandb_sweep(path: str, api: Any = None) -> list[SweptRun]:
     Runs without a validation or test, such as crashed ones, are left out with a warning.
 
     Args:
-        path: ``entity/project/sweep_id``.
+        path: path as W&B writes it, ``entity/project/sweep_id``.
         api: a ``wandb.Api``; by default one for the account that is logged in.
 
     Returns:
@@ -105,21 +110,21 @@ def read_wandb_sweep(path: str, api: Any = None) -> list[SweptRun]:
     Raises:
         InputError: the sweep is unknown or has measured nothing, or W&B cannot be reached.
     """
-    import wandb  # takes a second, and only this needs it
+    import wandb  # takes a second, and only this function needs it
     from wandb.apis.normalize import normalize_exceptions
 
-    @normalize_exceptions  # requests, timeouts, refused queries and unknown sweeps: all become wandb.Error
+    @normalize_exceptions  # requests, timeouts, rejected queries and unknown sweeps: all become wandb.Error
     def fetch() -> tuple[dict[str, Any], list[tuple[str, dict[str, Any], dict[str, Any]]]]:
         sweep = (wandb.Api() if api is None else api).sweep(path)
         return sweep.config, [(run.name, dict(run.config), dict(run.summary.items())) for run in sweep.runs]
 
     if path.count("/") < 2:
-        raise InputError(f"{path}: is no sweep of W&B's. {_ONLINE_HELP}")
+        raise InputError(f"{path}: is not a sweep of W&B. {_ONLINE_HELP}")
     try:
         sweep_config, fetched = fetch()
     except wandb.Error as error:
         unknown = isinstance(getattr(error, "exc", None), ValueError)
-        what = "W&B knows no such sweep" if unknown else "W&B cannot be read"
+        what = "W&B has no such sweep" if unknown else "W&B cannot be read"
         raise InputError(f"{path}: {what} ({' '.join(str(error).split())}). {_ONLINE_HELP}") from error
     measured = []
     for name, config, summary in fetched:
@@ -133,7 +138,7 @@ def read_wandb_sweep(path: str, api: Any = None) -> list[SweptRun]:
     if not measured:
         raise InputError(f"{path}: none of its {len(fetched)} runs has logged a validation or a test yet.")
     if len(measured) < len(fetched):
-        left_out = [name for name, *_ in fetched if name not in {one[0] for one in measured}]
+        left_out = [name for name, *_ in fetched if name not in {run_name for run_name, *_ in measured}]
         warnings.warn(f"{path}: left out, without a validation or test: {', '.join(left_out)}", stacklevel=2)
     swept = list(sweep_config.get("parameters", {}))
     # a module's hyper-parameters are logged beside the options that set them, under names of their own
@@ -147,41 +152,26 @@ def by_value(runs: Sequence[SweptRun], parameter: str, metric: str) -> dict[Any,
     """Gather a metric by the value of a parameter, in the order of the values.
 
     Args:
-        runs: of one sweep.
+        runs: runs of one sweep.
         parameter: dotted name of an option, such as ``model.loss_weight``.
-        metric: as logged.
+        metric: name of the logged metric.
 
     Returns:
-        ``[runs]`` for each value: repeats that differ in something else, as a rule in their seed.
+        ``[runs]`` for each value: repeats that differ in something else, usually in their seed.
 
     Raises:
         InputError: the parameter was not swept, or a run lacks the metric.
     """
     swept = sorted({name for run in runs for name in run.settings})
     if parameter not in swept:
-        raise InputError(f"{parameter}: is the same in all runs or no option; {did_you_mean(parameter, swept)}")
+        raise InputError(f"{parameter}: is the same in all runs, or is not an option; {did_you_mean(parameter, swept)}")
     values: dict[Any, list[float]] = {}
     for run in sorted(runs, key=lambda run: _sortable(run.settings[parameter])):
         if metric not in run.metrics:
             hint = did_you_mean(metric, sorted(run.metrics))
-            raise InputError(f"{run.folder or run.name}: has not measured {metric}; {hint}")
+            raise InputError(f"{run.folder or run.name}: {metric} was not measured; {hint}")
         values.setdefault(run.settings[parameter], []).append(run.metrics[metric])
     return {value: np.array(members) for value, members in values.items()}
-
-
-def operating_threshold(run: RunFolder) -> str:
-    """Return the threshold that a run's test calls ``refined``, as result files write it.
-
-    Raises:
-        InputError: the test's configuration is missing or names none.
-    """
-    path = run.test / "config.yaml"
-    try:
-        return threshold_name(yaml.safe_load(path.read_text(encoding="utf-8"))["evaluation"]["threshold"])
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; `tse-refine test` writes it beside summary.csv.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: names no evaluation.threshold ({type(error).__name__}: {error}).") from error
 
 
 def _is_run(run: RunFolder) -> bool:
@@ -195,23 +185,22 @@ def _read_config(run: RunFolder) -> dict[str, Any]:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(
-            f"{path} does not exist, but {run.path} looks like a run. Run the sweep again, or take this folder away."
+            f"{path} does not exist, but {run.path} looks like a run. Run the sweep again, or remove this folder."
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: is not the configuration of a run ({type(error).__name__}).") from error
     if not isinstance(config, dict):
         raise InputError(f"{path}: is not the configuration of a run; a mapping of options is expected.")
+    import_plugins(config.get("plugins") or ())
     return config
 
 
 def _validation_metrics(run: RunFolder) -> dict[str, float]:
     """Return the last validation of a training; nothing where there was none."""
-    if not run.metrics.exists():
-        return {}
-    for row in reversed(read_csv(run.metrics, ())):
-        found = {name: value for name, value in row.items() if value and str(name).startswith("val/")}
-        if found:
-            return _numbers(run.metrics, found.items())
+    for row in reversed(read_csv(run.metrics, ()) if run.metrics.exists() else []):
+        cells = {name: cell for name, cell in row.items() if cell and name.startswith(SPLITS[0])}
+        if cells:
+            return _numbers(run.metrics, cells.items())
     return {}
 
 
@@ -220,37 +209,55 @@ def _test_metrics(run: RunFolder) -> dict[str, float]:
     summary, classification = run.test / "summary.csv", run.test / "classification.csv"
     if not summary.exists():
         return {}
-    operating = operating_threshold(run)
-    found = {}
-    for row in read_csv(summary, SUMMARY_COLUMNS, REMEDY):
-        measure = "attenuation_db" if row["active"] == "0" else "snri_db"
-        name = f"test/{measure}/{condition_key((row['active'], row['inactive']))}"
-        found[f"{name}/{_key(summary, row['threshold'])}"] = row[measure]
-        if row["threshold"] == operating:
-            found[f"{name}/refined"] = row[measure]
+    operating = _operating(run)
+    cells = []
+    for row in read_csv(summary, summary_columns(HEADLINES), REMEDY):
+        condition, refinement = _condition(summary, row), _refinement(summary, row)
+        for measure in (measure for measure in MEASURES.values() if condition.kind in measure.kinds):
+            keys = [refinement.key, *([REFINED] if refinement.name == operating.name else [])]
+            cells += [(f"test/{measure.name}/{condition.key}/{key}", row.get(measure.name, "")) for key in keys]
     if classification.exists():  # a network without a classifier has none
         for row in read_csv(classification, CLASSIFICATION_COLUMNS, REMEDY):
-            found[f"test/macro_f1/{_key(classification, row['threshold'])}"] = row["macro_f1"]
-            found["test/map"] = row["map"]
-    return _numbers(run.test, ((name, value) for name, value in found.items() if value))
+            cells.append((f"test/macro_f1/{_refinement(classification, row).key}", row["macro_f1"]))
+            cells.append(("test/map", row["map"]))
+    return _numbers(run.test, ((name, cell) for name, cell in cells if cell))
 
 
-def _key(path: Path, threshold: str) -> str:
+def _operating(run: RunFolder) -> Refinement:
+    """Return the refinement that the metrics of a test call ``refined``."""
+    path = run.test / "config.yaml"
     try:
-        return threshold_key(threshold if threshold in WORDS else float(threshold))
+        option = yaml.safe_load(path.read_text(encoding="utf-8"))["evaluation"]["threshold"]
+        return parse_refinement(option, "evaluation.threshold")
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; `tse-refine test` writes it beside summary.csv.") from None
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: names no evaluation.threshold ({type(error).__name__}: {error}).") from error
+
+
+def _condition(path: Path, row: Mapping[str, str]) -> Condition:
+    try:
+        return Condition(int(row["active"]), int(row["inactive"]))
     except ValueError as error:
-        raise InputError(f"{path}: {threshold!r} is no threshold; run `tse-refine test` again.") from error
+        raise InputError(f"{path}: {error}. Run `tse-refine test` again.") from error
 
 
-def _numbers(path: Path, found: Iterable[tuple[str, str]]) -> dict[str, float]:
+def _refinement(path: Path, row: Mapping[str, str]) -> Refinement:
     try:
-        return {name: float(value) for name, value in found}
+        return parse_refinement(row["threshold"], "threshold")
+    except InputError as error:
+        raise InputError(f"{path}: {error} Run `tse-refine test` again.") from error
+
+
+def _numbers(path: Path, cells: Iterable[tuple[str, str]]) -> dict[str, float]:
+    try:
+        return {name: float(cell) for name, cell in cells}
     except (TypeError, ValueError) as error:  # half a line
         raise InputError(f"{path}: {error}. The file is cut off or changed; make it again.") from error
 
 
 def _swept(path: Path) -> list[str]:
-    """Return the columns of ``sweep.csv``; nothing while a sweep has not ended, or where runs were put together."""
+    """Return the columns of ``sweep.csv``; nothing while a sweep has not ended, or for runs of several sweeps."""
     return list(next(iter(read_csv(path, ())), {})) if path.exists() else []
 
 
@@ -272,13 +279,13 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     >>> _flat({"model": {"loss_weight": 10.0}, "data": {"queries": {"target_counts": [1, 2]}}})
     {'model.loss_weight': 10.0, 'data.queries.target_counts': '[1, 2]'}
     """
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, Mapping) and value:
-            found |= _flat(value, f"{prefix}{name}.")
+            flat |= _flat(value, f"{prefix}{name}.")
         else:
-            found[f"{prefix}{name}"] = str(value) if isinstance(value, list) else value
-    return found
+            flat[f"{prefix}{name}"] = str(value) if isinstance(value, list) else value
+    return flat
 
 
 def _by_settings(run: SweptRun) -> tuple[Any, ...]:

@@ -1,93 +1,178 @@
-"""Runs side by side: which belong to one system, and the rows of the paper's Table 1."""
+"""Runs side by side: which may be compared, and which are one system that differs in its seed only."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import combinations
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tse_refine.analysis.comparability import check_comparable, recipe
-from tse_refine.analysis.tested_run import MeasuredRun
-from tse_refine.evaluation.conditions import GATE, NONE, ORACLE, Condition
+from tse_refine.analysis.tested_run import TestedRun
+from tse_refine.errors import InputError
+from tse_refine.evaluation.conditions import Condition
+from tse_refine.evaluation.metrics import MEASURES, Measure
 from tse_refine.evaluation.statistics import Interval, paired_difference, pooled_mean
+from tse_refine.refinement import Gate, NoRefinement, Oracle, Refinement, Threshold
+from tse_refine.version import PACKAGE
 
-SNRI_CONDITIONS: tuple[Condition, ...] = ((1, 0), (1, 1), (1, 3))
-SILENT_CONDITION: Condition = (0, 1)
+# options of the data that change how mixtures are served, not what they are
+_NOT_DIGESTED = (
+    *("digest", "cache_dir", "num_workers", "batch_size", "num_train", "num_val", "num_test"),
+    *("download", "predict_indices"),
+)
 
 
 @dataclass(frozen=True)
 class System:
-    """Runs of one training recipe, which differ in their seed only.
+    """Runs of one training, which differ in their seed only.
 
     Attributes:
-        name: as in the paper's Table 1, with the loss weight where systems differ in it.
-        inactive_sample_rate: fraction of training queries that ask for inactive classes only.
-        runs: with different seeds.
+        name: the experiment's name, with the loss weight where systems differ in it.
+        runs: runs with different seeds.
     """
 
     name: str
-    inactive_sample_rate: float
-    runs: tuple[MeasuredRun, ...]
+    runs: tuple[TestedRun, ...]
+
+    @property
+    def inactive_sample_rate(self) -> float:
+        """Fraction of the training queries that name inactive classes only."""
+        return float(self.runs[0].config["data"]["queries"]["inactive_sample_rate"])
 
     @property
     def has_classifier(self) -> bool:
         """Whether the system can refine queries."""
-        return self.runs[0].config["model"]["network"]["classifier"] is not None
+        return self.runs[0].has_classifier
 
     @property
-    def thresholds(self) -> list[str]:
-        """The numeric thresholds that the system was tested at, ascending."""
-        return sorted({t for t in self.runs[0].grid.thresholds if t not in (NONE, ORACLE, GATE)}, key=float)
+    def refinements(self) -> tuple[Refinement, ...]:
+        """What the system was tested with, in the order of tables (:func:`in_display_order`)."""
+        return in_display_order(self.runs[0].grid.refinements)
 
     @property
-    def gate_threshold(self) -> float:
-        """The operating threshold of the test, at which ``gate`` decides."""
-        run = self.runs[0]
-        return float((run.test_config or run.config)["evaluation"]["threshold"])
+    def candidates(self) -> tuple[Refinement, ...]:
+        """The refinements among which a user chooses: all but the raw query, the oracle and the gate."""
+        return tuple(rule for rule in self.refinements if not isinstance(rule, NoRefinement | Oracle | Gate))
 
-    def measured(self, condition: Condition, threshold: str) -> bool:
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """The measures that every run of the system was tested with."""
+        return tuple(measure for measure in MEASURES.values() if all(measure.name in r.grid.values for r in self.runs))
+
+    def label(self, refinement: Refinement) -> str:
+        """Return the name of a method: the system, and how it refines if it can."""
+        return f"{self.name}, {self.own(refinement).label}" if self.has_classifier else self.name
+
+    def own(self, refinement: Refinement) -> Refinement:
+        """Return the refinement of the same name as the system was tested with: its gate has its own threshold."""
+        names = {rule.name: rule for rule in self.runs[0].grid.refinements}
+        return names.get(refinement.name, refinement)
+
+    def measured(self, condition: Condition, refinement: Refinement) -> bool:
         """Whether every run of the system was tested there."""
-        return all(condition in run.grid.conditions and threshold in run.grid.thresholds for run in self.runs)
+        return all(run.grid.holds(condition, refinement) for run in self.runs)
 
-    def cell(self, measure: str, condition: Condition, threshold: str) -> np.ndarray:
+    def cell(self, measure: Measure, condition: Condition, refinement: Refinement) -> np.ndarray:
         """Return one measure of all runs in one cell, ``[runs, mixtures]``; KeyError where it was not measured."""
-        return np.stack([run.grid.cell(measure, condition, threshold) for run in self.runs])
+        return np.stack([run.grid.cell(measure, condition, refinement) for run in self.runs])
 
-    def mean(self, condition: Condition, threshold: str) -> Interval | None:
-        """Return the mean SNRi, or attenuation for a query without active class; None where it was not measured."""
-        measure = "snri_db" if condition[0] else "attenuation_db"
+    def kept(self, condition: Condition, refinement: Refinement) -> tuple[np.ndarray, np.ndarray]:
+        """Return how many active and how many inactive classes are kept in one cell, ``[runs, mixtures]`` each."""
+        places = [(run.grid, *run.grid.place(condition, refinement)) for run in self.runs]
+        active = np.stack([grid.kept_active[:, c, r] for grid, c, r in places])
+        return active, np.stack([grid.kept_inactive[:, c, r] for grid, c, r in places])
+
+    def mean(self, condition: Condition, refinement: Refinement, measure: Measure | None = None) -> Interval | None:
+        """Return the mean of a measure, by default the condition's own; None where it was not measured."""
         try:
-            return pooled_mean(self.cell(measure, condition, threshold)[:, :, None])
+            return pooled_mean(self.cell(measure or condition.measure, condition, refinement)[:, :, None])
         except KeyError:
             return None
 
-    def difference(self, other: System, condition: Condition, threshold: str, other_threshold: str) -> Interval:
-        """Return the paired difference of two systems, or of two thresholds of one, in a condition.
+    def difference(self, other: System, condition: Condition, first: Refinement, second: Refinement) -> Interval:
+        """Return the paired difference of two systems, or of two refinements of one, in the condition's measure.
+
+        Args:
+            other: system that is subtracted.
+            condition: condition of the queries.
+            first: refinement of this system.
+            second: refinement of the other system.
 
         Raises:
             KeyError: one of them was not measured.
         """
-        measure = "snri_db" if condition[0] else "attenuation_db"
-        first, second = self.cell(measure, condition, threshold), other.cell(measure, condition, other_threshold)
+        values = self.cell(condition.measure, condition, first), other.cell(condition.measure, condition, second)
         if self is other:  # run by run
-            return pooled_mean((first - second)[:, :, None])
-        return paired_difference(first[:, :, None], second[:, :, None])
+            return pooled_mean((values[0] - values[1])[:, :, None])
+        return paired_difference(values[0][:, :, None], values[1][:, :, None])
 
 
-def group_systems(runs: Sequence[MeasuredRun]) -> list[System]:
-    """Group runs by everything but their seed, in the order given.
+class Method(NamedTuple):
+    """A system with a refinement.
+
+    Attributes:
+        label: name of the method.
+        system: system.
+        refinement: refinement.
+    """
+
+    label: str
+    system: System
+    refinement: Refinement
+
+
+def in_display_order(refinements: Iterable[Refinement]) -> tuple[Refinement, ...]:
+    """Return refinements as tables list them: raw query, thresholds ascending, others as they come, oracle, gate.
+
+    >>> from tse_refine.refinement import SoftThreshold
+    >>> rules = Gate(), Oracle(), SoftThreshold(0.1, 0.3), Threshold(0.5), Threshold(0.1), NoRefinement()
+    >>> [rule.name for rule in in_display_order(rules)]
+    ['none', '0.1', '0.5', 'soft:0.1-0.3', 'oracle', 'gate']
+    """
+    places = {NoRefinement: 0, Threshold: 1, Oracle: 3, Gate: 4}
+
+    def place(rule: Refinement) -> tuple[int, float]:
+        return places.get(type(rule), 2), rule.delta if isinstance(rule, Threshold) else 0.0
+
+    return tuple(sorted(refinements, key=place))
+
+
+def methods(systems: Sequence[System], refinement: Refinement | None) -> list[Method]:
+    """Return what there is to compare.
+
+    Args:
+        systems: systems; those that refine appear with the raw query, refined, with the oracle, and gated.
+        refinement: refinement that is shown; None where no system refines.
+    """
+    shown = []
+    for system in systems:
+        rules = [NoRefinement(), refinement, Oracle(), Gate()] if system.has_classifier else [NoRefinement()]
+        own = [system.own(rule) for rule in rules if rule is not None]
+        tested = {rule.name for rule in system.refinements}
+        shown += [Method(system.label(rule), system, rule) for rule in own if rule.name in tested]
+    return shown
+
+
+def group_systems(runs: Sequence[TestedRun]) -> list[System]:
+    """Group runs by everything but their seed, in their order.
+
+    Args:
+        runs: at least one run.
 
     Raises:
-        InputError: runs were not asked the same about the same mixtures, were tested by different versions or on other
-            recordings, or are of one system but cannot be pooled.
+        InputError: runs were tested with different mixtures or queries, by different versions or on other recordings,
+            are of one system but cannot be pooled, or are the same run.
     """
-    check_comparable(runs)
-    groups: dict[str, list[MeasuredRun]] = {}
+    for first, second in combinations(runs, 2):
+        _check_origin(first, second)
+    for run in runs[1:]:
+        _check_queries(runs[0], run)
+    groups: dict[tuple[str, str], list[TestedRun]] = {}
     for run in runs:
-        groups.setdefault(recipe(run.config), []).append(run)
-    names = [_base_name(members[0].config) for members in groups.values()]
+        groups.setdefault(_group(run), []).append(run)
+    names = [name for name, _ in groups]
     weights = [members[0].config["model"]["loss_weight"] for members in groups.values()]
     folders = _distinct_folders([members[0] for members in groups.values()])
     systems = []
@@ -95,63 +180,27 @@ def group_systems(runs: Sequence[MeasuredRun]) -> list[System]:
         alike = [other for other, base in zip(weights, names, strict=True) if base == name]
         if len(alike) > 1:
             name += f" (λ = {weight:g})" if len(set(alike)) == len(alike) else f" ({folders[members[0]]})"
-        rate = members[0].config["data"]["queries"]["inactive_sample_rate"]
-        systems.append(System(name, rate, tuple(members)))
+        systems.append(System(name, tuple(members)))
     return systems
 
 
-def table_rows(systems: Sequence[System]) -> list[dict[str, Any]]:
-    """Return the rows of Table 1: a system without refinement, and where it can refine, at each threshold.
-
-    Cells hold :class:`Interval` or None.
-    """
-    rows = []
-    for system in systems:
-        thresholds = system.runs[0].grid.thresholds
-        shown = [NONE, *system.thresholds, ORACLE, GATE] if system.has_classifier else [NONE]
-        for threshold in shown:
-            if threshold not in thresholds:
-                continue
-            f1 = [run.macro_f1[threshold] for run in system.runs if threshold in run.macro_f1]
-            rows.append(
-                {
-                    "system": system.name,
-                    "refinement": threshold,
-                    "gate_threshold": system.gate_threshold,
-                    "seeds": len(system.runs),
-                    "inactive_samples": system.inactive_sample_rate,
-                    **{condition: system.mean(condition, threshold) for condition in SNRI_CONDITIONS},
-                    SILENT_CONDITION: system.mean(SILENT_CONDITION, threshold),
-                    "macro_f1": float(np.mean(f1)) if f1 else None,
-                    "gmac_per_second": system.runs[0].cost["gmac_per_second"],
-                    "parameters": system.runs[0].cost["parameters"],
-                }
-            )
-    return rows
+def _group(run: TestedRun) -> tuple[str, str]:
+    """Return what runs of one system have in common: name and training."""
+    return _system_name(run.config), run.training_fingerprint
 
 
-def methods(systems: Sequence[System], threshold: str | None) -> list[tuple[str, System, str]]:
-    """Return what there is to compare: label, system, and the row of its grid.
-
-    Args:
-        systems: those that refine appear without, with and with ideal refinement, and gated.
-        threshold: at which queries are refined; None where no system refines.
-    """
-    found = []
-    for system in systems:
-        if not system.has_classifier:
-            found.append((system.name, system, NONE))
-            continue
-        found.append((f"{system.name}, raw query", system, NONE))
-        if threshold is not None:
-            found.append((f"{system.name}, refined at {threshold}", system, threshold))
-        found.append((f"{system.name}, oracle", system, ORACLE))
-        found.append((f"{system.name}, gate at {system.gate_threshold:g}", system, GATE))
-    return [(label, system, row) for label, system, row in found if row in system.runs[0].grid.thresholds]
+def _system_name(config: Mapping[str, Any]) -> str:
+    """Return the experiment's own name; configurations of older versions have none, and are named as in the paper."""
+    if config.get("name"):
+        return str(config["name"])
+    inactive = config["data"]["queries"]["inactive_sample_rate"] > 0
+    if config["model"]["network"]["classifier"] is None:
+        return "Baseline 2" if inactive else "Baseline 1"
+    return "Proposed, with inactive samples" if inactive else "Proposed"
 
 
-def _distinct_folders(runs: Sequence[MeasuredRun]) -> dict[MeasuredRun, str]:
-    """Return the ends of the runs' paths, as long as it takes to tell them apart."""
+def _distinct_folders(runs: Sequence[TestedRun]) -> dict[TestedRun, str]:
+    """Return the ends of the runs' paths, as long as needed to tell them apart."""
     paths = [run.folder.path.resolve().parts for run in runs]
     for length in range(1, max(map(len, paths)) + 1):
         ends = [parts[-length:] for parts in paths]
@@ -160,8 +209,71 @@ def _distinct_folders(runs: Sequence[MeasuredRun]) -> dict[MeasuredRun, str]:
     return {run: "/".join(end) for run, end in zip(runs, ends, strict=True)}
 
 
-def _base_name(config: dict[str, Any]) -> str:
-    inactive = config["data"]["queries"]["inactive_sample_rate"] > 0
-    if config["model"]["network"]["classifier"] is None:
-        return "Baseline 2" if inactive else "Baseline 1"
-    return "Proposed, with inactive samples" if inactive else "Proposed"
+def _check_origin(first: TestedRun, second: TestedRun) -> None:
+    """Reject runs of another version or other recordings, and what cannot be pooled of one system."""
+    where = f"{first.folder.path} and {second.folder.path}"
+    if first.folder.path.resolve() == second.folder.path.resolve():
+        raise InputError(f"{where} are the same run, which would count as two seeds; name it once.")
+    versions = [run.version for run in (first, second) if run.version is not None]
+    if len({tuple(version.split(".")[:2]) for version in versions}) > 1:
+        raise InputError(
+            f"{where} were tested by {PACKAGE} {' and '.join(versions)}, which need not measure the same; expected is "
+            "one version, up to its last number. Run `tse-refine test` again with one version for both."
+        )
+    pairs = {"trained": (first.config, second.config), "tested": (first.test_config, second.test_config)}
+    for verb, configs in pairs.items():
+        data = [config.get("data", {}) for config in configs]
+        digests = [options["digest"] for options in data if options.get("digest") is not None]
+        # the queries of a training are in the digest too: only of the same options the same one is expected
+        if len(set(digests)) > 1 and _digested(data[0]) == _digested(data[1]):
+            raise InputError(
+                f"{where} were {verb} with the same options on different recordings: their data.digest is "
+                f"{' and '.join(map(str, digests))}. Train and test both on the same recordings."
+            )
+    if _group(first) == _group(second):
+        names = [[rule.name for rule in run.grid.refinements] for run in (first, second)]
+        if set(names[0]) != set(names[1]):
+            raise InputError(
+                f"{where} are of one system, but were tested at different thresholds: "
+                f"{' and '.join(', '.join(tested) for tested in names)}. Test both with the same "
+                "evaluation.thresholds and evaluation.threshold."
+            )
+        gates = [run.operating.gate_threshold for run in (first, second)]
+        if Gate().name in names[0] and first.test_config and second.test_config and gates[0] != gates[1]:
+            raise InputError(
+                f"{where} are of one system, but their gates close at different thresholds: {gates[0]:g} and "
+                f"{gates[1]:g}. Test both with the same evaluation.threshold."
+            )
+
+
+def _check_queries(first: TestedRun, second: TestedRun) -> None:
+    """Reject runs that were tested with different mixtures or queries."""
+    ours, theirs = first.grid, second.grid
+    where = f"{first.folder.path} and {second.folder.path}"
+    if ours.conditions != theirs.conditions:
+        tested = " and ".join(", ".join(condition.name for condition in grid.conditions) for grid in (ours, theirs))
+        raise InputError(
+            f"{where} were tested in different conditions or another order of them: {tested}. Test both with the same "
+            "evaluation.conditions."
+        )
+    difference = f"there are {len(ours.mixtures)} and {len(theirs.mixtures)} mixtures"
+    differ = np.ones(1, bool)
+    if np.array_equal(ours.mixtures, theirs.mixtures):
+        differ = ((ours.query_active != theirs.query_active) | (ours.query_inactive != theirs.query_inactive)).any(1)
+        difference = f"mixture {ours.mixtures[differ.argmax()]} is the first of {differ.sum()} that differ"
+    if differ.any():
+        raise InputError(
+            f"{where} were tested on different mixtures, classes or queries, so that their results cannot stand "
+            f"side by side: {difference}. Test both on the same data (data.seed, corpora, data.mixture, data.num_test)."
+        )
+    if not np.allclose(ours.input_snr_db, theirs.input_snr_db, atol=0.05, equal_nan=True):
+        most = np.nanmax(np.abs(ours.input_snr_db - theirs.input_snr_db))
+        raise InputError(
+            f"{where} were tested on different mixtures: their own SNRs differ by up to {most:.2f} dB. Test both on "
+            "the same recordings and data.mixture."
+        )
+
+
+def _digested(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of the data that its digest is made of."""
+    return {name: value for name, value in data.items() if name not in _NOT_DIGESTED}

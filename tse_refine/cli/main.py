@@ -34,7 +34,7 @@ def run_report(args: list[str]) -> None:
     parser = _Parser("tse-refine report", description=run_report.__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run that `test` has evaluated")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="where figures and tables go")
-    parser.add_argument("--threshold", type=float, help="at which figures refine; by default the recommended one")
+    parser.add_argument("--threshold", help="refinement that figures show; by default the recommended one")
     options = parser.parse_args(args)
     for path in write_report(options.runs, options.output, options.threshold):
         print(path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from tse_refine.errors import InputError
@@ -68,3 +70,21 @@ class RunFolder:
                 "that has one."
             )
         return str(path)
+
+
+def import_plugins(names: Sequence[str]) -> None:
+    """Import the modules of ``plugins:``, whose refinement rules, measures and corpora a run uses.
+
+    Args:
+        names: names of the modules.
+
+    Raises:
+        InputError: a module cannot be imported.
+    """
+    for name in names:
+        try:
+            import_module(name)
+        except ImportError as error:
+            raise InputError(
+                f"plugins: {name!r} cannot be imported ({error}); install it or set PYTHONPATH."
+            ) from error

@@ -26,22 +26,21 @@ class Interval(NamedTuple):
     high: np.ndarray
 
 
-def bootstrap_mean(values: np.ndarray, seed: int = 0) -> Interval:
+def bootstrap_mean(values: np.ndarray) -> Interval:
     """Return the mean over mixtures with its percentile bootstrap 95 % interval.
 
     Mixtures are resampled, the same ones for every cell, 1000 times.
 
     Args:
         values: ``[mixtures, cells]``; NaN where a mixture has no value in a cell.
-        seed: of the resampling.
 
     >>> bootstrap_mean(np.array([[1.0, np.nan], [3.0, np.nan]])).mean
     array([ 2., nan])
     """
-    return pooled_mean(values[None], seed)
+    return pooled_mean(values[None])
 
 
-def pooled_mean(values: np.ndarray, seed: int = 0) -> Interval:
+def pooled_mean(values: np.ndarray) -> Interval:
     """Return the mean over runs and mixtures with its bootstrap 95 % interval.
 
     Runs differ in their seed and share the mixtures. Both are resampled, independently of each other (the product
@@ -53,12 +52,11 @@ def pooled_mean(values: np.ndarray, seed: int = 0) -> Interval:
 
     Args:
         values: ``[runs, mixtures, cells]``; NaN where a mixture has no value in a cell.
-        seed: of the resampling.
     """
-    return _bootstrap([values], seed)
+    return _bootstrap([values])
 
 
-def paired_difference(first: np.ndarray, second: np.ndarray, seed: int = 0) -> Interval:
+def paired_difference(first: np.ndarray, second: np.ndarray) -> Interval:
     """Return the mean of ``first - second`` for different runs on the same mixtures and queries, with its interval.
 
     Mixtures are resampled in pairs, the same ones on both sides; the runs of each side on their own.
@@ -66,25 +64,24 @@ def paired_difference(first: np.ndarray, second: np.ndarray, seed: int = 0) -> I
     Args:
         first: ``[runs, mixtures, cells]``; NaN where a mixture has no value in a cell.
         second: the same mixtures and cells; its runs need not be as many.
-        seed: of the resampling.
 
     >>> paired_difference(np.array([[[1.0], [9.0]]]), np.array([[[0.5], [8.5]]]))
     Interval(mean=array([0.5]), low=array([0.5]), high=array([0.5]))
     """
-    return _bootstrap([first, -second], seed)
+    return _bootstrap([first, -second])
 
 
-def _bootstrap(sides: list[np.ndarray], seed: int) -> Interval:
+def _bootstrap(sides: list[np.ndarray]) -> Interval:
     """Return the sum of the means of all sides; mixtures are resampled for all alike, runs for each side."""
     _, num_mixtures, num_cells = sides[0].shape
     present = ~np.isnan(sum(side.sum(0) for side in sides))  # [mixtures, cells]
-    mixtures = _draws(num_mixtures, seed, 0)
+    mixtures = _draws(num_mixtures, 0)
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)  # a cell without values has a NaN mean, as documented
         count = mixtures @ present.astype(np.float32)  # [resamples, cells]
         mean, means = np.zeros(num_cells), np.zeros((RESAMPLES, num_cells))
         for number, side in enumerate(sides, start=1):
-            runs = _draws(len(side), seed, number).astype(float) / len(side)  # weights that add up to one
+            runs = _draws(len(side), number).astype(float) / len(side)  # weights that add up to one
             for run, values in enumerate(side):
                 centre = np.where(present, values, 0.0).sum(0) / present.sum(0)
                 around = np.where(present, values - centre, 0.0).astype(np.float32)  # centred: single precision will do
@@ -96,7 +93,7 @@ def _bootstrap(sides: list[np.ndarray], seed: int) -> Interval:
 
 
 @lru_cache(maxsize=8)
-def _draws(number: int, seed: int, stream: int) -> np.ndarray:
+def _draws(number: int, stream: int) -> np.ndarray:
     """Return how often each item is drawn, ``[resamples, number]``; cached for the hundreds of calls of a report."""
-    rng = np.random.default_rng((seed, stream))
+    rng = np.random.default_rng((0, stream))
     return rng.multinomial(number, np.full(number, 1.0 / number), size=RESAMPLES).astype(np.float32)

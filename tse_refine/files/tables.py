@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import html
+import itertools
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ _LATEX_ESCAPES = str.maketrans(
         "λ": r"$\lambda$",
     }
 )
+
+_DTYPES = {int: np.int64, float: np.float64, str: object}
+_ROWS_AT_ONCE = 20_000  # of a long table; its text takes ten times the memory of its numbers
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,72 @@ def read_csv(
     """
     rows: list[dict[str, str]] = []
     line_of: dict[str, int] = {}
+    lines = _complete_rows(path, columns, remedy, delimiter, filled, final_newline)
+    _, head = next(lines)
+    for line, cells in lines:
+        row = dict(zip(head, cells, strict=True))
+        if key and line_of.setdefault(row[key], line) != line:
+            raise InputError(
+                f"{path}, line {line}: {key} {row[key]!r} is in line {line_of[row[key]]} too; remove one of the two "
+                f"lines. {remedy}"
+            )
+        rows.append(row)
+    return rows
+
+
+def read_columns(
+    path: Path,
+    columns: Mapping[str, type],
+    optional: Mapping[str, type],
+    remedy: str = "Run the command that wrote it again.",
+) -> dict[str, np.ndarray]:
+    """Read columns of a CSV file as arrays; for tables that are too long for a dictionary per row.
+
+    Args:
+        path: table in UTF-8.
+        columns: columns that must be present, with the type of their cells: ``int``, ``str``, or ``float`` with NaN for
+            an empty cell.
+        optional: columns that are read where they are present, likewise.
+        remedy: sentence for messages, what to do about a table that is missing or cannot be used.
+
+    Returns:
+        By column, ``[rows]``: int64, float64, or text as objects.
+
+    Raises:
+        MissingFileError: the file does not exist.
+        InputError: the file is not text, lacks a column, or has a row that is incomplete, too long or with a cell of
+            another type.
+    """
+    rows = _complete_rows(path, list(columns), remedy)
+    _, head = next(rows)
+    kinds = {name: kind for name, kind in {**optional, **columns}.items() if name in head}
+    parts: dict[str, list[np.ndarray]] = {name: [np.empty(0, _DTYPES[kind])] for name, kind in kinds.items()}
+    shared: dict[str, str] = {}  # equal texts are one object in memory
+    while chunk := [cells for _, cells in itertools.islice(rows, _ROWS_AT_ONCE)]:
+        for name, cells in zip(head, zip(*chunk, strict=True), strict=True):
+            kind = kinds.get(name)
+            if kind is None:
+                continue
+            try:
+                if kind is float:
+                    values: list[Any] = [float(cell or "nan") for cell in cells]
+                else:
+                    values = [shared.setdefault(c, c) for c in cells] if kind is str else list(map(int, cells))
+                parts[name].append(np.array(values, _DTYPES[kind]))
+            except (ValueError, OverflowError) as error:
+                raise InputError(f"{path}: {name}: {error}. {remedy}") from error
+    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+
+
+def _complete_rows(
+    path: Path,
+    columns: Sequence[str],
+    remedy: str,
+    delimiter: str = ",",
+    filled: Sequence[str] = (),
+    final_newline: bool = True,
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number and the cells of each line of a CSV file, the header first; see :func:`read_csv`."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(_lines(file, final_newline), delimiter=delimiter, strict=True)
@@ -187,16 +257,11 @@ def read_csv(
             if missing := [column for column in columns if column not in head]:
                 present = ", ".join(head) or "an empty file"
                 raise InputError(f"{path}: the columns {', '.join(missing)} are missing; found {present}. {remedy}")
+            yield reader.line_num, head
             for cells in filter(None, reader):
                 if problem := _problem(head, cells, filled):
                     raise InputError(f"{path}, line {reader.line_num}: {problem} {remedy}")
-                row = dict(zip(head, cells, strict=True))
-                if key and line_of.setdefault(row[key], reader.line_num) != reader.line_num:
-                    raise InputError(
-                        f"{path}, line {reader.line_num}: {key} {row[key]!r} is in line {line_of[row[key]]} too; "
-                        f"remove one of the two lines. {remedy}"
-                    )
-                rows.append(row)
+                yield reader.line_num, cells
     except FileNotFoundError:
         raise MissingFileError(f"{path} does not exist. {remedy}", path) from None
     except OSError as error:
@@ -205,7 +270,6 @@ def read_csv(
         raise InputError(f"{path}: is not a table in UTF-8 ({error}); save it as UTF-8 text. {remedy}") from None
     except csv.Error as error:
         raise InputError(f"{path}: {error}. {remedy}") from None
-    return rows
 
 
 def _lines(file: TextIO, final_newline: bool) -> Iterator[str]:

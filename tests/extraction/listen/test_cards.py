@@ -53,6 +53,19 @@ def test_the_table_shows_probability_and_decision_per_class(session):
     assert "In mixture" not in html
 
 
+def test_the_table_and_the_card_of_a_soft_threshold_show_weights(session):
+    query = ["alarm", "bell", "dog", "rain"]
+    html = table(session, query, "soft:0.1-0.7")
+    states = {row[0]: row[-1] for row in rows(html)}
+    assert [states[name] for name in query] == ["kept", "weight 0.83", "weight 0.17", "removed"]
+    assert "--threshold:0.1000;--full:0.7000" in html
+    assert "Queried: 4. Kept: alarm, bell. Removed: dog, rain." in words(html)
+    session.extract(query, "soft:0.1-0.7")
+    card = words(show(session, query, "soft:0.1-0.7").cards[3])
+    assert "bell · weight 0.83 dog · weight 0.17" in card
+    assert "threshold 0.10 to 0.70" in card
+
+
 def test_the_table_of_a_mixture_shows_its_active_classes(mixed):
     html = table(mixed, QUERY, 0.3)
     assert [row[2] for row in rows(html)[:4]] == ["yes", "–", "yes", "–"]

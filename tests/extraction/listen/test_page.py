@@ -9,8 +9,9 @@ import soundfile
 from tse_refine.errors import InputError
 from tse_refine.extraction.extractor import Extractor
 from tse_refine.extraction.listen.cards import View
-from tse_refine.extraction.listen.page import Actions
+from tse_refine.extraction.listen.page import Actions, refinement
 from tse_refine.extraction.listen.sounds import Limits, find_mixtures
+from tse_refine.refinement import SoftThreshold, Threshold
 
 QUERY = ["alarm", "bell", "dog"]
 
@@ -57,7 +58,7 @@ def test_all_signals_of_a_mixture_are_played_with_one_gain(actions, extractor, m
     actions.draw("me", QUERY, 0.5)
     view = actions.extract("me", QUERY, 0.5)
     raw = extractor.extract(mixture.waveform, 4000, QUERY, threshold=0.0).waveform
-    refined = extractor.extract(mixture.waveform, 4000, QUERY, 0.5, refinement="file").waveform
+    refined = extractor.extract(mixture.waveform, 4000, QUERY, 0.5, scope="file").waveform
     signals = [mixture.waveform, mixture.target(QUERY), raw, refined]
     gain = 1 / max(np.abs(signal).max() for signal in signals)
     assert gain < 1
@@ -79,6 +80,14 @@ def test_the_threshold_changes_the_table_without_the_network(actions, record, mo
     nothing = actions.extract_again("me", QUERY, 1.0)
     assert "all classes removed" in nothing.cards[3]
     assert "digital silence" in nothing.cards[3]
+
+
+def test_the_second_slider_makes_the_threshold_soft(actions, record):
+    assert refinement(0.3) == refinement(0.3, 0.2) == Threshold(0.3)
+    assert refinement(0.1, 0.7) == SoftThreshold(0.1, 0.7)
+    actions.upload("me", str(record("street.wav")), QUERY, 0.5, 0.0)
+    assert "weight 0.83" in actions.update_table("me", QUERY, 0.1, 0.7).table
+    assert "threshold 0.10 to 0.70" in actions.extract("me", QUERY, 0.1, 0.7).cards[3]
 
 
 def test_another_threshold_is_extracted_only_if_the_query_was(actions, record):

@@ -6,7 +6,7 @@ import pytest
 from matplotlib import colormaps
 from PIL import Image
 
-from tse_refine.analysis.spectrogram import spectrogram_db
+from tse_refine.analysis.plotting import spectrogram_db
 from tse_refine.extraction.listen.picture import Spectrograms, data_uri, gradient, level_image
 
 RATE = 8000

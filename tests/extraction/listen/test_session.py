@@ -5,6 +5,7 @@ from tse_refine.errors import InputError
 from tse_refine.extraction.extractor import Extractor
 from tse_refine.extraction.listen import session as session_module
 from tse_refine.extraction.listen.session import Session, Sessions
+from tse_refine.refinement import SoftThreshold
 
 QUERY = ("dog", "alarm", "bell")
 
@@ -20,9 +21,9 @@ def queries(monkeypatch) -> list:
     queries = []
     original = Extractor.extract_each
 
-    def counted(self, waveform, sample_rate, new, threshold):
+    def counted(self, waveform, sample_rate, new, *options):
         queries.extend(new)
-        return original(self, waveform, sample_rate, new, threshold)
+        return original(self, waveform, sample_rate, new, *options)
 
     monkeypatch.setattr(Extractor, "extract_each", counted)
     return queries
@@ -31,7 +32,7 @@ def queries(monkeypatch) -> list:
 @pytest.mark.parametrize("threshold", [0.0, 0.1, 0.5, 0.7, 1.0])
 def test_estimates_are_those_of_extraction_that_decides_once_per_file(session, extractor, recording, threshold):
     result = session.extract(QUERY, threshold)
-    expected = extractor.extract(recording.waveform, recording.sample_rate, QUERY, threshold, refinement="file")
+    expected = extractor.extract(recording.waveform, recording.sample_rate, QUERY, threshold, scope="file")
     assert result.refined_query == expected.refined_query
     np.testing.assert_array_equal(result.refined, expected.waveform)
     raw = extractor.extract(recording.waveform, recording.sample_rate, QUERY, threshold=0.0)
@@ -39,9 +40,25 @@ def test_estimates_are_those_of_extraction_that_decides_once_per_file(session, e
     assert session.result is result
 
 
+def test_a_soft_threshold_weighs_classes_and_its_estimate_is_used_again(session, extractor, recording, queries):
+    soft = SoftThreshold(0.1, 0.7)
+    weights = session.weight(QUERY, soft)
+    assert weights == pytest.approx({"dog": 1 / 6, "alarm": 1.0, "bell": 5 / 6}, abs=1e-6)
+    result = session.extract(QUERY, "soft:0.1-0.7")
+    expected = extractor.extract(recording.waveform, recording.sample_rate, QUERY, soft, scope="file")
+    np.testing.assert_array_equal(result.refined, expected.waveform)
+    assert result.refined_query == expected.refined_query == ("alarm", "bell")
+    queries.clear()
+    assert session.extract(QUERY, soft).refined is result.refined
+    assert not queries
+
+
 def test_a_higher_threshold_never_adds_a_class_and_does_not_run_the_network(session, queries):
-    refined = [session.refined_query(QUERY, threshold) for threshold in (0.0, 0.15, 0.3, 0.7, 1.0)]
-    assert refined == [QUERY, QUERY, ("alarm", "bell"), ("alarm",), ()]
+    kept = [
+        tuple(name for name, weight in session.weight(QUERY, threshold).items() if weight)
+        for threshold in (0.0, 0.15, 0.3, 0.7, 1.0)
+    ]
+    assert kept == [QUERY, QUERY, ("alarm", "bell"), ("alarm",), ()]
     assert not queries
 
 
@@ -84,11 +101,11 @@ def test_the_estimate_for_an_empty_refined_query_is_exact_silence(extractor, mix
 def test_a_baseline_extracts_with_the_query_as_it_is(baseline, recording, tmp_path):
     session = Session(baseline, recording, tmp_path)
     assert session.probability == {}
-    assert session.refined_query(QUERY, 0.9) == QUERY
+    assert session.weight(QUERY, 0.9) == dict.fromkeys(QUERY, 1.0)
     result = session.extract(QUERY, 0.9)
     assert result.raw.any()
     assert result.refined is None
-    assert result.refined_query is None
+    assert result.refined_query == QUERY
 
 
 def test_an_empty_query_is_rejected(session):

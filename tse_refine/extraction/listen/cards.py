@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from tse_refine.analysis.spectrogram import RANGE_DB
-from tse_refine.evaluation.metrics import attenuation_db, snri_db
+from tse_refine.analysis.plotting import RANGE_DB
+from tse_refine.evaluation.metrics import ATTENUATION, SNRI
 from tse_refine.extraction.listen.picture import gradient
 from tse_refine.extraction.listen.session import Result, Session
+from tse_refine.refinement import KEPT_WEIGHT, Refinement, SoftThreshold, parse_refinement
 
 TITLES = ("Mixture", "Target", "Raw query", "Refined query")
 NO_CLASSIFIER = (
@@ -48,14 +49,14 @@ class Card:
     Attributes:
         title: one of :data:`TITLES`.
         waveform: ``[channels, samples]``.
-        classes: class names, each marked ``kept``, ``removed`` or not at all.
+        classes: class names, each with its CSS class, ``kept``, ``removed`` or none, and the word for it.
         score: result of :func:`score`.
         remark: what refinement did, or empty.
     """
 
     title: str
     waveform: np.ndarray
-    classes: Sequence[tuple[str, str]]
+    classes: Sequence[tuple[str, str, str]]
     score: str = ""
     remark: str = ""
 
@@ -81,13 +82,13 @@ def message(text: str, kind: Literal["note", "refusal", "reason"] = "note") -> s
     return render("message", text=text, kind=kind, role=_ROLES[kind]) if text else ""
 
 
-def show(session: Session, query: Sequence[str], threshold: float) -> View:
+def show(session: Session, query: Sequence[str], threshold: float | str | Refinement) -> View:
     """Write the session's WAV files and return all parts of the page.
 
     Args:
         session: visitor's session.
         query: class names that are ticked.
-        threshold: decision threshold in [0, 1] that is set.
+        threshold: refinement that is set: a number in [0, 1], a name, or a refinement.
     """
     cards = _cards(session)
     stem, rate = Path(session.sound.name).stem, session.sound.sample_rate
@@ -114,17 +115,22 @@ def show(session: Session, query: Sequence[str], threshold: float) -> View:
     )
 
 
-def table(session: Session, query: Sequence[str], threshold: float) -> str:
-    """Return the class probabilities, the largest first, and what :meth:`Session.refined_query` does to the query."""
+def table(session: Session, query: Sequence[str], threshold: float | str | Refinement) -> str:
+    """Return the class probabilities, the largest first, and what the refinement does to the query."""
     if not session.probability:
         return message(NO_CLASSIFIER)
-    kept = session.refined_query(query, threshold)
+    refinement = parse_refinement(threshold, "threshold")
+    states = {name: _state(weight) for name, weight in session.weight(query, refinement).items()}
+    by_state = {state: [name for name, (own, _) in states.items() if own == state] for state in ("kept", "removed")}
     return render(
         "probabilities",
         probability=sorted(session.probability.items(), key=lambda item: (-item[1], item[0])),
-        kept=kept,
-        removed=[name for name in query if name not in kept],
-        threshold=threshold,
+        states=states,
+        **by_state,
+        refinement=_threshold_text(refinement),
+        ends=(refinement.low, refinement.high)
+        if isinstance(refinement, SoftThreshold)
+        else [refinement.gate_threshold],
         active=session.sound.sources,
     )
 
@@ -147,35 +153,46 @@ def score(estimate: np.ndarray, target: np.ndarray | None, mixture: np.ndarray) 
         return ""
     x, s, e = (torch.from_numpy(signal).reshape(1, -1) for signal in (mixture, target, estimate))
     if target.any():
-        return f"SNRi {_number(float(snri_db(e, s, x)), '+.1f')} dB"
-    energy = [signal.double().square().sum() for signal in (x, e)]
-    return f"attenuation {float(attenuation_db(*energy)):.1f} dB"
+        return f"SNRi {_number(float(SNRI.of_signals(e, s, x)), '+.1f')} dB"
+    return f"attenuation {float(ATTENUATION.of_signals(e, s, x)):.1f} dB"
 
 
 def _cards(session: Session) -> list[Card]:
     sound, result = session.sound, session.result
-    cards = [Card("Mixture", sound.waveform, [(name, "") for name in sound.sources])]
+    cards = [Card("Mixture", sound.waveform, [(name, "", "") for name in sound.sources])]
     if result is None:
         return cards
     target = sound.target(result.query)
     if target is not None:
-        active = [(name, "") for name in result.query if name in sound.sources]
+        active = [(name, "", "") for name in result.query if name in sound.sources]
         remark = "" if active else "no queried class is in the mixture"
         cards.append(Card("Target", target, active, remark=remark))
     raw_score = score(result.raw, target, sound.waveform)
-    cards.append(Card("Raw query", result.raw, [(name, "") for name in result.query], raw_score))
-    if result.refined is not None and result.refined_query is not None:
-        marked = [(name, "kept" if name in result.refined_query else "removed") for name in result.query]
+    cards.append(Card("Raw query", result.raw, [(name, "", "") for name in result.query], raw_score))
+    if result.refined is not None:
+        marked = [(name, *_state(weight)) for name, weight in result.weight.items()]
         refined_score = score(result.refined, target, sound.waveform)
         cards.append(Card("Refined query", result.refined, marked, refined_score, _effect(result)))
     return cards
 
 
 def _effect(result: Result) -> str:
-    text = f"threshold {result.threshold:.2f}"
-    if not result.refined_query:
+    text = f"threshold {_threshold_text(result.refinement)}"
+    if not any(result.weight.values()):
         return f"{text}: all classes removed"
     return f"{text}: no class removed" if result.refined_query == result.query else text
+
+
+def _threshold_text(refinement: Refinement) -> str:
+    if isinstance(refinement, SoftThreshold):
+        return f"{refinement.low:.2f} to {refinement.high:.2f}"
+    return f"{refinement.gate_threshold:.2f}"
+
+
+def _state(weight: float) -> tuple[str, str]:
+    """Return the CSS class of a queried class with this weight, and the word for it."""
+    word = {0.0: "removed", 1.0: "kept"}.get(weight, f"weight {weight:.2f}")
+    return "kept" if weight >= KEPT_WEIGHT else "removed", word
 
 
 def _remarks(session: Session, gain_db: float) -> str:

@@ -10,6 +10,7 @@ from tse_refine.extraction.extractor import Extractor
 from tse_refine.extraction.listen.cards import NO_CLASSIFIER, TITLES, View, message, render, show, table
 from tse_refine.extraction.listen.session import Sessions
 from tse_refine.extraction.listen.sounds import Limits, Mixtures, Sound, read_upload
+from tse_refine.refinement import Refinement, SoftThreshold, Threshold
 
 if TYPE_CHECKING:
     import gradio
@@ -21,8 +22,9 @@ NO_SOUND = "Drop or record a sound, or load a test mixture, to see its class pro
 class Actions:
     """What the controls do, without Gradio.
 
-    The actions' arguments are the visitor, the class names that are ticked, and the decision threshold in [0, 1]. They
-    return the changed parts of the page.
+    The actions' arguments are the visitor, the class names that are ticked, and the two ends of the threshold in
+    [0, 1]: it is soft where the second is above the first, and may be left out. They return the changed parts of the
+    page.
 
     Args:
         extractor: checkpoint's extractor.
@@ -37,7 +39,7 @@ class Actions:
         self.limits = limits
         self.sessions = Sessions(extractor, folder)
 
-    def upload(self, visitor: str, path: str | None, query: Sequence[str], threshold: float) -> View:
+    def upload(self, visitor: str, path: str | None, query: Sequence[str], *threshold: float) -> View:
         """Load an uploaded file, which is removed once it has been read; None clears the control, not the page."""
         if path is None:
             return View()
@@ -49,35 +51,35 @@ class Actions:
             finally:
                 file.unlink(missing_ok=True)
 
-        return self._open(visitor, read, query, threshold)
+        return self._open(visitor, read, query, *threshold)
 
-    def draw(self, visitor: str, query: Sequence[str], threshold: float) -> View:
+    def draw(self, visitor: str, query: Sequence[str], *threshold: float) -> View:
         """Load a random test mixture."""
         assert self.mixtures is not None, "without test mixtures there is no button for them"
-        return self._open(visitor, self.mixtures.draw, query, threshold)
+        return self._open(visitor, self.mixtures.draw, query, *threshold)
 
-    def update_table(self, visitor: str, query: Sequence[str], threshold: float) -> View:
+    def update_table(self, visitor: str, query: Sequence[str], *threshold: float) -> View:
         """Show the class probabilities with another query or threshold; the network does not run."""
         session = self.sessions.get(visitor)
-        return View(table=self.empty_table() if session is None else table(session, query, threshold))
+        return View(table=self.empty_table() if session is None else table(session, query, refinement(*threshold)))
 
-    def extract(self, visitor: str, query: Sequence[str], threshold: float) -> View:
+    def extract(self, visitor: str, query: Sequence[str], *threshold: float) -> View:
         """Extract with the raw and the refined query."""
         session = self.sessions.get(visitor)
         try:
             if session is None:
                 raise InputError("There is no sound yet: drop or record one, or load a test mixture.")
-            session.extract(query, threshold)
+            session.extract(query, refinement(*threshold))
         except InputError as error:
             return View(message(str(error), "refusal"))
-        return show(session, query, threshold)
+        return show(session, query, refinement(*threshold))
 
-    def extract_again(self, visitor: str, query: Sequence[str], threshold: float) -> View:
+    def extract_again(self, visitor: str, query: Sequence[str], *threshold: float) -> View:
         """Extract with another threshold if this query was extracted last; otherwise nothing changes."""
         session = self.sessions.get(visitor)
         if session is None or session.result is None or session.result.query != tuple(query):
             return View()
-        return self.extract(visitor, query, threshold)
+        return self.extract(visitor, query, *threshold)
 
     def close(self, visitor: str) -> None:
         """Close the visitor's session and remove its files."""
@@ -87,12 +89,17 @@ class Actions:
         """Return what is shown instead of class probabilities before there is a sound."""
         return message(NO_SOUND if self.extractor.has_classifier else NO_CLASSIFIER)
 
-    def _open(self, visitor: str, read: Callable[[], Sound], query: Sequence[str], threshold: float) -> View:
+    def _open(self, visitor: str, read: Callable[[], Sound], query: Sequence[str], *threshold: float) -> View:
         try:
             session = self.sessions.open(visitor, read())
         except InputError as error:
             return View(message(str(error), "refusal"))
-        return show(session, query, threshold)
+        return show(session, query, refinement(*threshold))
+
+
+def refinement(low: float, high: float = 0.0) -> Refinement:
+    """Return the refinement of the page's two sliders: a soft threshold where the second is above the first."""
+    return SoftThreshold(low, high) if high > low else Threshold(low)
 
 
 def build_page(actions: Actions, checkpoint: str, no_mixtures: str = "") -> "gradio.Blocks":
@@ -122,14 +129,14 @@ def build_page(actions: Actions, checkpoint: str, no_mixtures: str = "") -> "gra
                 draw = gr.Button("Load a test mixture", visible=actions.mixtures is not None)
                 _html(message(no_mixtures, "reason"))
                 query = gr.CheckboxGroup(list(extractor.class_names), label="Query", elem_id="query")
-                threshold = _threshold(extractor.recommended_threshold)
+                thresholds = _thresholds(extractor)
                 extract = gr.Button("Extract", variant="primary")
             with gr.Column(min_width=320):
                 shown = [_html(elem_id="message"), _html(actions.empty_table(), elem_id="table")]
         with gr.Row(elem_id="cards"):
             shown += [_html(elem_classes="listen-cell") for _ in TITLES]
         shown.append(_html())
-        _connect(actions, sound, draw, [query, threshold], extract, shown)
+        _connect(actions, sound, draw, [query, *thresholds], extract, shown)
         page.unload(_handler(actions.close))
     return page
 
@@ -146,7 +153,7 @@ def _connect(
     import gradio as gr
 
     _, table, *cards, _ = shown
-    query, threshold = settings
+    query, *thresholds = settings
     # the network runs for one visitor at a time; of a slider's events meanwhile, only the last one counts
     network: dict[str, Any] = {"concurrency_id": "network", "concurrency_limit": 1, "api_visibility": "private"}
     quick: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
@@ -154,9 +161,11 @@ def _connect(
     upload, uploaded = _handler(actions.upload, None), [sound.upload, sound.stop_recording]
     gr.on(uploaded, upload, [sound, *settings], [*shown, sound], show_progress_on=table, **network)
     draw.click(_handler(actions.draw), settings, shown, show_progress_on=table, **network)
-    gr.on([query.change, threshold.change], _handler(actions.update_table), settings, shown, queue=False, **quick)
+    changed = [query.change, *(threshold.change for threshold in thresholds)]
+    gr.on(changed, _handler(actions.update_table), settings, shown, queue=False, **quick)
     extract.click(_handler(actions.extract), settings, shown, show_progress_on=cards, **network)
-    threshold.release(_handler(actions.extract_again), settings, shown, **{**network, **quick})
+    released = [threshold.release for threshold in thresholds]
+    gr.on(released, _handler(actions.extract_again), settings, shown, **{**network, **quick})
 
 
 def head() -> str:
@@ -195,19 +204,32 @@ def _html(value: str = "", **options: Any) -> "gradio.HTML":
     return gr.HTML(value, visible=bool(value), apply_default_css=False, **options)
 
 
-def _threshold(recommended: float | None) -> "gradio.Slider":
+def _thresholds(extractor: Extractor) -> "list[gradio.Slider]":
+    """Return the sliders of the two ends of the threshold, set to the recommended one."""
     import gradio as gr
 
-    return gr.Slider(
-        0.0,
-        1.0,
-        value=recommended or 0.0,
-        step=0.01,
-        label="Threshold",
-        info=f"Queried classes of lower probability are removed. Recommended: {recommended or 0.0:g}",
-        visible=recommended is not None,  # without a classifier nothing is compared with it
-        elem_id="threshold",
-    )
+    recommended = extractor.recommended_refinement
+    low = recommended.gate_threshold
+    ends = {
+        "Threshold": (low, f"Queried classes of lower probability are removed. Recommended: {recommended.name}"),
+        "Full weight from": (
+            recommended.high if isinstance(recommended, SoftThreshold) else 0.0,
+            "Above the threshold, this makes it soft: weights rise from 0 there to 1 here.",
+        ),
+    }
+    return [
+        gr.Slider(
+            0.0,
+            1.0,
+            value=value,
+            step=0.01,
+            label=label,
+            info=info,
+            visible=extractor.has_classifier,  # without a classifier nothing is compared with it
+            elem_id=label.split()[0].lower(),
+        )
+        for label, (value, info) in ends.items()
+    ]
 
 
 def _handler(action: Callable[..., View | None], *others: Any) -> Callable[..., list[Any]]:

@@ -8,7 +8,7 @@ from io import BytesIO
 
 import numpy as np
 
-from tse_refine.analysis.spectrogram import RANGE_DB, hop_samples, spectrogram_db
+from tse_refine.analysis.plotting import RANGE_DB, hop_samples, spectrogram_db
 
 _COLUMNS = 1024  # at most: no screen shows more per spectrogram
 _FRAMES_AT_ONCE = 4096  # half a minute, so that memory does not grow with the recording

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +15,13 @@ from tse_refine.errors import InputError
 from tse_refine.extraction.extractor import Extractor
 from tse_refine.extraction.listen.picture import Spectrograms
 from tse_refine.extraction.listen.sounds import Sound, SoundFiles
-from tse_refine.refinement import refine
+from tse_refine.refinement import KEPT_WEIGHT, NoRefinement, Refinement
 
 MOST_SESSIONS = 16  # whose sounds are kept in memory and on disk
 MOST_ESTIMATE_BYTES = 256_000_000  # of a session; the estimates on the page are kept in any case
+
+
+_WeightedQuery = tuple[tuple[str, float], ...]  # class names with their weights, in (0, 1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,24 +30,29 @@ class Result:
 
     Attributes:
         query: queried classes.
-        refined_query: queried classes that are kept; None without a classifier.
-        threshold: decision threshold of the refinement.
+        refinement: rule that refined the query; none without a classifier.
+        weight: weight of each queried class in the refined query, in [0, 1].
         raw: estimate for the query as it is, ``[channels, samples]``.
         refined: estimate for the refined query; None without a classifier.
     """
 
     query: tuple[str, ...]
-    refined_query: tuple[str, ...] | None
-    threshold: float
+    refinement: Refinement
+    weight: Mapping[str, float]
     raw: np.ndarray
     refined: np.ndarray | None
+
+    @property
+    def refined_query(self) -> tuple[str, ...]:
+        """Queried classes that are kept: those with a weight of at least 0.5."""
+        return tuple(name for name, weight in self.weight.items() if weight >= KEPT_WEIGHT)
 
 
 class Session:
     """A visitor's sound, and what the network has estimated from it so far.
 
-    A class is kept or removed once for the whole sound, so that the table describes what is played. Queries are class
-    names, thresholds are decision thresholds in [0, 1].
+    A query is refined once for the whole sound, so that the table describes what is played. Queries are class names;
+    thresholds are numbers in [0, 1], names of other refinements, or refinements.
 
     Args:
         extractor: checkpoint's extractor.
@@ -74,7 +82,7 @@ class Session:
         self.files = SoundFiles(folder)
         self.network_rate = extractor.sample_rate
         self._extractor = extractor
-        self._estimates: dict[tuple[str, ...], np.ndarray] = {(): np.zeros_like(sound.waveform)}
+        self._estimates: dict[_WeightedQuery, np.ndarray] = {(): np.zeros_like(sound.waveform)}
 
     @cached_property
     def spectrograms(self) -> Spectrograms:
@@ -82,41 +90,46 @@ class Session:
         rate = self.sound.sample_rate
         return Spectrograms(self.sound.waveform, rate, min(rate, self.network_rate) / 2)
 
-    def refined_query(self, query: Sequence[str], threshold: float) -> tuple[str, ...]:
-        """Return the queried classes that are kept, all without a classifier; the network does not run."""
-        if not self.probability:
-            return tuple(query)
+    def weight(self, query: Sequence[str], threshold: float | str | Refinement) -> dict[str, float]:
+        """Return the weight of each class in the refined query, in [0, 1]; the network does not run."""
+        refinement = self._extractor.refinement(threshold)
+        if isinstance(refinement, NoRefinement) or not query:
+            return dict.fromkeys(query, 1.0)
         probability = torch.tensor([[self.probability[name] for name in query]])
-        kept = refine(torch.ones_like(probability), probability, threshold)[0].tolist()
-        return tuple(name for name, is_kept in zip(query, kept, strict=True) if is_kept)
+        weights = refinement(torch.ones_like(probability), probability)[0].tolist()
+        return dict(zip(query, weights, strict=True))
 
-    def extract(self, query: Sequence[str], threshold: float) -> Result:
+    def extract(self, query: Sequence[str], threshold: float | str | Refinement) -> Result:
         """Extract with the query as it is and with the refined query; earlier estimates are used again.
 
         Args:
             query: queried classes.
-            threshold: decision threshold in [0, 1].
+            threshold: refinement of the query.
 
         Raises:
-            InputError: the query is empty.
+            InputError: the query is empty, or the threshold is not a valid refinement.
         """
-        raw = tuple(query)
-        if not raw:
+        if not query:
             raise InputError("The query is empty: tick one class or more.")
-        refined = self.refined_query(raw, threshold) if self.probability else None
-        estimates = self._estimate([raw] if refined is None else [raw, refined])
-        refined_estimate = None if refined is None else estimates[refined]
-        self.result = Result(raw, refined, threshold, estimates[raw], refined_estimate)
+        refinement, weight = self._extractor.refinement(threshold), self.weight(query, threshold)
+        raw = tuple((name, 1.0) for name in query)
+        refined = tuple((name, value) for name, value in weight.items() if value > 0.0)
+        estimates = self._estimate([raw, refined] if self.probability else [raw], refinement)
+        refined_estimate = estimates[refined] if self.probability else None
+        self.result = Result(tuple(query), refinement, weight, estimates[raw], refined_estimate)
         return self.result
 
-    def _estimate(self, queries: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], np.ndarray]:
+    def _estimate(self, queries: Sequence[_WeightedQuery], refinement: Refinement) -> dict[_WeightedQuery, np.ndarray]:
         missing = [query for query in dict.fromkeys(queries) if query not in self._estimates]
-        if missing:
-            # these queries are already refined: a threshold of 0 keeps all their classes in every window
-            extractions = self._extractor.extract_each(
-                self.sound.waveform, self.sound.sample_rate, missing, threshold=0.0
-            )
-            self._estimates |= {extraction.query: extraction.waveform for extraction in extractions}
+        waveform, rate = self.sound.waveform, self.sound.sample_rate
+        whole = [query for query in missing if all(weight == 1.0 for _, weight in query)]
+        if whole:
+            names = [tuple(name for name, _ in query) for query in whole]
+            extractions = self._extractor.extract_each(waveform, rate, names, NoRefinement())
+            self._estimates |= {query: part.waveform for query, part in zip(whole, extractions, strict=True)}
+        for query in (query for query in missing if query not in whole):  # only the rule itself gives other weights
+            names = [name for name, _ in query]
+            self._estimates[query] = self._extractor.extract(waveform, rate, names, refinement, "file").waveform
         estimates = {query: self._estimates[query] for query in queries}
         for query in list(self._estimates):
             if sum(estimate.nbytes for estimate in self._estimates.values()) <= MOST_ESTIMATE_BYTES:

@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 import torch
 
-from tse_refine.analysis.tested_run import MeasuredRun
+from tse_refine.analysis.tested_run import TestedRun
 from tse_refine.data.corpora import SyntheticBackgrounds, SyntheticSounds
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.data.recipes import MixtureConfig
@@ -165,7 +165,7 @@ def find_mixtures(checkpoint: Path, folder: Path) -> Mixtures:
     about = read_checkpoint(checkpoint)[CHECKPOINT_KEY]
     class_names, rate = list(about["class_names"]), int(about["sample_rate"])
     try:
-        data = data_of_run(MeasuredRun(checkpoint.resolve().parent.parent).config)
+        data = data_of_run(TestedRun(checkpoint.resolve().parent.parent).config)
         if (data.class_names, data.sample_rate) != (class_names, rate):
             raise InputError("the data in its config.yaml have other classes, or another sample rate.")
         return Mixtures(data, "test mixture")

@@ -1,0 +1,263 @@
+"""What the report compares, as numbers: Table 1, paired differences, decisions, and classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tse_refine.analysis.measurements import ClassScore, MeasuredClassifier
+from tse_refine.analysis.systems import System, methods
+from tse_refine.errors import InputError
+from tse_refine.evaluation.classification import kept_classes, mean_average_precision
+from tse_refine.evaluation.conditions import MATCHED, PARTIAL, TABLE_CONDITIONS, Condition
+from tse_refine.evaluation.metrics import MEASURES, SNRI, Measure
+from tse_refine.evaluation.results import decisive
+from tse_refine.evaluation.statistics import Interval, pooled_mean
+from tse_refine.refinement import NoRefinement, Oracle, Refinement
+
+DECISION_COLUMNS = (
+    *("system", "threshold", "seeds", "macro_precision", "macro_recall", "macro_false_negative_rate", "macro_f1"),
+    *("map", "active_classes", "active_dropped", "inactive_classes", "inactive_kept"),
+)
+QUERY_COLUMNS = ("system", "threshold", "active", "inactive", "n", "active_dropped", "inactive_kept", "emptied")
+CLASS_COLUMNS = (
+    *("system", "threshold", "class", "support", "precision", "recall", "false_negative_rate", "f1"),
+    *("snri_db_none", "snri_db_refined"),
+)
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row of Table 1.
+
+    Attributes:
+        system: system.
+        refinement: refinement of its queries.
+        values: mean by condition and name of the measure; nothing where it was not measured.
+        macro_f1: macro F1 of the decisions, mean over runs; None for a refinement that does not decide class by class.
+    """
+
+    system: System
+    refinement: Refinement
+    values: Mapping[tuple[Condition, str], Interval]
+    macro_f1: float | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a method gains over another, in the measure of each condition.
+
+    Attributes:
+        first: name of the method.
+        second: name of the method that is subtracted.
+        values: paired difference by condition; nothing where it was not measured.
+    """
+
+    first: str
+    second: str
+    values: Mapping[Condition, Interval]
+
+
+@dataclass(frozen=True)
+class ClassChange:
+    """What a refinement changes for one class, over all runs of a system.
+
+    Attributes:
+        score: scores, means over the runs.
+        num_queries: mixtures that query the class at (1:3), beside three inactive classes.
+        change: their SNRi with refinement minus without, in dB, paired over mixtures and runs, one cell; NaN where
+            there are none.
+    """
+
+    score: ClassScore
+    num_queries: int
+    change: Interval
+
+
+def table_cells() -> list[tuple[Condition, Measure]]:
+    """Return the cells of Table 1: each printed condition with its own measure, then with every further measure."""
+    headlines = [(condition, condition.measure) for condition in TABLE_CONDITIONS]
+    return headlines + [
+        (condition, measure)
+        for measure in MEASURES.values()
+        for condition in TABLE_CONDITIONS
+        if condition.kind in measure.kinds and measure != condition.measure
+    ]
+
+
+def compare_systems(systems: Sequence[System]) -> list[Result]:
+    """Return Table 1: each system without refinement and, where it can refine, with each refinement."""
+    results = []
+    for system in systems:
+        for refinement in system.refinements:
+            if isinstance(refinement, Oracle) and not system.has_classifier:
+                continue
+            classifiers = [run.classifier for run in system.runs]
+            f1 = [c.macro_f1[refinement.name] for c in classifiers if c and refinement.name in c.macro_f1]
+            means = {(c, m.name): system.mean(c, refinement, m) for c, m in table_cells()}
+            values = {cell: mean for cell, mean in means.items() if mean is not None}
+            results.append(Result(system, refinement, values, float(np.mean(f1)) if f1 else None))
+    return results
+
+
+def method_differences(systems: Sequence[System], refinement: Refinement | None) -> list[Difference]:
+    """Return what one method gains over another, on the same mixtures and queries, in every condition of Table 1.
+
+    Every system's raw query is compared with the first system's, every refinement with the raw query of its system, and
+    the refinement that is shown with the raw query of every other system.
+
+    Args:
+        systems: systems to compare.
+        refinement: refinement that is shown; None where no system refines.
+    """
+    raw = NoRefinement()
+    pairs: list[tuple[System, Refinement, System]] = [(system, raw, systems[0]) for system in systems[1:]]
+    for system in (system for system in systems if system.has_classifier):
+        pairs += [(system, rule, system) for rule in system.refinements if rule.name != raw.name]
+        if refinement is not None:
+            pairs += [(system, refinement, other) for other in systems if other is not system]
+    differences = []
+    for first, rule, second in pairs:
+        both = [c for c in TABLE_CONDITIONS if first.measured(c, rule) and second.measured(c, raw)]
+        values = {condition: first.difference(second, condition, rule, raw) for condition in both}
+        if values:
+            differences.append(Difference(first.label(rule), second.label(raw), values))
+    return differences
+
+
+def condition_differences(systems: Sequence[System], refinement: Refinement | None) -> list[Difference]:
+    """Return what inactive classes in the query cost each method: SNRi at (1:i) less that at (1:0), per mixture.
+
+    Args:
+        systems: systems to compare.
+        refinement: refinement that is shown; None where no system refines.
+    """
+    differences = []
+    for label, system, rule in methods(systems, refinement):
+        conditions = sorted(c for c in system.runs[0].grid.conditions if c.active == 1 and c.inactive)
+        if conditions and system.measured(MATCHED, rule):
+            matched = system.cell(SNRI, MATCHED, rule)
+            values = {c: pooled_mean((system.cell(SNRI, c, rule) - matched)[:, :, None]) for c in conditions}
+            differences.append(Difference(label, label, values))
+    return differences
+
+
+def decision_rows(systems: Sequence[System]) -> list[Row]:
+    """Return one row per system and refinement: the classifier's scores, and how many of its decisions are wrong.
+
+    Of all classes in all mixtures, ``active_dropped`` of the ``active_classes`` would be removed from any query, and
+    ``inactive_kept`` of the ``inactive_classes`` would stay in it. Means over the runs of a system; macro averages run
+    over the classes that occur.
+    """
+    rows = []
+    for system in systems:
+        classifiers = [run.classifier for run in system.runs if run.classifier]
+        mean_precisions = [mean_average_precision(c.probability, c.activity) for c in classifiers]
+        for refinement in _deciding(system):
+            runs = [_decisions(c, refinement) | {"map": m} for c, m in zip(classifiers, mean_precisions, strict=True)]
+            means = {name: float(np.mean([run[name] for run in runs])) for name in DECISION_COLUMNS[3:]}
+            rows.append({"system": system.name, "threshold": refinement.name, "seeds": len(runs), **means})
+    return rows
+
+
+def query_rows(systems: Sequence[System]) -> list[Row]:
+    """Return one row per system, refinement and condition: what refinement does to a query.
+
+    ``active_dropped`` and ``inactive_kept`` are means per query; ``emptied`` is the share of queries of which nothing
+    is left. Means over mixtures and runs.
+    """
+    rows = []
+    for system in systems:
+        for refinement in _deciding(system):
+            for condition in system.runs[0].grid.conditions:
+                active, inactive = system.kept(condition, refinement)
+                exists = ~np.isnan(active)
+                head = {"system": system.name, "threshold": refinement.name, **condition._asdict()}
+                values = {
+                    "n": int(exists[0].sum()),
+                    "active_dropped": condition.active - float(active[exists].mean()),
+                    "inactive_kept": float(inactive[exists].mean()),
+                    "emptied": float((active + inactive == 0)[exists].mean()),
+                }
+                rows.append(head | values)
+    return rows
+
+
+def class_rows(systems: Sequence[System]) -> list[Row]:
+    """Return one row per system, refinement and class; means over the runs of a system.
+
+    The false-negative rate is the method's risk: how often a class that is active would be removed from a query.
+    """
+    rows = []
+    for system in systems:
+        for refinement in _deciding(system):
+            for score in mean_scores(system, refinement):
+                head = {"system": system.name, "threshold": refinement.name, "class": score.name}
+                rows.append(head | {name: getattr(score, name) for name in CLASS_COLUMNS[3:]})
+    return rows
+
+
+def mean_scores(system: System, refinement: Refinement) -> list[ClassScore]:
+    """Return the scores of every class, means over the runs of a system; a run without a value is left out.
+
+    Args:
+        system: system that refines.
+        refinement: refinement that decides class by class.
+
+    Raises:
+        KeyError: the refinement was not tested.
+    """
+    means = []
+    runs = [run.classifier.scores[refinement.name] for run in system.runs if run.classifier]
+    for scores in zip(*runs, strict=True):
+        numbers = [[s.precision, s.recall, s.f1, s.snri_db_none, s.snri_db_refined] for s in scores]
+        values = np.ma.masked_invalid(numbers)
+        means.append(ClassScore(scores[0].name, scores[0].support, *values.mean(0).filled(np.nan).tolist()))
+    return means
+
+
+def class_changes(system: System, refinement: Refinement) -> list[ClassChange]:
+    """Return what a refinement changes for every class of a system that refines.
+
+    Args:
+        system: system whose runs share the test mixtures.
+        refinement: refinement that decides class by class.
+
+    Raises:
+        InputError: (1:3) or the refinement was not tested.
+    """
+    grid, raw = system.runs[0].grid, NoRefinement()
+    try:
+        scores = mean_scores(system, refinement)
+        change = system.cell(SNRI, PARTIAL, refinement) - system.cell(SNRI, PARTIAL, raw)  # [runs, mixtures]
+    except KeyError:
+        raise InputError(
+            f"{system.runs[0].folder.path} was not tested at {PARTIAL.name} with the thresholds {raw.name} and "
+            f"{refinement.name}; test it with --evaluation.conditions and --evaluation.thresholds that hold them."
+        ) from None
+    queried_class = grid.query_active[:, grid.conditions.index(PARTIAL)]
+    changes = []
+    for score in scores:
+        of_class = queried_class == score.name
+        nothing = Interval(*np.full((3, 1), np.nan))
+        mean = pooled_mean(change[:, of_class, None]) if of_class.any() else nothing
+        changes.append(ClassChange(score, int(of_class.sum()), mean))
+    return changes
+
+
+def _decisions(classifier: MeasuredClassifier, refinement: Refinement) -> dict[str, float]:
+    scores = [score for score in classifier.scores[refinement.name] if score.support]
+    precision, recall, f1 = np.mean([[score.precision, score.recall, score.f1] for score in scores], axis=0).tolist()
+    active, kept = classifier.activity, kept_classes(classifier.probability, refinement)
+    counts = [float(cases.sum()) for cases in (active, active & ~kept, ~active, ~active & kept)]
+    columns = (name for name in DECISION_COLUMNS[3:] if name != "map")
+    return dict(zip(columns, (precision, recall, 1.0 - recall, f1, *counts), strict=True))
+
+
+def _deciding(system: System) -> list[Refinement]:
+    return decisive(system.refinements) if system.has_classifier else []

@@ -1,0 +1,359 @@
+"""What the result files of a test hold, as arrays: whole, possible, and in agreement with one another."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tse_refine.errors import InputError
+from tse_refine.evaluation.conditions import Condition
+from tse_refine.evaluation.metrics import HEADLINES, MEASURES, Measure
+from tse_refine.evaluation.results import (
+    CLASSIFICATION_COLUMNS,
+    PER_CLASS_COLUMNS,
+    PROBABILITY_COLUMNS,
+    REMEDY,
+    decisive,
+    result_columns,
+    summary_columns,
+)
+from tse_refine.files.tables import read_columns, read_csv
+from tse_refine.refinement import Refinement, parse_refinement
+
+_ROUNDING = 2e-5  # the mean of values of five decimals against a mean of five decimals
+_TYPES: dict[str, type] = dict.fromkeys(("mixture", "active", "inactive", "num_active"), int)
+_TYPES |= dict.fromkeys(("threshold", "query_active", "query_inactive"), str)
+_EVERY_CLASS = "every class of every mixture of results.csv once"
+_CHANGED = "It is cut off, changed or of another test; run `tse-refine test` again."
+
+
+@dataclass(frozen=True)
+class MeasuredGrid:
+    """What a test measured of every mixture; NaN where a value does not exist.
+
+    Attributes:
+        mixtures: number of each mixture, ``[mixtures]``, ascending.
+        conditions: conditions in the order of the file.
+        refinements: refinements in the order of the file.
+        values: by the name of each measure, ``[mixtures, conditions, refinements]``.
+        input_snr_db: SNR of the mixture itself, ``[mixtures, conditions]``.
+        kept_active: active classes kept in the refined query, ``[mixtures, conditions, refinements]``.
+        kept_inactive: inactive ones, ``[mixtures, conditions, refinements]``.
+        query_active: active classes of each query as the file writes them, ``[mixtures, conditions]``.
+        query_inactive: inactive ones, ``[mixtures, conditions]``.
+    """
+
+    mixtures: np.ndarray
+    conditions: tuple[Condition, ...]
+    refinements: tuple[Refinement, ...]
+    values: Mapping[str, np.ndarray]
+    input_snr_db: np.ndarray
+    kept_active: np.ndarray
+    kept_inactive: np.ndarray
+    query_active: np.ndarray
+    query_inactive: np.ndarray
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """The measures of the file that are in the table of measures."""
+        return tuple(MEASURES[name] for name in self.values)
+
+    def holds(self, condition: Condition, refinement: Refinement) -> bool:
+        """Whether there is such a cell."""
+        return condition in self.conditions and any(refinement.name == other.name for other in self.refinements)
+
+    def place(self, condition: Condition, refinement: Refinement) -> tuple[int, int]:
+        """Return the numbers of a cell's condition and refinement.
+
+        Args:
+            condition: condition of the queries.
+            refinement: refinement with the name to look up.
+
+        Raises:
+            KeyError: there is no such cell.
+        """
+        if not self.holds(condition, refinement):
+            raise KeyError((condition, refinement))
+        names = [other.name for other in self.refinements]
+        return self.conditions.index(condition), names.index(refinement.name)
+
+    def cell(self, measure: Measure, condition: Condition, refinement: Refinement) -> np.ndarray:
+        """Return a measure in one cell, ``[mixtures]``.
+
+        Args:
+            measure: measure with the name to look up.
+            condition: condition of the queries.
+            refinement: refinement with the name to look up.
+
+        Raises:
+            KeyError: there is no such measure or cell.
+        """
+        c, r = self.place(condition, refinement)
+        return self.values[measure.name][:, c, r]
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """Scores of one class under one refinement.
+
+    Attributes:
+        name: name of the class.
+        support: number of mixtures that hold the class.
+        precision: precision of the decisions, in [0, 1].
+        recall: recall, in [0, 1]; an active class that is missed is removed from a query that was right.
+        f1: F1, in [0, 1].
+        snri_db_none: SNRi at (1:3) with the raw query; NaN where no mixture queries the class there.
+        snri_db_refined: SNRi at (1:3) with the refined query.
+    """
+
+    name: str
+    support: int
+    precision: float
+    recall: float
+    f1: float
+    snri_db_none: float
+    snri_db_refined: float
+
+    @property
+    def false_negative_rate(self) -> float:
+        """Share of the mixtures with the class in which it is removed from a query; NaN where there are none."""
+        return 1.0 - self.recall if self.support else float("nan")
+
+
+@dataclass(frozen=True)
+class MeasuredClassifier:
+    """What a test measured of the classifier.
+
+    Attributes:
+        class_names: names by index.
+        probability: clip-level, ``[mixtures, classes]``, in [0, 1].
+        activity: whether the class is active, ``[mixtures, classes]``.
+        macro_f1: by the name of each refinement that decides class by class.
+        scores: likewise, one per class.
+    """
+
+    class_names: tuple[str, ...]
+    probability: np.ndarray
+    activity: np.ndarray
+    macro_f1: Mapping[str, float]
+    scores: Mapping[str, Sequence[ClassScore]]
+
+
+def read_grid(folder: Path, gate_threshold: float) -> MeasuredGrid:
+    """Read ``results.csv`` and compare ``summary.csv`` with it.
+
+    Args:
+        folder: ``RUN/test``.
+        gate_threshold: decision threshold of ``gate``, in [0, 1].
+
+    Raises:
+        InputError: a file is missing or is not what ``test`` wrote, a mixture lacks a row or has it twice, or the two
+            files are not of one test.
+    """
+    path, summary = folder / "results.csv", folder / "summary.csv"
+    types = {name: _TYPES.get(name, float) for name in result_columns(HEADLINES)}
+    columns = read_columns(path, types, dict.fromkeys(MEASURES, float), REMEDY)
+    if not len(columns["mixture"]):
+        raise InputError(f"{path} holds no row; run `tse-refine test` again.")
+    try:
+        grid = _grid(columns, gate_threshold)
+    except ValueError as error:
+        reason = str(error).rstrip(".")
+        raise InputError(f"{path}: {reason}. The file is cut off or changed; run `tse-refine test` again.") from error
+    rows = read_csv(summary, summary_columns(grid.measures), REMEDY)
+    try:
+        _check_summary(rows, grid)
+    except ValueError as error:
+        raise InputError(
+            f"{summary}: {error}. One of them was changed or is of another test; run `tse-refine test` again."
+        ) from error
+    return grid
+
+
+def read_classifier(folder: Path, grid: MeasuredGrid) -> MeasuredClassifier:
+    """Read ``probabilities.csv``, ``classification.csv`` and ``per_class.csv``.
+
+    Args:
+        folder: ``RUN/test``.
+        grid: grid of the same test.
+
+    Raises:
+        InputError: a file is missing or is not what the same test wrote.
+    """
+    refinements = [refinement.name for refinement in decisive(grid.refinements)]
+    path = folder / "probabilities.csv"
+    try:
+        names, probability, activity = _read_probabilities(path, grid.mixtures)
+        path = folder / "classification.csv"
+        macro_f1 = _read_macro_f1(path, refinements)
+        path = folder / "per_class.csv"
+        scores = _read_scores(path, refinements, dict(zip(names, activity.sum(0).tolist(), strict=True)))
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{path}: {error}. {_CHANGED}") from error
+    return MeasuredClassifier(names, probability, activity, macro_f1, scores)
+
+
+def _grid(columns: Mapping[str, np.ndarray], gate_threshold: float) -> MeasuredGrid:
+    """Return the columns as arrays; ValueError where they are not those of a test."""
+    mixtures, m = np.unique(columns["mixture"], return_inverse=True)
+    pairs, c = _numbered(zip(columns["active"].tolist(), columns["inactive"].tolist(), strict=True))
+    names, r = _numbered(columns["threshold"])
+    shape = (len(mixtures), len(pairs), len(names))
+    place = np.ravel_multi_index((m, c, r), shape)
+
+    def on_grid(column: np.ndarray) -> np.ndarray:
+        values = np.full(np.prod(shape), np.nan)
+        values[place] = column
+        return values.reshape(shape)
+
+    queries = {name: np.full(shape[:2], "", object) for name in ("query_active", "query_inactive")}
+    num_active = np.zeros(len(mixtures), int)
+    num_active[m] = columns["num_active"]
+    differs = num_active[m] != columns["num_active"]
+    for name, texts in queries.items():
+        texts[m, c] = columns[name]
+        differs |= texts[m, c] != columns[name]
+    if differs.any():
+        mixture = columns["mixture"][differs][0]
+        raise ValueError(f"the rows of mixture {mixture} disagree on its active classes or its queries")
+    grid = MeasuredGrid(
+        mixtures,
+        tuple(Condition(*pair) for pair in pairs),
+        tuple(_refinement(name, gate_threshold) for name in names),
+        {name: on_grid(columns[name]) for name in MEASURES if name in columns},
+        on_grid(columns["input_snr_db"]),
+        on_grid(columns["n_kept_active"]),
+        on_grid(columns["n_kept_inactive"]),
+        **queries,
+    )
+    _check_cells(grid, np.bincount(place, minlength=np.prod(shape)).reshape(shape), num_active)
+    return replace(grid, input_snr_db=grid.input_snr_db[:, :, 0])
+
+
+def _check_cells(grid: MeasuredGrid, num_rows: np.ndarray, num_active: np.ndarray) -> None:
+    """Raise ValueError where a row is missing or too much, or a number missing, out of place or impossible."""
+
+    def refuse(wrong: np.ndarray, problem: str) -> None:
+        if wrong.any():
+            m, c, r = np.argwhere(wrong)[0]
+            cell = f"{grid.conditions[c].name}, {grid.refinements[r].name}"
+            raise ValueError(f"mixture {grid.mixtures[m]}, {cell} {problem}")
+
+    active, inactive = np.array(grid.conditions).T[:, :, None]  # [conditions, 1]
+    due = np.broadcast_to(active <= num_active[:, None, None], num_rows.shape)
+    refuse(num_rows > 1, "has two rows")
+    refuse(due & (num_rows == 0), "has no row")
+    refuse((num_rows > 0) & ~due, "has a row, but queries more active classes than the mixture has")
+    everywhere = np.ones_like(active, bool)
+    numbers = {"n_kept_active": (grid.kept_active, everywhere), "n_kept_inactive": (grid.kept_inactive, everywhere)}
+    numbers["input_snr_db"] = (grid.input_snr_db, active > 0)
+    for measure in grid.measures:
+        exists = np.array([[condition.kind in measure.kinds] for condition in grid.conditions])
+        numbers[measure.name] = (grid.values[measure.name], exists)
+    undefined_for_some = {measure.name for measure in grid.measures if measure not in HEADLINES}
+    for name, (values, exists) in numbers.items():
+        lacks = np.isinf(values) if name in undefined_for_some else ~np.isfinite(values)
+        refuse(due & exists & lacks, f"has no number as {name}")
+        refuse(~(due & exists) & ~np.isnan(values), f"has a {name}, which does not exist there")
+    for name, kept, most in (
+        ("n_kept_active", grid.kept_active, active),
+        ("n_kept_inactive", grid.kept_inactive, inactive),
+    ):
+        refuse(due & ~((kept >= 0) & (kept <= most) & (kept == np.round(kept))), f"has an impossible {name}")
+    own = np.nan_to_num(grid.input_snr_db)
+    refuse(own != own[:, :, :1], "has another input_snr_db than with other refinements")
+
+
+def _check_summary(rows: Sequence[Mapping[str, str]], grid: MeasuredGrid) -> None:
+    """Raise ValueError where the means and counts of ``summary.csv`` are not those of ``results.csv``."""
+    count = (~np.isnan(grid.kept_active)).sum(0)
+    sums = {name: np.nansum(values, axis=0) for name, values in grid.values.items()}
+    counts = {name: (~np.isnan(values)).sum(0) for name, values in grid.values.items()}
+    due = {
+        (condition, refinement.name): (c, r)
+        for c, condition in enumerate(grid.conditions)
+        for r, refinement in enumerate(grid.refinements)
+    }
+    for row in rows:
+        condition, name = Condition(int(row["active"]), int(row["inactive"])), row["threshold"]
+        numbers = {column: float(row[column] or "nan") for column in summary_columns(grid.measures)[3:]}
+        cell, place = f"{condition.name}, {name}", due.pop((condition, name), None)
+        if numbers["n"] != (0 if place is None else count[place]):
+            expected = 0 if place is None else count[place]
+            raise ValueError(f"{cell} is of {row['n']} mixtures there, of {expected} in results.csv")
+        for measure in grid.measures if place is not None else ():
+            total, number = sums[measure.name][place], counts[measure.name][place]
+            if number and not abs(numbers[measure.name] - total / number) <= _ROUNDING:
+                raise ValueError(
+                    f"{cell} has {row[measure.name] or 'no'} {measure.unit} there, but the rows of results.csv have "
+                    f"{total / number:.5f} {measure.unit}"
+                )
+    for condition, name in due:
+        raise ValueError(f"{condition.name}, {name} is in results.csv, but not there")
+
+
+def _read_probabilities(path: Path, mixtures: np.ndarray) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """Return the classes, their probabilities and activity, ``[mixtures, classes]``; ValueError for other mixtures."""
+    types = dict(zip(PROBABILITY_COLUMNS, (int, str, float, float), strict=True))
+    columns = read_columns(path, types, {}, REMEDY)
+    names = tuple(dict.fromkeys(columns["class"]))
+    shape = (len(mixtures), len(names))
+    if not names or len(columns["class"]) != shape[0] * shape[1]:
+        raise ValueError(f"does not hold {_EVERY_CLASS}")
+    of_mixture, of_class, probability, activity = (columns[name].reshape(shape) for name in PROBABILITY_COLUMNS)
+    if (of_mixture != mixtures[:, None]).any() or (of_class != np.array(names, object)).any():
+        raise ValueError(f"does not hold {_EVERY_CLASS}")
+    if not ((probability >= 0.0) & (probability <= 1.0)).all() or not np.isin(activity, (0.0, 1.0)).all():
+        raise ValueError("a probability is not from 0 to 1, or active is neither 0 nor 1")
+    return names, probability, activity > 0
+
+
+def _read_macro_f1(path: Path, refinements: Sequence[str]) -> dict[str, float]:
+    rows = read_csv(path, CLASSIFICATION_COLUMNS, REMEDY)
+    scores = [[float(row[name]) for name in CLASSIFICATION_COLUMNS[1:]] for row in rows]
+    if [row["threshold"] for row in rows] != refinements:
+        found = ", ".join(row["threshold"] for row in rows) or "none"
+        raise ValueError(f"its thresholds are {found}, those of results.csv {', '.join(refinements)}")
+    if not all(0.0 <= score <= 1.0 for row in scores for score in row):
+        raise ValueError("a score is not from 0 to 1")
+    return {row["threshold"]: float(row["macro_f1"]) for row in rows}
+
+
+def _read_scores(path: Path, refinements: Sequence[str], support: Mapping[str, int]) -> dict[str, list[ClassScore]]:
+    """Return the scores of every class by refinement.
+
+    Args:
+        path: ``per_class.csv``.
+        refinements: names of the refinements that decide class by class, in the order of ``results.csv``.
+        support: number of mixtures that hold each class, by its name.
+    """
+    rows = read_csv(path, PER_CLASS_COLUMNS, REMEDY)
+    if [(row["threshold"], row["class"]) for row in rows] != [(r, name) for r in refinements for name in support]:
+        raise ValueError("does not hold every class of probabilities.csv at every threshold of results.csv once")
+    scores: dict[str, list[ClassScore]] = {refinement: [] for refinement in refinements}
+    for row in rows:
+        name, numbers = row["class"], [float(row[column] or "nan") for column in PER_CLASS_COLUMNS[3:]]
+        if int(row["support"]) != support[name] or not all(0.0 <= score <= 1.0 for score in numbers[:3]):
+            raise ValueError(f"the scores of {name} are impossible, or its support is not that of the test")
+        scores[row["threshold"]].append(ClassScore(name, support[name], *numbers))
+    return scores
+
+
+def _refinement(name: str, gate_threshold: float) -> Refinement:
+    refinement = parse_refinement(name, "threshold", gate_threshold)
+    if refinement.name != name:
+        raise ValueError(f"threshold: {name!r} is not a valid refinement: it is written {refinement.name}")
+    return refinement
+
+
+def _numbered(values: Iterable[Hashable]) -> tuple[list[Any], np.ndarray]:
+    """Return the distinct values in the order in which they first appear, and the number of each value's."""
+    numbers: dict[Hashable, int] = {}
+    places = np.array([numbers.setdefault(value, len(numbers)) for value in values])
+    return list(numbers), places

@@ -21,7 +21,7 @@ demo: $(INSTALLED)
 	$(BIN)/tse-refine report runs/demo --output runs/demo/report
 
 compare: $(INSTALLED)
-	$(BIN)/tse-refine compare --output runs/compare --seeds 0 1
+	$(BIN)/tse-refine compare --output runs/compare
 
 # in place, on the runs that their first cells name: make compare, tse-refine sweep sweeps/loss_weight
 notebooks: $(INSTALLED)

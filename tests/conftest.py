@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+collect_ignore = ["fixtures/extensions.py"]  # importing it, for doctests, adds to the package's tables
 pytest_plugins = [
     "tests.fixtures.commands",
     "tests.fixtures.corpora",

@@ -1,33 +1,55 @@
-"""Every file in configs/ is what it says: it parses, alone or with the files its header names."""
+"""Every file in configs/ parses, alone or with others, and the last of a kind that is stacked decides."""
 
+from functools import cache
+from itertools import pairwise, permutations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tse_refine.cli.main import main
-from tse_refine.cli.trainer import RefinementCLI
+from tse_refine.cli.options import CONFIGS, config_names
+from tse_refine.cli.trainer import TrainerCLI, command_parser
 
-CONFIGS = Path("configs")
-EXPERIMENTS = sorted(path.name for path in CONFIGS.glob("*.yaml"))
-MODELS = sorted(path.name for path in (CONFIGS / "model").glob("*.yaml"))
-DATA = sorted(path.name for path in (CONFIGS / "data").glob("*.yaml"))
-LOGGERS = sorted(path.name for path in (CONFIGS / "logger").glob("*.yaml"))
+EXPERIMENTS, MODELS, BUDGETS = (config_names(kind) for kind in ("experiment", "model", "budget"))
+ONE_OF_EACH = {
+    "experiment": "experiment/proposed",
+    "model": "model/small",
+    "data": "data/synthetic",
+    "budget": "budget/demo",
+    "logger": "logger/csv",
+}
+PAIRS = [pair for kind in ONE_OF_EACH for pair in permutations(config_names(kind), 2)]
+
+
+@pytest.fixture(scope="module")
+def resolved():
+    """Return the options of `fit` that stacked configs resolve to."""
+    parser = command_parser("fit")
+
+    @cache
+    def parse(*names: str) -> dict:
+        """Data are required, and stacked first, where no config is of their kind."""
+        data = [] if any(name.startswith("data/") for name in names) else ["data/synthetic"]
+        options = parser.parse_args([word for name in (*data, *names) for word in ("-c", name)])
+        del options.config
+        return yaml.safe_load(parser.dump(options, skip_none=False))
+
+    return parse
 
 
 @pytest.fixture
 def parsed(monkeypatch, tmp_path):
     """Run `fit` up to the trainer's start; return trainer, module and data module."""
-    taken = {}
+    built = {}
+    monkeypatch.setattr(
+        TrainerCLI, "run", lambda cli: built.update(trainer=cli.trainer, module=cli.model, data=cli.datamodule)
+    )
 
-    def take(cli, subcommand):
-        taken.update(trainer=cli.trainer, module=cli.model, data=cli.datamodule)
-
-    monkeypatch.setattr(RefinementCLI, "_run_subcommand", take)
-
-    def parse(*files: str, words: tuple[str, ...] = ()):
-        configs = [word for file in files for word in ("-c", str(CONFIGS / file))]
+    def parse(*names: str, words: tuple[str, ...] = ()):
+        configs = [word for name in names for word in ("-c", name)]
         main(["fit", *configs, "--trainer.default_root_dir", str(tmp_path), *words])
-        return taken
+        return built
 
     return parse
 
@@ -55,55 +77,76 @@ def esc50_words(tmp_path):
     (tmp_path / "meta").mkdir()
     table = tmp_path / "meta" / "esc50.csv"
     table.write_text("\n".join(["filename,fold,target,category,esc10,src_file,take", *rows]))
-    return tuple(f"--data.{role}.init_args.root={tmp_path}" for role in ("foregrounds", "backgrounds"))
+    return ("--data.root", str(tmp_path))
 
 
-def test_configs_are_where_they_belong():
-    assert {"proposed.yaml", "baseline1.yaml", "baseline2.yaml", "demo.yaml", "esc10_cpu.yaml"} <= set(EXPERIMENTS)
-    assert set(MODELS) == {"paper.yaml", "paper_wide.yaml", "small.yaml"}
-    assert set(DATA) == {
-        *("embedded.yaml", "esc50.yaml", "fsdkaggle2018.yaml", "fsd50k.yaml", "folders.yaml", "manifest.yaml"),
-    }
+@pytest.mark.parametrize(("first", "last"), PAIRS)
+def test_the_last_config_of_a_kind_decides_alone(resolved, first, last):
+    assert resolved(first, last) == resolved(last)
+
+
+@pytest.mark.parametrize("order", [list(ONE_OF_EACH), list(ONE_OF_EACH)[::-1]])
+def test_the_order_of_kinds_does_not_matter(resolved, order):
+    assert resolved(*(ONE_OF_EACH[kind] for kind in order)) == resolved(*ONE_OF_EACH.values())
+
+
+def test_every_experiment_has_a_name_of_its_own(resolved):
+    names = [resolved(experiment)["name"] for experiment in EXPERIMENTS]
+    assert names == ["Baseline 1", "Baseline 2", "Proposed"]
+
+
+def test_every_budget_gives_its_name(resolved):
+    assert [resolved(budget)["budget"] for budget in BUDGETS] == [name.split("/")[1] for name in BUDGETS]
+
+
+def test_the_papers_budget_is_the_default_one(resolved):
+    """Also what is not stated in it: a training without a budget is the published one."""
+    with_budget = resolved("experiment/proposed", "model/paper", "data/fsdkaggle2018", "budget/paper")
+    assert with_budget | {"budget": None} == resolved("experiment/proposed", "data/fsdkaggle2018", "model/paper")
+    assert with_budget["model"] == resolved("experiment/proposed")["model"]
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda path: path.stem)
+def test_headers_name_shipped_configs(path):
+    words = [word for word in path.read_text().replace("`", " ").split() if word not in ("#", "-")]
+    names = [name for option, name in pairwise(words) if option == "-c"]
+    assert {name for name in names if not name.startswith("runs/")} <= set(config_names())
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("experiment", ["proposed.yaml", "baseline1.yaml", "baseline2.yaml"])
-@pytest.mark.parametrize("experiment_first", [True, False])
-def test_experiments_stack_on_every_model_in_any_order(parsed, experiment, model, experiment_first):
-    files = [experiment, f"model/{model}"]
-    built = parsed(*(files if experiment_first else files[::-1]), "data/embedded.yaml")
-    is_baseline = experiment.startswith("baseline")
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiments_stack_on_every_model(parsed, experiment, model):
+    built = parsed(experiment, model, "data/synthetic")
+    is_baseline = "baseline" in experiment
     assert (built["module"].network.classifier is None) == is_baseline
-    assert built["data"].queries.inactive_sample_rate == (0.1 if experiment == "baseline2.yaml" else 0.0)
+    assert built["data"].queries.inactive_sample_rate == (0.1 if experiment == "experiment/baseline2" else 0.0)
     assert built["module"].loss_weight == 10.0
 
 
-@pytest.mark.parametrize("experiment", ["proposed.yaml", "baseline1.yaml", "baseline2.yaml"])
-@pytest.mark.parametrize("budget_first", [True, False])
-def test_a_budget_leaves_the_experiment_what_it_is(parsed, experiment, budget_first):
-    files = ["demo.yaml", experiment] if budget_first else [experiment, "demo.yaml"]
-    built = parsed(*files, "model/small.yaml", "data/embedded.yaml")
-    assert (built["module"].network.classifier is None) == experiment.startswith("baseline")
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_a_budget_leaves_the_experiment_as_it_is(parsed, experiment):
+    built = parsed(experiment, "budget/demo", "model/small", "data/synthetic")
+    assert (built["module"].network.classifier is None) == ("baseline" in experiment)
     assert built["module"].loss_weight == 100.0
     assert built["data"].sample_rate == 8000
 
 
-@pytest.mark.parametrize("logger", LOGGERS)
+@pytest.mark.parametrize("logger", config_names("logger"))
 def test_loggers(parsed, logger, tmp_path):
-    built = parsed("proposed.yaml", "model/small.yaml", "data/embedded.yaml", f"logger/{logger}")
-    kinds = [type(one).__name__ for one in built["trainer"].loggers]
-    assert kinds == (["RunCSVLogger", "WandbLogger"] if logger == "wandb.yaml" else ["RunCSVLogger"])
+    built = parsed("experiment/proposed", "model/small", "data/synthetic", logger)
+    kinds = [type(logger).__name__ for logger in built["trainer"].loggers]
+    assert kinds == (["RunCSVLogger", "WandbLogger"] if logger == "logger/wandb" else ["RunCSVLogger"])
     assert Path(built["trainer"].loggers[0].log_dir) == tmp_path
 
 
 def test_demo(parsed):
-    built = parsed("proposed.yaml", "model/small.yaml", "data/embedded.yaml", "demo.yaml")
+    built = parsed("experiment/proposed", "model/small", "data/synthetic", "budget/demo")
     assert built["data"].sizes["test"] >= 200
     assert len(built["data"].class_names) >= 12
 
 
 def test_esc50(parsed, esc50_words):
-    built = parsed("proposed.yaml", "model/small.yaml", "data/esc50.yaml", words=esc50_words)
+    built = parsed("experiment/proposed", "model/small", "data/esc50", words=esc50_words)
     assert len(built["data"].class_names) == 10
 
 
@@ -115,7 +158,7 @@ def corpus_words(option, foregrounds, backgrounds):
 
 def test_fsdkaggle2018_is_a_fixed_set_of_the_published_size(parsed, fsdkaggle2018_root, tau2019_root):
     words = corpus_words("root", fsdkaggle2018_root, tau2019_root)
-    built = parsed("proposed.yaml", "model/paper.yaml", "data/fsdkaggle2018.yaml", words=words)
+    built = parsed("experiment/proposed", "model/paper", "data/fsdkaggle2018", words=words)
     assert built["data"].sizes == {"train": 50_000, "val": 5_000, "test": 10_000}
     assert built["data"].sample_rate == 16_000
     assert not built["data"].redraw
@@ -124,23 +167,23 @@ def test_fsdkaggle2018_is_a_fixed_set_of_the_published_size(parsed, fsdkaggle201
 
 def test_fsd50k(parsed, fsd50k_root, tau2019_root):
     words = corpus_words("root", fsd50k_root, tau2019_root)
-    built = parsed("proposed.yaml", "model/small.yaml", "data/fsd50k.yaml", words=words)
+    built = parsed("experiment/proposed", "model/small", "data/fsd50k", words=words)
     assert len(built["data"].class_names) == 12
 
 
 def test_folders(parsed, label_folders_root):
     words = corpus_words("root", label_folders_root, label_folders_root)
-    built = parsed("proposed.yaml", "model/small.yaml", "data/folders.yaml", words=words)
+    built = parsed("experiment/proposed", "model/small", "data/folders", words=words)
     assert len(built["data"].class_names) == 6
 
 
 def test_manifest(parsed, manifest_table):
     words = corpus_words("table", manifest_table, manifest_table)
-    built = parsed("proposed.yaml", "model/small.yaml", "data/manifest.yaml", words=words)
+    built = parsed("experiment/proposed", "model/small", "data/manifest", words=words)
     assert "Türklingel" in built["data"].class_names
     assert {clip.label for clip in built["data"].backgrounds.clips()} == {"street"}
 
 
 def test_esc10_cpu(parsed, esc50_words):
-    built = parsed("proposed.yaml", "model/small.yaml", "data/esc50.yaml", "esc10_cpu.yaml", words=esc50_words)
+    built = parsed("experiment/proposed", "model/small", "data/esc10", "budget/esc10_cpu", words=esc50_words)
     assert built["data"].foregrounds.split_of_fold == {1: "train", 2: "train", 3: "val", 4: "test"}

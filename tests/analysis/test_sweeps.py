@@ -11,7 +11,7 @@ import yaml
 
 from tse_refine.analysis.sweeps import by_value, read_sweep_folder, read_wandb_sweep
 from tse_refine.cli.main import main
-from tse_refine.cli.trainer import RefinementCLI
+from tse_refine.cli.trainer import TrainerCLI
 from tse_refine.errors import InputError
 from tse_refine.evaluation.results import CLASSIFICATION_COLUMNS
 
@@ -85,13 +85,13 @@ def test_metrics_from_files_are_those_that_are_logged(tiny_runs, tmp_path, monke
     again = tmp_path / "sweep" / "again"
     shutil.copytree(first, again, ignore=shutil.ignore_patterns("test"))
     logged = {}
-    run_subcommand = RefinementCLI._run_subcommand
+    run = TrainerCLI.run
 
-    def run_and_keep(cli, subcommand):
-        run_subcommand(cli, subcommand)
+    def run_and_keep(cli):
+        run(cli)
         logged.update({name: float(value) for name, value in cli.trainer.logged_metrics.items()})
 
-    monkeypatch.setattr(RefinementCLI, "_run_subcommand", run_and_keep)
+    monkeypatch.setattr(TrainerCLI, "run", run_and_keep)
     options = ["--trainer.default_root_dir", str(again), "--evaluation.threshold", "0.5"]
     main(["test", "-c", str(again / "config.yaml"), *options])
     (run,) = read_sweep_folder(tmp_path / "sweep")

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,12 @@ import torch
 from tse_refine.cli import extract as command
 from tse_refine.cli.main import main
 from tse_refine.model.network import Network
+
+
+@pytest.fixture
+def refusal(refusal):
+    """The message of a rejected command, which must print nothing else."""
+    return partial(refusal, stdout="")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import yaml
 
 from tse_refine import __version__
 from tse_refine.analysis.tested_run import TestedRun
-from tse_refine.cli.main import main
+from tse_refine.cli.main import COMMANDS, main
 from tse_refine.evaluation.callback import QueryRefinementEvaluation
 
 
@@ -188,7 +188,7 @@ def test_a_diverged_training_says_so_and_what_to_do(command, run, capsys):
 def test_wandb_logs_offline_beside_the_csv_file(command, run, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    command("fit", "-c", "configs/logger/wandb.yaml")
+    command("fit", "-c", "logger/wandb")
     assert (run / "metrics.csv").exists()
     assert list((run / "wandb").glob("offline-run-*/*.wandb"))
 
@@ -277,7 +277,7 @@ def test_testing_a_run_without_a_checkpoint_is_refused(command, capsys):
 
 def test_unknown_command_and_missing_data_are_refused_with_a_way_out(capsys):
     assert "did you mean 'fit'?" in refusal(capsys, main, ["fitt"])
-    assert "-c configs/data/embedded.yaml" in refusal(capsys, main, ["fit", "-c", "configs/proposed.yaml"])
+    assert "-c data/synthetic" in refusal(capsys, main, ["fit", "-c", "experiment/proposed"])
 
 
 def test_a_typo_in_a_config_is_refused(command, tmp_path, capsys):
@@ -288,7 +288,24 @@ def test_a_typo_in_a_config_is_refused(command, tmp_path, capsys):
 def test_help_names_every_command(capsys):
     main(["--help"])
     text = capsys.readouterr().out
-    assert all(f"\n  {name}" in text for name in ("fit", "validate", "test", "predict", "report"))
+    assert all(f"\n  {name} " in text for name in ("fit", "validate", "test", "predict", *COMMANDS))
+
+
+def test_help_imports_nothing_slow():
+    """All but Lightning's commands explain themselves in a tenth of a second."""
+    script = f"""
+import contextlib, io, sys
+from tse_refine.cli.main import COMMANDS, main
+main([])
+for command in {list(COMMANDS)}:
+    text = io.StringIO()
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(text):
+        main([command, "--help"])
+    assert text.getvalue().startswith(f"usage: tse-refine {{command}} "), command
+print(sorted({{"numpy", "torch", "lightning", "yaml", "matplotlib"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_version(capsys):
@@ -297,9 +314,9 @@ def test_version(capsys):
 
 
 def test_a_reader_that_has_seen_enough_ends_a_command_without_a_word():
-    script = "import sys; from tse_refine.cli import main as cli; "
-    script += "cli.COMMANDS['classes'] = lambda words: print('dog' * 100_000); "
-    words = [sys.executable, "-c", script + "cli.main(['classes'])"]
+    script = "from tse_refine.cli import extract, main; "
+    script += "extract.classes = lambda words: print('dog' * 100_000); "
+    words = [sys.executable, "-c", script + "main.main(['classes'])"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()
     assert process.stderr.read() == b""

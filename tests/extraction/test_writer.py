@@ -20,8 +20,8 @@ def test_files_of_every_format_have_as_many_samples_as_were_written(tmp_path, no
     path = tmp_path / f"out.{name}"
     with soundfile.SoundFile(path, "w", 8000, 2, sound_format.encoding, format=sound_format.container) as file:
         file.write(noise(samples, 2))
-    found, rate = soundfile.read(path)
-    assert (len(found), rate) == (samples, 8000)
+    written, rate = soundfile.read(path)
+    assert (len(written), rate) == (samples, 8000)
 
 
 @pytest.mark.parametrize("name", ["wav", "flac", "aiff", "au", "caf", "w64", "rf64"])
@@ -30,9 +30,9 @@ def test_lossless_formats_support_every_rate(tmp_path, noise, name, rate):
     sound_format = fitting_format(name, rate, 8, 50, "in.wav")
     sound = noise(50, 8)
     soundfile.write(tmp_path / "out", sound, rate, sound_format.encoding, format=sound_format.container)
-    found, found_rate = soundfile.read(tmp_path / "out")
-    assert found_rate == rate
-    np.testing.assert_allclose(found, sound, atol=0 if sound_format.is_float else 2**-23)
+    written, written_rate = soundfile.read(tmp_path / "out")
+    assert written_rate == rate
+    np.testing.assert_allclose(written, sound, atol=0 if sound_format.is_float else 2**-23)
 
 
 @pytest.mark.parametrize(
@@ -98,9 +98,9 @@ def full_disk(num_bytes: int):
 def test_blocks_are_written_as_they_are(tmp_path, noise, name):
     sound = noise(2, 5001, level=1e-4)  # near-silence stays what it is
     assert write(tmp_path / "out", sound, name) == 0.0
-    found, rate = soundfile.read(tmp_path / "out", dtype="float32")
+    written, rate = soundfile.read(tmp_path / "out", dtype="float32")
     assert rate == 8000
-    np.testing.assert_allclose(found.T, sound, atol=0 if name != "flac" else 2**-23)
+    np.testing.assert_allclose(written.T, sound, atol=0 if name != "flac" else 2**-23)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -108,8 +108,8 @@ def test_a_file_that_would_be_clipped_is_scaled_as_a_whole(tmp_path, noise):
     sound = noise(1, 5001)
     sound[0, 4000] = 2.0
     assert write(tmp_path / "out.flac", sound, "flac") == pytest.approx(-6.02, abs=0.01)
-    found, _ = soundfile.read(tmp_path / "out.flac", dtype="float32")
-    np.testing.assert_allclose(found, sound[0] / 2.0, atol=2**-22)
+    written, _ = soundfile.read(tmp_path / "out.flac", dtype="float32")
+    np.testing.assert_allclose(written, sound[0] / 2.0, atol=2**-22)
     assert write(tmp_path / "out.wav", sound, "wav") == 0.0  # floats need no scaling
     np.testing.assert_array_equal(soundfile.read(tmp_path / "out.wav", dtype="float32")[0], sound[0])
 

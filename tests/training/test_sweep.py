@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from tse_refine.cli.main import main
-from tse_refine.cli.trainer import RefinementCLI
+from tse_refine.cli.trainer import TrainerCLI
 from tse_refine.errors import InputError
 from tse_refine.training.sweep import read_sweep, run_sweep
 
@@ -25,15 +25,15 @@ def test_every_command_of_every_sweep_parses_and_one_runs_a_batch(path, tiny_con
     tiny = ["-c", str(tiny_config_file), f"--trainer.default_root_dir={tmp_path / 'one'}"]
     tiny += ["--trainer.callbacks", "null"]
     ran = []
-    runs_one = RefinementCLI._run_subcommand
+    run = TrainerCLI.run
 
-    def parse_only(cli, subcommand):
-        ran.append(cli.config[subcommand])
+    def parse_only(cli):
+        ran.append(cli.config)
         if len(ran) == 1:
             cli.trainer.limit_train_batches = cli.trainer.limit_val_batches = cli.trainer.limit_test_batches = 1
-            runs_one(cli, subcommand)
+            run(cli)
 
-    monkeypatch.setattr(RefinementCLI, "_run_subcommand", parse_only)
+    monkeypatch.setattr(TrainerCLI, "run", parse_only)
     for one in settings:
         words = sweep.words(one)[1:]
         if not trains:
@@ -143,7 +143,7 @@ def test_a_random_search_draws_within_bounds_and_the_same_again(sweep_file):
         ({"parameters": {"model": {"parameters": {"loss_weight": {"value": 1}}}}}, "such as model.loss_weight"),
         ({"parameters": {"a": {"min": 0, "max": 1}}}, "a grid cannot run over the distribution of a"),
         ({"parameters": {"a": {}}}, "has no value, values, or min and max"),
-        ({"metric": None}, "is no sweep file"),
+        ({"metric": None}, "is not a sweep file"),
     ],
 )
 def test_sweeps_that_cannot_run_here_are_rejected(sweep_file, changes, said):

@@ -16,8 +16,8 @@ from tse_refine.analysis.measurements import MeasuredClassifier, MeasuredGrid, r
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.errors import InputError
 from tse_refine.evaluation.results import COST_COLUMNS, REMEDY
-from tse_refine.evaluation.run_data import data_of_run
-from tse_refine.evaluation.run_folder import RunFolder, import_plugins
+from tse_refine.evaluation.run_config import data_of_run, import_plugins, update_config
+from tse_refine.evaluation.run_folder import RunFolder
 from tse_refine.files.tables import read_csv
 from tse_refine.model.checkpoint import CHECKPOINT_KEY, read_checkpoint
 from tse_refine.model.cost import Cost
@@ -152,7 +152,7 @@ class TestedRun:
 def read_config(path: Path) -> tuple[dict[str, Any] | None, str | None]:
     """Return a saved configuration and the version of the package that saved it; None where it is missing.
 
-    Its plugins are imported.
+    Its plugins are imported, and classes of earlier versions have their present names.
 
     Args:
         path: ``config.yaml`` of a training or test.
@@ -169,7 +169,8 @@ def read_config(path: Path) -> tuple[dict[str, Any] | None, str | None]:
         return None, None
     except (yaml.YAMLError, TypeError, UnicodeDecodeError) as error:
         raise _not_a_config(path, error) from error
-    import_plugins(config.get("plugins") or ())
+    config = update_config(config)
+    import_plugins(config)
     version = re.search(rf"^# {PACKAGE}==(\S+)$", text, re.MULTILINE)
     return config, version[1] if version else None
 

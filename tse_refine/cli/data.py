@@ -1,25 +1,69 @@
-"""Prepares the recordings that training needs and reports them."""
+"""Commands on the data alone: ``prepare``, ``preview`` and ``recipes``, with the same stacked configs as ``fit``."""
 
 from __future__ import annotations
 
-from tse_refine.data.bank.clip_bank import REJECTED
-from tse_refine.data.corpora.base import SPLITS
-from tse_refine.data.datamodule import MixtureDataModule
-from tse_refine.files.tables import Table
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tse_refine.cli.options import CommandParser
+
+if TYPE_CHECKING:
+    from tse_refine.data.datamodule import MixtureDataModule
+
+SPLITS = ("train", "val", "test")  # the data's own tuple would make the help import NumPy
 
 
-def prepare(data: MixtureDataModule) -> str:
-    """Decode all recordings when necessary and return a table of them.
+def prepare(words: list[str]) -> None:
+    """Download missing recordings, verify them, and decode all into clip banks."""
+    _, options = _parser("prepare", prepare.__doc__).parse_known_args(words)
+    from tse_refine.cli.trainer import read_data
+
+    print(prepared(read_data(options, download=True)))
+
+
+def preview(words: list[str]) -> None:
+    """Write one mixture as sound, numbers and a picture."""
+    parser = _parser("preview", preview.__doc__)
+    parser.add_argument("--split", choices=SPLITS, default="train")
+    parser.add_argument("--index", type=int, default=0, metavar="N", help="number of the mixture, from 0")
+    parser.add_argument("--epoch", type=int, default=0, metavar="N", help="epoch of a training set that is redrawn")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier preview")
+    own, options = parser.parse_known_args(words)
+    from tse_refine.analysis.preview import write_preview
+    from tse_refine.cli.trainer import read_data
+
+    data = read_data(options)
+    for path in write_preview(data, own.split, own.index, own.output, own.epoch, own.overwrite):
+        print(path)
+
+
+def recipes(words: list[str]) -> None:
+    """Write the mixtures of a split as Scaper's recipes (JAMS), in the layout of FSDSoundScapes."""
+    parser = _parser("recipes", recipes.__doc__)
+    parser.add_argument("--split", choices=SPLITS, default="test")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder above jams/SPLIT/...")
+    own, options = parser.parse_known_args(words)
+    from tse_refine.cli.trainer import read_data
+
+    print(read_data(options).export_scenes(own.split, own.output))
+
+
+def prepared(data: MixtureDataModule) -> str:
+    """Decode all recordings where necessary and return a table of them.
 
     Args:
-        data: data with complete corpora (see :func:`tse_refine.data.corpora.acquisition.download_missing`).
+        data: data module whose corpora are complete.
 
     Returns:
-        Several lines: clips, hours, classes and rejected recordings per role and split, and the banks' folders.
+        Several lines: clips, hours, classes and rejected recordings per role and split, and the folders of the banks.
 
     Raises:
-        InputError: recordings cannot be used and may not be skipped, or a split lacks a class.
+        InputError: recordings cannot be used and are not to be skipped, or a split lacks a class.
     """
+    from tse_refine.data.bank.clip_bank import REJECTED
+    from tse_refine.files.tables import Table
+
     data.prepare_data()
     head = ("role", "split", "clips", "hours", "classes", "rejected")
     rows = []
@@ -30,18 +74,23 @@ def prepare(data: MixtureDataModule) -> str:
         for split in SPLITS:
             members = [clip for clip in clips if clip.split == split]
             usable = [clip for clip in members if clip.name in bank]
-            samples = sum(bank.entry(bank.position(clip.name)).length for clip in usable)
-            counts = (len(usable), samples / data.sample_rate / 3600, len({clip.label for clip in usable}))
-            rows.append(
-                (role, split, f"{counts[0]}", f"{counts[1]:.2f}", f"{counts[2]}", f"{len(members) - len(usable)}")
-            )
+            hours = sum(bank.entry(bank.position(clip.name)).length for clip in usable) / data.sample_rate / 3600
+            classes = len({clip.label for clip in usable})
+            numbers = (f"{len(usable)}", f"{hours:.2f}", f"{classes}", f"{len(members) - len(usable)}")
+            rows.append((role, split, *numbers))
         size = sum(path.stat().st_size for path in bank.folder.iterdir())
         notes.append(f"{role}: {bank.folder} ({size / 2**30:.2f} GiB, {data.sample_rate} Hz)")
         if bank.rejected:
-            notes.append(f"{role}: the rejected recordings and the reasons are in {bank.folder / REJECTED}")
+            notes.append(f"{role}: the rejected recordings and why are in {bank.folder / REJECTED}")
         unlisted = data.corpora[option].unlisted()
         if unlisted:
             notes.append(f"{role}: {len(unlisted)} other files beside them are not used, such as {unlisted[0]}")
     for split in data.splits:
         data.make_recipes(split)  # rejects a split that lacks all clips of a class now, not in the training
     return "\n".join([Table(head, rows, num_left=2).text(), *notes, f"data digest: {data.digest}"])
+
+
+def _parser(command: str, description: str | None) -> CommandParser:
+    """Return the parser of a command's own options."""
+    epilog = "Besides these, all options of `tse-refine fit`, such as -c data/esc50 or --data.seed 1; only those of "
+    return CommandParser(command, description, epilog + "`data` matter here.")

@@ -1,4 +1,4 @@
-"""The command ``tse-refine extract``: several recordings, one after the other, and what is printed about them."""
+"""Commands on a checkpoint: ``extract``, ``classes``, ``export`` and ``listen``."""
 
 from __future__ import annotations
 
@@ -6,19 +6,118 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from tse_refine.cli.options import CommandParser
 from tse_refine.errors import InputError
-from tse_refine.extraction.extractor import Extractor
-from tse_refine.extraction.file_extraction import FileExtraction, extract_file
-from tse_refine.extraction.outputs import Outputs
-from tse_refine.extraction.recordings import Recording
-from tse_refine.extraction.stream import DecisionScope, num_passes
 from tse_refine.files.atomic import printable
 from tse_refine.files.tables import Table
-from tse_refine.refinement import Refinement
+
+if TYPE_CHECKING:
+    from tse_refine.extraction.extractor import Extractor
+    from tse_refine.extraction.file_extraction import FileExtraction
+    from tse_refine.extraction.outputs import Outputs
+    from tse_refine.extraction.stream import DecisionScope
+    from tse_refine.refinement import Refinement
+
+
+def extract(words: list[str]) -> None:
+    """Extract sounds from recordings of your own."""
+    parser = CommandParser("extract", extract.__doc__)
+    add = parser.add_argument
+    add("--checkpoint", required=True, type=Path, metavar="FILE", help="such as runs/demo/checkpoints/best.ckpt")
+    add("--input", required=True, nargs="+", type=Path, metavar="FILE", help="recordings, and folders of them")
+    add("--query", required=True, nargs="+", metavar="CLASS", help="classes to extract; all for every class")
+    add("--except", "--exclude", nargs="+", default=[], dest="excluded", metavar="CLASS", help="classes to leave out")
+    add("--output", required=True, type=Path, metavar="FILE", help="file, or folder for files with the inputs' names")
+    add("--threshold", metavar="P", help="keep a class if its probability is at least P, 0 to keep all; or another "
+        "refinement: none, gate, soft:LOW-HIGH; by default the best on the validation mixtures, or 0.1")  # fmt: skip
+    add("--refine", choices=("window", "file"), default="window", help="decide that per window (default), or once "
+        "for the whole file by the largest probability in it")  # fmt: skip
+    add("--each", action="store_true", help="a file per class that is kept, instead of one for all")
+    add("--residual", action="store_true", help="also write everything else: the input minus the extraction")
+    add("--format", metavar="NAME", help="wav, flac, ogg, ...; by default as the name of the output or the input ends")
+    add("--device", metavar="NAME", help="such as cpu or cuda; by default cuda if there is one")
+    add("--overwrite", action="store_true", help="replace files that exist")
+    add("--json", action="store_true", help="print one JSON document instead of tables")
+    add("--plugins", nargs="+", default=[], metavar="MODULE", help="Python modules that define refinement rules")
+    options = parser.parse_args(words)
+    _import_plugins(options.plugins)
+    from tse_refine.extraction.extractor import Extractor
+    from tse_refine.extraction.outputs import plan_outputs
+    from tse_refine.extraction.query import parse_query
+
+    extractor = Extractor.load(options.checkpoint, options.device)
+    query = parse_query(options.query, extractor.class_names, options.excluded)
+    naming = (options.format, options.each, options.residual, options.overwrite)
+    plans = plan_outputs(options.input, options.output, query, *naming)
+    deciding = (options.threshold, options.refine)
+    if not extract_files(extractor, plans, query, *deciding, options.overwrite, options.json):
+        raise SystemExit(2)
+
+
+def classes(words: list[str]) -> None:
+    """List the classes of a checkpoint, one per line."""
+    parser = CommandParser("classes", classes.__doc__)
+    parser.add_argument("--checkpoint", required=True, type=Path, metavar="FILE", help="checkpoint of a run")
+    options = parser.parse_args(words)
+    from tse_refine.model.checkpoint import load_network
+
+    print("\n".join(load_network(options.checkpoint).class_names))
+
+
+def export(words: list[str]) -> None:
+    """Write a trained network as one file for other programs, ONNX or torch.export."""
+    parser = CommandParser("export", export.__doc__)
+    add = parser.add_argument
+    add("--checkpoint", required=True, type=Path, metavar="FILE", help="checkpoint of a run")
+    add("--output", required=True, type=Path, metavar="FILE", help="model.onnx, or model.pt2 for torch")
+    add("--format", choices=("onnx", "torch"), default="onnx", help="onnx (default), or torch for torch.export")
+    add("--overwrite", action="store_true", help="replace an existing file")
+    add("--threshold", metavar="P", help="fixed threshold or another refinement, such as soft:0.2-0.6; by default the "
+        "threshold is an input of the model")  # fmt: skip
+    add("--plugins", nargs="+", default=[], metavar="MODULE", help="Python modules that define refinement rules")
+    options = parser.parse_args(words)
+    _import_plugins(options.plugins)
+    from tse_refine.extraction.export import export_checkpoint
+
+    inputs = export_checkpoint(options.checkpoint, options.output, options.format, options.overwrite, options.threshold)
+    if options.threshold is None and "threshold" not in inputs:
+        _report(
+            "this network has no classifier, so that the model has no input for a threshold and no output for "
+            "probabilities: the query is not refined."
+        )
+    print(options.output)
+
+
+def listen(words: list[str]) -> None:
+    """Open a local page to drop or record sound, choose classes, and listen to their extraction."""
+    parser = CommandParser("listen", listen.__doc__)
+    add = parser.add_argument
+    add("--checkpoint", required=True, type=Path, metavar="FILE", help="such as runs/demo/checkpoints/best.ckpt")
+    add("--host", default="127.0.0.1", metavar="ADDRESS", help="address of the page; by default reachable from this "
+        "machine only, 0.0.0.0 from everywhere, without a password")  # fmt: skip
+    add("--port", type=int, default=7860, metavar="N", help="by default 7860; 0 for any that is free")
+    add("--device", metavar="NAME", help="such as cpu or cuda; by default cuda if there is one")
+    add("--max-megabytes", type=float, metavar="N", help="size of the largest file; by default 50")
+    add("--max-minutes", type=float, metavar="N", help="length of the longest sound; by default 10")
+    options = parser.parse_args(words)
+    from tse_refine.extraction.listen.server import serve
+    from tse_refine.extraction.listen.sounds import Limits
+
+    limits = {"megabytes": options.max_megabytes, "minutes": options.max_minutes}
+    limits = {name: value for name, value in limits.items() if value is not None}
+    serve(options.checkpoint, options.host, options.port, options.device, Limits(**limits))
+
+
+def _import_plugins(names: Sequence[str]) -> None:
+    if names:
+        from tse_refine.evaluation.run_config import import_plugins
+
+        import_plugins({"plugins": names})
 
 
 def extract_files(
@@ -49,6 +148,9 @@ def extract_files(
     Raises:
         InputError: the threshold is not a valid refinement.
     """
+    from tse_refine.extraction.file_extraction import extract_file
+    from tse_refine.extraction.stream import num_passes
+
     refinement = extractor.refinement(threshold)
     if not extractor.has_classifier:
         _report("this network has no classifier (a baseline): the query is used as it is.")
@@ -153,6 +255,8 @@ def _remarks(extraction: FileExtraction, each: bool) -> list[str]:
 
 def _seconds(plans: Sequence[Outputs]) -> float:
     """Return the total duration of the recordings; those that cannot be read are reported later, one by one."""
+    from tse_refine.extraction.recordings import Recording
+
     seconds = 0.0
     for plan in plans:
         with suppress(InputError):

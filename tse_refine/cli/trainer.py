@@ -2,70 +2,117 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
-import pickle
 import re
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser, Namespace
+import yaml
+from jsonargparse import ActionConfigFile, Namespace, get_loader, set_loader
 from lightning import LightningModule, Trainer
 from lightning import __version__ as lightning_version
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
+from tse_refine.cli.options import find_config
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.errors import InputError, did_you_mean
 from tse_refine.evaluation.callback import QueryRefinementEvaluation
 from tse_refine.evaluation.prediction import PredictionWriter
+from tse_refine.evaluation.run_config import build_data, import_plugin, update_config
 from tse_refine.evaluation.run_folder import RunFolder
 from tse_refine.files.atomic import write_text
+from tse_refine.model.checkpoint import read_checkpoint
 from tse_refine.training.module import ExtractionModule
 from tse_refine.version import PACKAGE, __version__
 
-TRAINER_DEFAULTS: dict[str, Any] = {
-    "default_root_dir": "runs/default",
-    "max_epochs": 100,
-    "gradient_clip_val": 5.0,  # ours; the paper does not say
-    "num_sanity_val_steps": 1,  # one batch through the whole evaluation before the first epoch
-    "logger": {"class_path": "tse_refine.RunCSVLogger"},
-}
-CHECKPOINT_DEFAULTS: dict[str, Any] = {
+DEFAULTS: dict[str, Any] = {
+    "trainer.max_epochs": 100,
+    "trainer.gradient_clip_val": 5.0,  # ours; the paper does not say
+    "trainer.num_sanity_val_steps": 1,  # one batch through the whole evaluation before the first epoch
+    "trainer.logger": {"class_path": "tse_refine.RunCSVLogger"},
     "checkpoint.monitor": "val/snri_db/1a0i/none",
     "checkpoint.mode": "max",
     "checkpoint.filename": "best",
     "checkpoint.save_last": True,
     "checkpoint.enable_version_counter": False,  # a resumed training replaces its best checkpoint
 }
+COMMAND_DEFAULTS: dict[str, dict[str, Any]] = {
+    "fit": {},
+    "validate": {"verbose": False},  # our table instead of Lightning's, which would list a hundred metrics
+    "test": {"verbose": False},
+    # the callback writes what is of use; kept in memory, features of many mixtures would fill it
+    "predict": {"return_predictions": False},
+}
+CORPORA = ("foregrounds", "backgrounds")
+_NOT_OPTIONS = {"model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders"}
+_YAML = "yaml with present names"
+set_loader(_YAML, lambda text: update_config(get_loader("yaml")(text)), exceptions=(yaml.YAMLError,))
 
 
-class RefinementParser(LightningArgumentParser):
-    """A parser whose refusals are one paragraph: what is wrong and, for a misspelt option, what was probably meant."""
+class TrainerParser(LightningArgumentParser):
+    """A parser whose refusals are one paragraph: what is wrong and, for a misspelt option, the nearest names.
+
+    Attributes:
+        method_options: names of the options that the trainer's method receives.
+    """
+
+    method_options: Sequence[str] = ()
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the paragraph to stderr and exit with status 2."""
+        cause: BaseException | None = ex
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is not None:  # its text is the paragraph
+            raise cause
         if not self.exit_on_error:
             super().error(message, ex)
-        hint = "`tse-refine fit --help` explains every option."
+        hint = f"`{self.prog} --help` explains every option."
         misspelt = re.search(r"(?:unrecognized arguments: --|option ')([\w.]+)", message)
         if misspelt:
-            hint = did_you_mean(misspelt[1], _option_names(self), few=True) or hint
+            hint = did_you_mean(misspelt[1], sorted({action.dest for action in self._actions}), few=True) or hint
         elif "data.foregrounds" in message and "required" in message:
-            hint = "Stack a file that says what the data are, such as -c configs/data/embedded.yaml."
+            hint = "Stack a config of the data, such as -c data/synthetic."
         print(f"tse-refine: {' '.join(message.split())}. {hint}", file=sys.stderr)
         raise SystemExit(2)
+
+
+class ConfigAction(ActionConfigFile):
+    """Reads a config that is given by its path, by the name of a shipped one, as an address or as text."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, cfg: Any, values: Any, option_string: str | None = None
+    ) -> None:
+        """Stack the config on those before it."""
+        try:
+            is_name = "://" not in values and not isinstance(yaml.safe_load(values), dict)
+        except yaml.YAMLError:
+            is_name = True
+        super().__call__(parser, cfg, str(find_config(values)) if is_name else values, option_string)
+
+
+class _Plugin:
+    """Type of the values of ``--plugins``, which are imported when they are parsed; its repr stands in the help."""
+
+    def __call__(self, name: str) -> str:
+        return import_plugin(name)
+
+    def __repr__(self) -> str:
+        return "module"
 
 
 class SaveRunConfig(SaveConfigCallback):
     """Saves the resolved configuration with the data digest: ``RUN/config.yaml``, for a test ``RUN/test/config.yaml``.
 
-    That of a test is written by the evaluation, together with the results that it describes.
+    The file of a test is written by the evaluation, together with the results that it describes.
 
-    With ``--overwrite`` it first clears the folder of the training it had: here, since now all input is known to be
-    good.
+    With ``--overwrite`` it first clears the run's folder: only now, since all options have been checked by then.
     """
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -74,10 +121,10 @@ class SaveRunConfig(SaveConfigCallback):
         config = self.config.clone()
         if stage == "fit" and config.pop("overwrite"):
             run.clear()
-        # what the command was told, not what the run is; a test says which checkpoint it tested
+        # these belong to the command, not to the run; only a test's configuration names the checkpoint
         for key in ("config", "overwrite", *(["ckpt_path"] if stage == "fit" else [])):
             config.pop(key, None)
-        config.data.digest = trainer.datamodule.digest
+        config.data.digest = trainer.datamodule.digest  # type: ignore[attr-defined]
         # paths that follow the run's folder must follow the next one that the file is used for
         if config.checkpoint.dirpath == str(run.checkpoints):
             config.checkpoint.dirpath = None
@@ -87,43 +134,59 @@ class SaveRunConfig(SaveConfigCallback):
         text = self.parser.dump(config, skip_none=False)
         if stage == "fit":
             write_text(run.config, text)
-        for callback in trainer.callbacks:
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if stage == "test" and isinstance(callback, QueryRefinementEvaluation):
                 callback.test_config = text
 
 
-class RefinementCLI(LightningCLI):
-    """LightningCLI with the data's classes and sample rate linked to the model, and the run's folder set up."""
+class TrainerCLI(LightningCLI):
+    """LightningCLI for one command, with the run's folder, checkpoint and loggers settled.
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the callbacks with short addresses, the links and ``--overwrite``."""
-        parser.add_lightning_class_args(QueryRefinementEvaluation, "evaluation")
-        parser.add_lightning_class_args(PredictionWriter, "prediction")
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.set_defaults(CHECKPOINT_DEFAULTS)
-        parser.link_arguments("data.class_names", "model.class_names", apply_on="instantiate")
-        parser.link_arguments("data.sample_rate", "model.sample_rate", apply_on="instantiate")
-        parser.add_argument(
-            "--overwrite", action="store_true", help="Start over in a run's folder that already holds a training."
+    Args:
+        command: ``fit``, ``validate``, ``test`` or ``predict``.
+        words: options of the command.
+    """
+
+    parser: TrainerParser
+
+    def __init__(self, command: str, words: list[str]) -> None:
+        self.command = command
+        super().__init__(
+            ExtractionModule,
+            MixtureDataModule,
+            save_config_callback=SaveRunConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            auto_configure_optimizers=False,
+            args=words,
+            run=False,  # with subcommands Lightning would make the parsers of all four
         )
 
-    def setup_parser(self, *args: Any, **kwargs: Any) -> None:
-        """Let our table stand for Lightning's, which would list a hundred metrics below one another."""
-        super().setup_parser(*args, **kwargs)
-        for name in ("validate", "test"):
-            self._subcommand_parsers[name].set_defaults({"verbose": False})
-        # the callback writes what is of use; kept in memory, features of many mixtures would fill it
-        self._subcommand_parsers["predict"].set_defaults({"return_predictions": False})
+    def setup_parser(self, *_: Any) -> None:
+        """Make the parser of the command."""
+        self.parser = command_parser(self.command)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the options; a checkpoint's hyper-parameters decide on the network."""
+        config = parser.parse_args(args)
+        if config.trainer.default_root_dir is None:
+            config.trainer.default_root_dir = default_folder(config.name, config.budget)
+        run = RunFolder(config.trainer.default_root_dir)
+        config.ckpt_path = run.checkpoint(config.ckpt_path, needed=self.command != "fit")
+        if config.ckpt_path is not None:
+            options = read_checkpoint(config.ckpt_path).get("hyper_parameters", {})
+            options.pop("_instantiator", None)
+            config = parser.parse_object({"model": options}, config)
+        self.config = share_root(config)
 
     def before_instantiate_classes(self) -> None:
-        """Settle the run's folder, the checkpoint and where loggers write."""
-        config = self.config[self.subcommand]
+        """Settle the run's folder, the checkpoint's and where loggers write."""
+        config = self.config
         if "WANDB_SWEEP_ID" in os.environ and "WANDB_RUN_ID" in os.environ:
             # W&B's agent gives all runs of a sweep one command; its flags cannot name a folder for each
             folder = Path(config.trainer.default_root_dir) / os.environ["WANDB_RUN_ID"]
             config.trainer.default_root_dir = str(folder)
         run = RunFolder(config.trainer.default_root_dir)
-        if self.subcommand == "fit":
+        if self.command == "fit":
             run.refuse_second_training(config.ckpt_path, config.overwrite)
         if config.checkpoint.dirpath is None:
             config.checkpoint.dirpath = str(run.checkpoints)
@@ -131,102 +194,111 @@ class RefinementCLI(LightningCLI):
         for logger in loggers:
             if logger.init_args.get("save_dir") in (None, "."):  # "." is WandbLogger's own default
                 logger.init_args.save_dir = str(run.path)
-        if self.subcommand != "fit":  # metrics.csv belongs to the training; the results have files of their own
-            config.trainer.logger = [one for one in loggers if not one.class_path.endswith("RunCSVLogger")] or False
+        if self.command != "fit":  # metrics.csv belongs to the training; the results have files of their own
+            config.trainer.logger = [
+                logger for logger in loggers if not logger.class_path.endswith("RunCSVLogger")
+            ] or False
 
-    def _parse_ckpt_path(self) -> None:
-        """Resolve ``best`` and ``last``, then let the checkpoint's hyper-parameters say what the network is."""
-        config = self.config[self.config.subcommand]
-        run = RunFolder(config.trainer.default_root_dir)
-        config.ckpt_path = run.checkpoint(config.ckpt_path, needed=self.config.subcommand != "fit")
-        try:
-            super()._parse_ckpt_path()
-        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-            raise InputError(
-                f"--ckpt_path: {config.ckpt_path} cannot be read as a checkpoint ({_first_line(error)}). Give "
-                "checkpoints/best.ckpt or last.ckpt of a run."
-            ) from error
+    def run(self) -> None:
+        """Run the command."""
+        options = {name: self.config_init[name] for name in self.parser.method_options}
+        getattr(self.trainer, self.command)(model=self.model, datamodule=self.datamodule, **options)
 
 
-def run_trainer(args: list[str] | None) -> None:
-    """Run one of Lightning's commands; without arguments, those of the process."""
-    _start(RefinementCLI, args)
-
-
-def read_data(args: list[str], download: bool = False) -> MixtureDataModule:
-    """Build the data module that the options of ``fit`` describe, and nothing else of them.
-
-    Args:
-        args: the options, such as ``-c`` and stacked configs.
-        download: download what is missing of published recordings, as with ``data.download: true``.
-
-    Raises:
-        InputError: what the data module refuses.
-    """
-    words = ["fit", *args, *(["--data.download", "true"] if download else [])]
-    return _start(_DataCLI, words).datamodule
-
-
-class _DataCLI(RefinementCLI):
-    """Reads all options and builds of them only the data."""
-
-    def before_instantiate_classes(self) -> None:
-        """Settle nothing: no run begins."""
-
-    def _parse_ckpt_path(self) -> None:
-        """Leave checkpoints alone."""
-
-    def instantiate_classes(self) -> None:
-        """Build the data module."""
-        parser = RefinementParser()
-        parser.add_lightning_class_args(MixtureDataModule, "data")
-        self.datamodule = parser.instantiate_classes(Namespace(data=self.config[self.subcommand].data)).data
-
-    def _set_seed(self) -> None:
-        """Leave chance alone."""
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Run nothing."""
-
-
-def _start(cli: type[RefinementCLI], args: list[str] | None) -> RefinementCLI:
+def run_trainer(command: str, words: list[str]) -> None:
+    """Run one of Lightning's commands."""
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.msg)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # torch 2.11 deprecates what Lightning 2.6 uses
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # mixing is fast; two cores are few
     warnings.filterwarnings("ignore", message=".*LightningCLI's args parameter.*")  # main() may be called from Python
-    header = [
-        f"{PACKAGE}=={__version__}",
-        f"lightning.pytorch=={lightning_version}",
-    ]  # comments in saved configurations
-    return cli(
-        ExtractionModule,
-        MixtureDataModule,
-        save_config_callback=SaveRunConfig,
-        save_config_kwargs={"save_to_log_dir": False},
-        trainer_defaults=TRAINER_DEFAULTS,
-        seed_everything_default=0,
-        auto_configure_optimizers=False,
-        parser_class=RefinementParser,
-        parser_kwargs={"prog": PACKAGE} | {name: {"dump_header": header} for name in cli.subcommands()},
-        args=args,
+    TrainerCLI(command, words).run()
+
+
+def read_data(words: list[str], **changes: Any) -> MixtureDataModule:
+    """Build the data module that options of ``fit`` describe; the other options are checked too.
+
+    Args:
+        words: the options, such as ``-c`` and stacked configs.
+        **changes: options of the data that replace those, such as ``download``.
+
+    Raises:
+        InputError: what the data module refuses.
+    """
+    config = share_root(command_parser("fit").parse_args(words))
+    return build_data(config.as_dict(), **changes)
+
+
+def command_parser(command: str) -> TrainerParser:
+    """Return the parser of one of Lightning's commands, with the data's classes and sample rate linked to the model."""
+    method = getattr(Trainer, command)
+    header = [f"{PACKAGE}=={__version__}", f"lightning.pytorch=={lightning_version}"]
+    parser = TrainerParser(
+        f"tse-refine {command}", description=_first_line(method.__doc__), dump_header=header, parser_mode=_YAML
     )
+    add = parser.add_argument
+    add("-c", "--config", action=ConfigAction, help="Shipped config by its name, such as experiment/proposed, or path "
+        "of a YAML file; repeated, each is stacked on those before it.")  # fmt: skip
+    add("--plugins", nargs="*", type=_Plugin(), default=[], metavar="MODULE", help="Python modules to import first: "
+        "corpora, refinement rules and measures that they define can be named in options.")  # fmt: skip
+    add("--name", type=str | None, help="Name of the system in reports; an experiment's config gives it.")
+    add("--budget", type=str | None, help="Name of the budget: what the run's folder is called, runs/BUDGET for "
+        "proposed and runs/BUDGET_NAME for other systems, where trainer.default_root_dir names none.")  # fmt: skip
+    add("--seed_everything", type=bool | int, default=0, help="Seed of everything random but the data, which have "
+        "data.seed; true for a random one, false to set none.")  # fmt: skip
+    add("--overwrite", action="store_true", help="Start over in a run's folder that already holds a training.")
+    parser.add_lightning_class_args(Trainer, "trainer")
+    parser.add_lightning_class_args(ExtractionModule, "model")
+    parser.add_lightning_class_args(MixtureDataModule, "data")
+    add("--data.root", type=str | None, help="Folder of the recordings of both corpora; it takes the place of their "
+        "own init_args.root.")  # fmt: skip
+    parser.add_lightning_class_args(QueryRefinementEvaluation, "evaluation")
+    parser.add_lightning_class_args(PredictionWriter, "prediction")
+    parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+    parser.link_arguments("data.class_names", "model.class_names", apply_on="instantiate")
+    parser.link_arguments("data.sample_rate", "model.sample_rate", apply_on="instantiate")
+    parser.method_options = parser.add_method_arguments(Trainer, command, skip=_NOT_OPTIONS)
+    parser.set_defaults(DEFAULTS | COMMAND_DEFAULTS[command])
+    return parser
+
+
+def default_folder(name: str | None, budget: str | None) -> str:
+    """Return the folder of a run whose options name none: after its budget and its system.
+
+    The method itself needs no system's name beside a budget, so that ``runs/demo`` is the demo.
+
+    >>> default_folder("Proposed", "demo"), default_folder("Baseline 1", "demo"), default_folder("Baseline 1", None)
+    ('runs/demo', 'runs/demo_baseline1', 'runs/baseline1')
+    """
+    system = re.sub(r"\W", "", (name or "").lower())
+    parts = [budget] if budget and system == "proposed" else [budget, system]
+    return f"runs/{'_'.join(part for part in parts if part) or 'default'}"
+
+
+def share_root(config: Namespace) -> Namespace:
+    """Give both corpora the folder of ``data.root``, in place.
+
+    Args:
+        config: options of a command.
+
+    Raises:
+        InputError: a corpus has no such option.
+    """
+    root = config.pop("data.root", None)
+    for corpus in () if root is None else (config.data[name] for name in CORPORA):
+        if "root" not in corpus.init_args:
+            raise InputError(
+                f"data.root is {root}, but {corpus.class_path} has no init_args.root. Leave data.root out, or stack a "
+                "config whose corpora are read from a folder, such as -c data/esc50."
+            )
+        corpus.init_args.root = root
+    return config
 
 
 def _configured_loggers(config: Namespace) -> list[Namespace]:
     """Return the loggers that a configuration describes by class, one or several; not a bare true or false."""
-    given = config.trainer.logger
-    return [logger for logger in (given if isinstance(given, list) else [given]) if hasattr(logger, "init_args")]
+    loggers = config.trainer.logger
+    return [logger for logger in (loggers if isinstance(loggers, list) else [loggers]) if hasattr(logger, "init_args")]
 
 
-def _option_names(parser: ArgumentParser) -> list[str]:
-    """Return the names of all options of a parser and of its subcommands."""
-    names = []
-    for action in parser._actions:
-        if isinstance(action.choices, dict):  # subcommands, each with a parser of its own
-            names += [name for sub in action.choices.values() for name in _option_names(sub)]
-        names.append(action.dest)
-    return sorted(set(names))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().split("\n", 1)[0]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 
 from tse_refine.errors import InputError
@@ -33,6 +31,10 @@ class RunFolder:
     def refuse_second_training(self, ckpt_path: str | None, overwrite: bool) -> None:
         """Refuse a training into a folder that has one, unless it resumes that one or is told to overwrite it.
 
+        Args:
+            ckpt_path: checkpoint to resume from; None for none.
+            overwrite: whether to start over.
+
         Raises:
             InputError: names the folder and the ways out.
         """
@@ -58,6 +60,10 @@ class RunFolder:
     def checkpoint(self, given: str | None, needed: bool) -> str | None:
         """Return the checkpoint to use: the one given, ``best`` or ``last`` of this run, or, where needed, its best.
 
+        Args:
+            given: path of a checkpoint, ``best``, ``last`` or None.
+            needed: whether there must be one.
+
         Raises:
             InputError: there is no such file.
         """
@@ -70,21 +76,3 @@ class RunFolder:
                 "that has one."
             )
         return str(path)
-
-
-def import_plugins(names: Sequence[str]) -> None:
-    """Import the modules of ``plugins:``, whose refinement rules, measures and corpora a run uses.
-
-    Args:
-        names: names of the modules.
-
-    Raises:
-        InputError: a module cannot be imported.
-    """
-    for name in names:
-        try:
-            import_module(name)
-        except ImportError as error:
-            raise InputError(
-                f"plugins: {name!r} cannot be imported ({error}); install it or set PYTHONPATH."
-            ) from error

@@ -1,4 +1,4 @@
-"""W&B's sweep files, run here without W&B: one folder a run, resumable.
+"""W&B's sweep files, run here without W&B: one folder per run, resumable.
 
 A sweep file is W&B's own (``program``, ``command``, ``method``, ``metric``, ``parameters``); its ``command`` is run
 with ``${args}`` replaced by ``--name=value`` for every parameter, as W&B's agent does. Each run gets a folder of its
@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import re
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +22,9 @@ from tse_refine.errors import InputError
 from tse_refine.evaluation.results import REMEDY
 from tse_refine.files.tables import read_csv, write_csv
 from tse_refine.refinement import parse_key, parse_refinement
+from tse_refine.training.runs import FOLDER, Runner, finish_run, run_command
 
-ARGS, FOLDER = "${args}", "--trainer.default_root_dir"
+ARGS = "${args}"
 
 
 @dataclass(frozen=True)
@@ -34,40 +32,38 @@ class Sweep:
     """A sweep file.
 
     Attributes:
-        command: words of the command, ``${args}`` among them.
+        command: words of the command, ``${args}`` among them, without the folder.
+        folder: folder of all runs, from the command.
         method: ``grid`` or ``random``.
         metric: name of the metric to compare runs by.
         maximize: whether larger is better.
-        parameters: by name, as W&B writes them: ``value``, ``values``, or ``min``, ``max`` and a ``distribution``.
-        run_cap: most runs; None for all of a grid.
+        parameters: parameters by name, as W&B writes them: ``value``, ``values``, or ``min``, ``max`` and a
+            ``distribution``.
+        run_cap: largest number of runs; None for all of a grid.
     """
 
     command: tuple[str, ...]
+    folder: Path
     method: str
     metric: str
     maximize: bool
     parameters: Mapping[str, Mapping[str, Any]]
     run_cap: int | None
 
-    @property
-    def folder(self) -> Path:
-        """The folder of all runs, from the command."""
-        return Path(next(word for word in self.command if word.startswith(f"{FOLDER}=")).split("=", 1)[1])
-
     def settings(self, seed: int = 0) -> Iterator[dict[str, Any]]:
         """Yield the parameters of each run: all combinations, or draws that a seed decides."""
         if self.method == "grid":
-            choices = [one.get("values", [one.get("value")]) for one in self.parameters.values()]
+            choices = [spec.get("values", [spec.get("value")]) for spec in self.parameters.values()]
             combinations = itertools.product(*choices)
             for values in itertools.islice(combinations, self.run_cap):
                 yield dict(zip(self.parameters, values, strict=True))
             return
         rng = np.random.default_rng(seed)
         for _ in range(self.run_cap or 0):
-            yield {name: _draw(rng, one) for name, one in self.parameters.items()}
+            yield {name: _draw(rng, spec) for name, spec in self.parameters.items()}
 
     def words(self, settings: Mapping[str, Any]) -> list[str]:
-        """Return the command line of a run, as W&B's agent makes it."""
+        """Return the command line of a run, as W&B's agent makes it, without the folder."""
         flags = [f"--{name}={value}" for name, value in settings.items()]
         return [part for word in self.command for part in (flags if word == ARGS else [word])]
 
@@ -75,75 +71,69 @@ class Sweep:
 def read_sweep(path: Path) -> Sweep:
     """Read a sweep file.
 
+    Args:
+        path: sweep file as W&B describes it.
+
     Raises:
-        InputError: it is missing or no sweep file, asks for what only W&B's server can do (Bayesian search), nests
-            parameters (whose names would reach the command as one word), or lets a grid run over a distribution.
+        InputError: the file is missing or not a sweep file, needs W&B's server (Bayesian search), nests parameters
+            (whose names would reach the command as one word), or runs a grid over a distribution.
     """
     try:
-        given = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        command = tuple(str(word) for word in given["command"])
-        sweep = Sweep(
-            command,
-            given["method"],
-            given["metric"]["name"],
-            given["metric"].get("goal", "minimize") == "maximize",
-            given["parameters"],
-            given.get("run_cap"),
-        )
-        for name, one in sweep.parameters.items():
-            _check_parameter(path, sweep.method, name, one)
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        words = [str(word) for word in content["command"]]
+        metric, parameters = content["metric"], content["parameters"]
+        method, run_cap = content["method"], content.get("run_cap")
+        for name, spec in parameters.items():
+            _check_parameter(path, method, name, spec)
+        metric_name, maximize = metric["name"], metric.get("goal", "minimize") == "maximize"
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be read ({error.strerror}). Give a file such as configs/sweeps/loss_weight.yaml."
+            f"{path}: cannot be read ({error.strerror}). Give a file such as sweeps/loss_weight."
         ) from error
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path}: is no sweep file ({type(error).__name__}: {error}); command, method, metric and parameters are "
-            "expected, as W&B describes them."
+            f"{path}: is not a sweep file ({type(error).__name__}: {error}); command, method, metric and parameters "
+            "are expected, as W&B describes them."
         ) from error
+    folders = [word.removeprefix(f"{FOLDER}=") for word in words if word.startswith(f"{FOLDER}=")]
     reasons = [
-        (sweep.method not in ("grid", "random"), f"the method {sweep.method} needs W&B's server; use grid or random"),
-        (sweep.method == "random" and not sweep.run_cap, "a random search needs run_cap, how many runs to make"),
-        (ARGS not in command, "the command lacks ${args}, where the parameters go"),
-        (not any(word.startswith(f"{FOLDER}=") for word in command), f"the command lacks {FOLDER}=FOLDER"),
-        (bool({w for w in command if w.startswith("${")} - {ARGS}), f"of W&B's macros only {ARGS} is understood here"),
+        (method not in ("grid", "random"), f"the method {method} needs W&B's server; use grid or random"),
+        (method == "random" and not run_cap, "a random search needs run_cap, how many runs to make"),
+        (ARGS not in words, "the command lacks ${args}, where the parameters go"),
+        (not folders, f"the command lacks {FOLDER}=FOLDER"),
+        (
+            any(word.startswith("${") and word != ARGS for word in words),
+            f"of W&B's macros only {ARGS} is supported here",
+        ),
     ]
     for applies, reason in reasons:
         if applies:
             raise InputError(f"{path}: {reason}.")
-    return sweep
+    command = tuple(word for word in words if not word.startswith(f"{FOLDER}="))
+    return Sweep(command, Path(folders[0]), method, metric_name, maximize, parameters, run_cap)
 
 
-def run_sweep(path: Path, seed: int = 0, run: Callable[[Sequence[str]], None] | None = None) -> Path:
-    """Run what is missing of a sweep, one run after the other, and write ``sweep.csv`` into its folder.
+def run_sweep(path: Path, seed: int = 0, run: Runner = run_command) -> Path:
+    """Run the unfinished runs of a sweep, one after the other, and write ``sweep.csv`` into its folder.
 
     Trainings are tested when they have ended, so that ``report`` can read them.
 
     Args:
-        path: the sweep file.
-        seed: of a random search.
-        run: runs a command line; by default in a process of its own.
+        path: sweep file.
+        seed: seed of a random search.
+        run: function that runs a command line; by default in a process of its own.
 
     Returns:
-        ``sweep.csv``: a row a run, with its parameters and the metric.
+        Path of ``sweep.csv``: one row per run, with its parameters and the metric.
 
     Raises:
         InputError: the file cannot be used, or a run failed.
     """
     sweep = read_sweep(path)
-    run = run or _run
     rows = []
     for settings in sweep.settings(seed):
         folder = sweep.folder / _folder_name(settings)
-        words = [f"{FOLDER}={folder}" if word.startswith(f"{FOLDER}=") else word for word in sweep.words(settings)]
-        finished = folder / "finished"
-        if not finished.exists():
-            trains = words[1] == "fit"
-            last = folder / "checkpoints" / "last.ckpt"
-            run([*words, *([f"--ckpt_path={last}"] if trains and last.exists() else ["--overwrite"] if trains else [])])
-            if trains:
-                run([words[0], "test", "-c", str(folder / "config.yaml"), f"{FOLDER}={folder}"])
-            finished.touch()
+        finish_run(sweep.words(settings), folder, run)
         row = {"run": folder, **settings, sweep.metric: _metric(folder, sweep)}
         rows.append({name: str(value) for name, value in row.items()})  # settings with all their digits
     table = sweep.folder / "sweep.csv"
@@ -151,27 +141,27 @@ def run_sweep(path: Path, seed: int = 0, run: Callable[[Sequence[str]], None] | 
     return table
 
 
-def _check_parameter(path: Path, method: str, name: str, one: Mapping[str, Any]) -> None:
-    if "parameters" in one:
+def _check_parameter(path: Path, method: str, name: str, spec: Mapping[str, Any]) -> None:
+    if "parameters" in spec:
         raise InputError(
             f"{path}: the parameter {name} is nested; W&B would pass it as one word that no option understands. Write "
-            f"its parts with dots, such as {name}.{next(iter(one['parameters']))}."
+            f"its parts with dots, such as {name}.{next(iter(spec['parameters']))}."
         )
-    choices = "values" in one or "value" in one
-    if not choices and not {"min", "max"} <= set(one):
+    choices = "values" in spec or "value" in spec
+    if not choices and not {"min", "max"} <= set(spec):
         raise InputError(f"{path}: the parameter {name} has no value, values, or min and max.")
     if not choices and method == "grid":
         raise InputError(f"{path}: a grid cannot run over the distribution of {name}; give values, or use random.")
 
 
-def _draw(rng: np.random.Generator, one: Mapping[str, Any]) -> Any:
-    if "value" in one:
-        return one["value"]
-    if "values" in one:
-        return one["values"][rng.integers(len(one["values"]))]
-    low, high = one["min"], one["max"]
+def _draw(rng: np.random.Generator, spec: Mapping[str, Any]) -> Any:
+    if "value" in spec:
+        return spec["value"]
+    if "values" in spec:
+        return spec["values"][rng.integers(len(spec["values"]))]
+    low, high = spec["min"], spec["max"]
     whole = isinstance(low, int) and isinstance(high, int)
-    distribution = one.get("distribution", "int_uniform" if whole else "uniform")
+    distribution = spec.get("distribution", "int_uniform" if whole else "uniform")
     if distribution == "int_uniform":
         return int(rng.integers(low, high + 1))
     if distribution == "uniform":
@@ -179,12 +169,12 @@ def _draw(rng: np.random.Generator, one: Mapping[str, Any]) -> Any:
     if distribution == "log_uniform_values":
         return float(f"{math.exp(rng.uniform(math.log(low), math.log(high))):.4g}")
     raise InputError(
-        f"the distribution {distribution} is not known here; use int_uniform, uniform or log_uniform_values."
+        f"the distribution {distribution} is not supported here; use int_uniform, uniform or log_uniform_values."
     )
 
 
 def _folder_name(settings: Mapping[str, Any]) -> str:
-    """Return a name that says what is special about a run.
+    """Return the name of a run's folder.
 
     >>> _folder_name({"model.loss_weight": 10.0, "seed_everything": 1})
     'loss_weight=10.0,seed_everything=1'
@@ -192,17 +182,6 @@ def _folder_name(settings: Mapping[str, Any]) -> str:
     return ",".join(
         f"{name.rsplit('.', 1)[-1]}={re.sub(r'[^A-Za-z0-9.+-]', '_', str(value))}" for name, value in settings.items()
     )
-
-
-def _run(words: Sequence[str]) -> None:
-    print(" ".join(words), file=sys.stderr, flush=True)
-    program = [sys.executable, "-m", "tse_refine"] if words[0] == "tse-refine" else [words[0]]
-    ended = subprocess.run([*program, *words[1:]], check=False, env=os.environ | {"WANDB_MODE": "disabled"})
-    if ended.returncode:
-        raise InputError(
-            f"the run failed with exit status {ended.returncode}: {' '.join(words)}. Run the sweep again: what is "
-            "finished is kept."
-        )
 
 
 def _metric(folder: Path, sweep: Sweep) -> float | str:

@@ -183,7 +183,7 @@ def scene_document(scene: Scene, labels: Sequence[Sequence[str]], paths: Sequenc
 _EMPTY_METADATA = {"curator": {"name": "", "email": ""}, "annotator": {}} | dict.fromkeys(
     ("version", "corpus", "annotation_tools", "annotation_rules", "validation", "data_source"), ""
 )
-_FIXED_SETTINGS = {
+_FIXED_SETTINGS: dict[str, Any] = {
     "n_channels": 1,
     "reverb": None,
     **{key: [] for key in ("protected_labels", "fg_spec", "bg_spec")},

@@ -128,8 +128,8 @@ class Session:
             extractions = self._extractor.extract_each(waveform, rate, names, NoRefinement())
             self._estimates |= {query: part.waveform for query, part in zip(whole, extractions, strict=True)}
         for query in (query for query in missing if query not in whole):  # only the rule itself gives other weights
-            names = [name for name, _ in query]
-            self._estimates[query] = self._extractor.extract(waveform, rate, names, refinement, "file").waveform
+            classes = [name for name, _ in query]
+            self._estimates[query] = self._extractor.extract(waveform, rate, classes, refinement, "file").waveform
         estimates = {query: self._estimates[query] for query in queries}
         for query in list(self._estimates):
             if sum(estimate.nbytes for estimate in self._estimates.values()) <= MOST_ESTIMATE_BYTES:

@@ -20,7 +20,7 @@ from tse_refine.data.corpora import SyntheticBackgrounds, SyntheticSounds
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.data.recipes import MixtureConfig
 from tse_refine.errors import InputError
-from tse_refine.evaluation.run_data import data_of_run
+from tse_refine.evaluation.run_config import data_of_run
 from tse_refine.extraction.recordings import Recording
 from tse_refine.files.atomic import file_names, printable
 from tse_refine.model.checkpoint import CHECKPOINT_KEY, TrainedNetwork, read_checkpoint

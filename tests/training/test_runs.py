@@ -1,0 +1,91 @@
+import sys
+
+import pytest
+
+from tse_refine.errors import InputError
+from tse_refine.training.runs import finish_run, run_command, train_systems
+
+EXPERIMENTS = ("experiment/baseline1", "experiment/proposed")
+
+
+class Runner:
+    """Pretends to run commands; the command of a given number fails."""
+
+    def __init__(self, fails_at=None):
+        self.commands = []
+        self.fails_at = fails_at
+
+    def __call__(self, words):
+        if len(self.commands) == self.fails_at:
+            raise InputError("the run failed")
+        self.commands.append(list(words))
+
+
+def test_a_training_is_tested_when_it_has_ended(tmp_path):
+    runner = Runner()
+    finish_run(["tse-refine", "fit", "-c", "x"], tmp_path, runner)
+    folder = f"--trainer.default_root_dir={tmp_path}"
+    assert runner.commands == [
+        ["tse-refine", "fit", "-c", "x", folder, "--overwrite"],
+        ["tse-refine", "test", "-c", str(tmp_path / "config.yaml"), folder],
+    ]
+
+
+def test_a_test_is_run_alone_and_once(tmp_path):
+    runner = Runner()
+    for _ in range(2):
+        finish_run(["tse-refine", "test", "-c", "x"], tmp_path, runner)
+    assert runner.commands == [["tse-refine", "test", "-c", "x", f"--trainer.default_root_dir={tmp_path}"]]
+
+
+@pytest.mark.parametrize("fails_at", [0, 1])
+def test_an_interrupted_training_is_resumed(tmp_path, fails_at):
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    last.parent.mkdir()
+    last.touch()
+    with pytest.raises(InputError):
+        finish_run(["tse-refine", "fit"], tmp_path, Runner(fails_at))
+    runner = Runner()
+    finish_run(["tse-refine", "fit"], tmp_path, runner)
+    assert [words[1] for words in runner.commands] == ["fit", "test"]
+    assert f"--ckpt_path={last}" in runner.commands[0]
+    assert "--overwrite" not in runner.commands[0]
+
+
+def test_systems_are_trained_alike_with_every_seed(tmp_path):
+    runner = Runner()
+
+    def run(words):
+        runner(words)
+        folder = next(word for word in words if "root_dir=" in word).split("=")[1]
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+
+    folders = train_systems(EXPERIMENTS, ["-c", "data/synthetic"], [0, 5], tmp_path, run)
+    assert [folder.name for folder in folders] == [
+        "baseline1-seed0",
+        "proposed-seed0",
+        "baseline1-seed5",
+        "proposed-seed5",
+    ]
+    trainings = runner.commands[::2]
+    assert trainings[3][:7] == [
+        "tse-refine",
+        "fit",
+        "-c",
+        "experiment/proposed",
+        "-c",
+        "data/synthetic",
+        "--seed_everything=5",
+    ]
+
+
+def test_a_command_runs_in_a_process_of_its_own(capfd):
+    run_command(["tse-refine", "--version"])
+    printed = capfd.readouterr()
+    assert printed.out.startswith("tse-refine ")
+    assert printed.err == "tse-refine --version\n"
+
+
+def test_a_command_that_fails_is_named(capfd):
+    with pytest.raises(InputError, match=r"exit status 3: .*raise SystemExit.*finished runs are kept"):
+        run_command([sys.executable, "-c", "raise SystemExit(3)"])

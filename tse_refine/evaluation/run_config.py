@@ -1,0 +1,116 @@
+"""The configuration of a run: names of earlier versions updated, its plugins imported, its data built again."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from tse_refine.errors import InputError
+
+if TYPE_CHECKING:
+    from tse_refine.data.datamodule import MixtureDataModule
+
+# class paths in configurations that earlier versions saved
+RENAMED_CLASSES = {
+    "tse_refine.csv_logger.RunCSVLogger": "tse_refine.RunCSVLogger",
+    "tse_refine.data.corpora.EmbeddedSounds": "tse_refine.data.corpora.SyntheticSounds",
+    "tse_refine.data.corpora.EmbeddedBackgrounds": "tse_refine.data.corpora.SyntheticBackgrounds",
+}
+hinted: set[str] = set()  # old names for which a hint has been printed
+
+
+def update_config(config: Any) -> Any:
+    """Return a configuration with the present names of renamed classes, and print a hint on stderr once per name.
+
+    Args:
+        config: options as YAML holds them, nested to any depth.
+
+    >>> update_config({"trainer": {"logger": {"class_path": "tse_refine.RunCSVLogger"}}})
+    {'trainer': {'logger': {'class_path': 'tse_refine.RunCSVLogger'}}}
+    """
+    if isinstance(config, Mapping):
+        return {key: update_config(value) for key, value in config.items()}
+    if isinstance(config, list):
+        return [update_config(value) for value in config]
+    if not isinstance(config, str) or config not in RENAMED_CLASSES:
+        return config
+    if config not in hinted:
+        hinted.add(config)
+        print(f"tse-refine: {config} is now called {RENAMED_CLASSES[config]}.", file=sys.stderr)
+    return RENAMED_CLASSES[config]
+
+
+def import_plugin(name: str) -> str:
+    """Import a module whose corpora, refinement rules or measures options may name, and return its name.
+
+    Modules in the current folder are found too, also by the console script, for which Python does not look there.
+
+    Args:
+        name: dotted name of the module.
+
+    Raises:
+        InputError: the module does not exist, or a module that it imports does not.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        import_module(name)
+    except (ImportError, ValueError) as error:  # ValueError: an empty name
+        raise InputError(
+            f"plugins: the module {name!r} cannot be imported ({error}). Give the dotted name of a module that is "
+            "installed or lies in the current folder."
+        ) from error
+    return name
+
+
+def import_plugins(config: Mapping[str, Any]) -> None:
+    """Import the modules that a configuration names under ``plugins``.
+
+    Args:
+        config: options of a run, as parsed or saved.
+
+    Raises:
+        InputError: a module cannot be imported.
+    """
+    for name in config.get("plugins") or ():
+        import_plugin(name)
+
+
+def build_data(config: Mapping[str, Any], **changes: Any) -> MixtureDataModule:
+    """Build the data module of a configuration, and nothing else of it; no recording is read yet, only tables.
+
+    Args:
+        config: options of ``fit``, as parsed or saved.
+        **changes: options of the data that replace those of the configuration.
+
+    Raises:
+        InputError: the data options cannot be used, a corpus is not there, or a plugin cannot be imported.
+    """
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    from tse_refine.data.datamodule import MixtureDataModule
+
+    import_plugins(config)
+    options = {**update_config(config)["data"], **changes}
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(MixtureDataModule, "data")
+    try:
+        data: MixtureDataModule = parser.instantiate_classes(parser.parse_object({"data": options})).data
+    except ArgumentError as error:
+        raise InputError(f"The data options of the configuration cannot be used: {error}") from error
+    return data
+
+
+def data_of_run(config: Mapping[str, Any]) -> MixtureDataModule:
+    """Build the data module of a run again; nothing is downloaded, and recordings may differ from those of the run.
+
+    Args:
+        config: the ``config.yaml`` of its training or of its test.
+
+    Raises:
+        InputError: as :func:`build_data`.
+    """
+    return build_data(config, digest=None, predict_indices=None, download=False)

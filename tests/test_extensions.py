@@ -42,7 +42,7 @@ def run(tmp_path_factory, cache_dir):
     root = Path(__file__).parents[1]
     words = [str(path), str(folder / "run")]
     subprocess.run([sys.executable, "-c", RUN_ALL, *words], check=True, cwd=root)
-    report = ["report", str(folder / "run"), "--output", str(folder / "report")]
+    report = ["report", str(folder / "run"), "--output", str(folder / "report"), "--threshold", "power:2"]
     subprocess.run([sys.executable, "-m", "tse_refine", *report], check=True, cwd=root)
     return folder / "run"
 

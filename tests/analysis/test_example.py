@@ -138,7 +138,11 @@ def break_config(path, run, breakage, nowhere):
 
 @pytest.mark.parametrize(
     ("breakage", "found"),
-    [("checkpoint", r"best\.ckpt does not exist"), ("recordings", "gone"), ("options", "config.yaml cannot be used")],
+    [
+        ("checkpoint", r"best\.ckpt does not exist"),
+        ("recordings", "gone"),
+        ("options", "data options of the configuration cannot be used"),
+    ],
 )
 def test_without_what_was_tested_there_is_no_example(run, breakage, found, tmp_path):
     break_run(run, breakage, tmp_path / "gone")

@@ -221,8 +221,8 @@ def write(name, text):
         (remove("config.yaml", "test"), "config.yaml does not exist, but .* looks like a run"),
         (remove("test/config.yaml"), "test/config.yaml does not exist"),
         (write("config.yaml", "{"), "config.yaml: is not the configuration of a run"),
-        (write("config.yaml", "text"), "config.yaml: is not the configuration of a run; a mapping"),
-        (write("test/config.yaml", "model: {}"), "test/config.yaml: names no evaluation.threshold"),
+        (write("config.yaml", "text"), "config.yaml: is not the configuration of a run .*no options of data"),
+        (write("test/config.yaml", "model: {}"), "test/config.yaml: is not the configuration of a run"),
         (write("metrics.csv", f"epoch,{REFINED}\n0,1.2e\n"), "metrics.csv: .*cut off or changed"),
         (write("test/summary.csv", "a,b\n"), "summary.csv: the columns active"),
         (

@@ -57,8 +57,17 @@ def test_plugins_of_a_run_are_imported(make_run, tmp_path, monkeypatch):
     run = make_run("a", plugins=["halving"])
     assert TestedRun(run).operating == Threshold(0.3)
     change_config(run / "config.yaml", plugins=["missing_plugin"])
-    with pytest.raises(InputError, match="plugins: 'missing_plugin' cannot be imported"):
+    with pytest.raises(InputError, match="plugins: the module 'missing_plugin' cannot be imported"):
         _ = TestedRun(run).config
+
+
+def test_classes_of_earlier_versions_have_their_present_names(make_run):
+    data = {"seed": 0, "queries": {"inactive_sample_rate": 0.0}}
+    old, new = (
+        TestedRun(make_run(name, data=data | {"foregrounds": {"class_path": f"tse_refine.data.corpora.{name}"}}))
+        for name in ("EmbeddedSounds", "SyntheticSounds")
+    )
+    assert old.training_fingerprint == new.training_fingerprint
 
 
 def test_the_fingerprint_of_a_training_does_not_depend_on_its_seed(make_run):

@@ -131,7 +131,9 @@ def difference_rows(methods: Sequence[Difference], conditions: Sequence[Differen
         conditions: differences between conditions.
     """
     rows = []
-    for difference, between in [*((one, "") for one in methods), *((one, f" − {MATCHED.name}") for one in conditions)]:
+    pairs = [(difference, "") for difference in methods]
+    pairs += [(difference, f" − {MATCHED.name}") for difference in conditions]
+    for difference, between in pairs:
         for condition, interval in difference.values.items():
             head = (difference.first, difference.second, f"{condition.name}{between}", condition.measure.name)
             rows.append(dict(zip(DIFFERENCE_COLUMNS, (*head, *(float(p[0]) for p in interval)), strict=True)))

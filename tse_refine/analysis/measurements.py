@@ -27,7 +27,6 @@ from tse_refine.refinement import Refinement, parse_refinement
 _ROUNDING = 2e-5  # the mean of values of five decimals against a mean of five decimals
 _TYPES: dict[str, type] = dict.fromkeys(("mixture", "active", "inactive", "num_active"), int)
 _TYPES |= dict.fromkeys(("threshold", "query_active", "query_inactive"), str)
-_EVERY_CLASS = "every class of every mixture of results.csv once"
 _CHANGED = "It is cut off, changed or of another test; run `tse-refine test` again."
 
 
@@ -151,8 +150,7 @@ def read_grid(folder: Path, gate_threshold: float) -> MeasuredGrid:
         gate_threshold: decision threshold of ``gate``, in [0, 1].
 
     Raises:
-        InputError: a file is missing or is not what ``test`` wrote, a mixture lacks a row or has it twice, or the two
-            files are not of one test.
+        InputError: a file is missing, is not what ``test`` wrote, or is of another test than the other.
     """
     path, summary = folder / "results.csv", folder / "summary.csv"
     types = {name: _TYPES.get(name, float) for name in result_columns(HEADLINES)}
@@ -239,7 +237,7 @@ def _grid(columns: Mapping[str, np.ndarray], gate_threshold: float) -> MeasuredG
 def _check_cells(grid: MeasuredGrid, num_rows: np.ndarray, num_active: np.ndarray) -> None:
     """Raise ValueError where a row is missing or too much, or a number missing, out of place or impossible."""
 
-    def refuse(wrong: np.ndarray, problem: str) -> None:
+    def reject(wrong: np.ndarray, problem: str) -> None:
         if wrong.any():
             m, c, r = np.argwhere(wrong)[0]
             cell = f"{grid.conditions[c].name}, {grid.refinements[r].name}"
@@ -247,9 +245,9 @@ def _check_cells(grid: MeasuredGrid, num_rows: np.ndarray, num_active: np.ndarra
 
     active, inactive = np.array(grid.conditions).T[:, :, None]  # [conditions, 1]
     due = np.broadcast_to(active <= num_active[:, None, None], num_rows.shape)
-    refuse(num_rows > 1, "has two rows")
-    refuse(due & (num_rows == 0), "has no row")
-    refuse((num_rows > 0) & ~due, "has a row, but queries more active classes than the mixture has")
+    reject(num_rows > 1, "has two rows")
+    reject(due & (num_rows == 0), "has no row")
+    reject((num_rows > 0) & ~due, "has a row, but queries more active classes than the mixture has")
     everywhere = np.ones_like(active, bool)
     numbers = {"n_kept_active": (grid.kept_active, everywhere), "n_kept_inactive": (grid.kept_inactive, everywhere)}
     numbers["input_snr_db"] = (grid.input_snr_db, active > 0)
@@ -259,15 +257,13 @@ def _check_cells(grid: MeasuredGrid, num_rows: np.ndarray, num_active: np.ndarra
     undefined_for_some = {measure.name for measure in grid.measures if measure not in HEADLINES}
     for name, (values, exists) in numbers.items():
         lacks = np.isinf(values) if name in undefined_for_some else ~np.isfinite(values)
-        refuse(due & exists & lacks, f"has no number as {name}")
-        refuse(~(due & exists) & ~np.isnan(values), f"has a {name}, which does not exist there")
-    for name, kept, most in (
-        ("n_kept_active", grid.kept_active, active),
-        ("n_kept_inactive", grid.kept_inactive, inactive),
-    ):
-        refuse(due & ~((kept >= 0) & (kept <= most) & (kept == np.round(kept))), f"has an impossible {name}")
+        reject(due & exists & lacks, f"has no number as {name}")
+        reject(~(due & exists) & ~np.isnan(values), f"has a {name}, which does not exist there")
+    for name, most in (("n_kept_active", active), ("n_kept_inactive", inactive)):
+        kept = numbers[name][0]
+        reject(due & ~((kept >= 0) & (kept <= most) & (kept == np.round(kept))), f"has an impossible {name}")
     own = np.nan_to_num(grid.input_snr_db)
-    refuse(own != own[:, :, :1], "has another input_snr_db than with other refinements")
+    reject(own != own[:, :, :1], "has another input_snr_db than with other refinements")
 
 
 def _check_summary(rows: Sequence[Mapping[str, str]], grid: MeasuredGrid) -> None:
@@ -275,17 +271,13 @@ def _check_summary(rows: Sequence[Mapping[str, str]], grid: MeasuredGrid) -> Non
     count = (~np.isnan(grid.kept_active)).sum(0)
     sums = {name: np.nansum(values, axis=0) for name, values in grid.values.items()}
     counts = {name: (~np.isnan(values)).sum(0) for name, values in grid.values.items()}
-    due = {
-        (condition, refinement.name): (c, r)
-        for c, condition in enumerate(grid.conditions)
-        for r, refinement in enumerate(grid.refinements)
-    }
+    due = {(grid.conditions[c], grid.refinements[r].name): (c, r) for c, r in np.ndindex(count.shape)}
     for row in rows:
         condition, name = Condition(int(row["active"]), int(row["inactive"])), row["threshold"]
         numbers = {column: float(row[column] or "nan") for column in summary_columns(grid.measures)[3:]}
         cell, place = f"{condition.name}, {name}", due.pop((condition, name), None)
-        if numbers["n"] != (0 if place is None else count[place]):
-            expected = 0 if place is None else count[place]
+        expected = 0 if place is None else count[place]
+        if numbers["n"] != expected:
             raise ValueError(f"{cell} is of {row['n']} mixtures there, of {expected} in results.csv")
         for measure in grid.measures if place is not None else ():
             total, number = sums[measure.name][place], counts[measure.name][place]
@@ -303,12 +295,10 @@ def _read_probabilities(path: Path, mixtures: np.ndarray) -> tuple[tuple[str, ..
     types = dict(zip(PROBABILITY_COLUMNS, (int, str, float, float), strict=True))
     columns = read_columns(path, types, {}, REMEDY)
     names = tuple(dict.fromkeys(columns["class"]))
-    shape = (len(mixtures), len(names))
-    if not names or len(columns["class"]) != shape[0] * shape[1]:
-        raise ValueError(f"does not hold {_EVERY_CLASS}")
-    of_mixture, of_class, probability, activity = (columns[name].reshape(shape) for name in PROBABILITY_COLUMNS)
-    if (of_mixture != mixtures[:, None]).any() or (of_class != np.array(names, object)).any():
-        raise ValueError(f"does not hold {_EVERY_CLASS}")
+    in_order = np.repeat(mixtures, len(names)), np.tile(np.array(names, object), len(mixtures))
+    if not names or not all(map(np.array_equal, (columns["mixture"], columns["class"]), in_order)):
+        raise ValueError("does not hold every class of every mixture of results.csv once")
+    probability, activity = (columns[name].reshape(len(mixtures), len(names)) for name in ("probability", "active"))
     if not ((probability >= 0.0) & (probability <= 1.0)).all() or not np.isin(activity, (0.0, 1.0)).all():
         raise ValueError("a probability is not from 0 to 1, or active is neither 0 nor 1")
     return names, probability, activity > 0
@@ -318,8 +308,8 @@ def _read_macro_f1(path: Path, refinements: Sequence[str]) -> dict[str, float]:
     rows = read_csv(path, CLASSIFICATION_COLUMNS, REMEDY)
     scores = [[float(row[name]) for name in CLASSIFICATION_COLUMNS[1:]] for row in rows]
     if [row["threshold"] for row in rows] != refinements:
-        found = ", ".join(row["threshold"] for row in rows) or "none"
-        raise ValueError(f"its thresholds are {found}, those of results.csv {', '.join(refinements)}")
+        names = ", ".join(row["threshold"] for row in rows) or "none"
+        raise ValueError(f"its thresholds are {names}, those of results.csv {', '.join(refinements)}")
     if not all(0.0 <= score <= 1.0 for row in scores for score in row):
         raise ValueError("a score is not from 0 to 1")
     return {row["threshold"]: float(row["macro_f1"]) for row in rows}

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from tse_refine.analysis.tested_run import operating_refinement, read_config
 from tse_refine.errors import InputError, did_you_mean
 from tse_refine.evaluation.callback import REFINED
 from tse_refine.evaluation.conditions import Condition
 from tse_refine.evaluation.metrics import HEADLINES, MEASURES
 from tse_refine.evaluation.results import CLASSIFICATION_COLUMNS, REMEDY, summary_columns
-from tse_refine.evaluation.run_config import import_plugins
 from tse_refine.evaluation.run_folder import RunFolder
 from tse_refine.files.tables import read_csv
 from tse_refine.refinement import Refinement, parse_refinement
@@ -79,7 +78,7 @@ def read_sweep_folder(folder: str | Path) -> list[SweptRun]:
     if not runs:
         raise InputError(
             f"{folder} holds no run: a folder with config.yaml for each is expected. `tse-refine sweep "
-            "sweeps/loss_weight` makes them."
+            "configs/sweeps/loss_weight.yaml` makes them."
         )
     configs = [_flat(_read_config(run)) for run in runs]
     metrics = [_validation_metrics(run) | _test_metrics(run) for run in runs]
@@ -182,17 +181,11 @@ def _is_run(run: RunFolder) -> bool:
 def _read_config(run: RunFolder) -> dict[str, Any]:
     """Return the configuration of a training, or of the test where another run's checkpoint was tested."""
     path = run.config if run.config.exists() or not run.test.is_dir() else run.test / "config.yaml"
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    config, _ = read_config(path)
+    if config is None:
         raise InputError(
             f"{path} does not exist, but {run.path} looks like a run. Run the sweep again, or remove this folder."
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is not the configuration of a run ({type(error).__name__}).") from error
-    if not isinstance(config, dict):
-        raise InputError(f"{path}: is not the configuration of a run; a mapping of options is expected.")
-    import_plugins(config)
+        )
     return config
 
 
@@ -213,13 +206,13 @@ def _test_metrics(run: RunFolder) -> dict[str, float]:
     operating = _operating(run)
     cells = []
     for row in read_csv(summary, summary_columns(HEADLINES), REMEDY):
-        condition, refinement = _condition(summary, row), _refinement(summary, row)
+        condition, refinement = _cell(summary, row)
         for measure in (measure for measure in MEASURES.values() if condition.kind in measure.kinds):
             keys = [refinement.key, *([REFINED] if refinement.name == operating.name else [])]
             cells += [(f"test/{measure.name}/{condition.key}/{key}", row.get(measure.name, "")) for key in keys]
     if classification.exists():  # a network without a classifier has none
         for row in read_csv(classification, CLASSIFICATION_COLUMNS, REMEDY):
-            cells.append((f"test/macro_f1/{_refinement(classification, row).key}", row["macro_f1"]))
+            cells.append((f"test/macro_f1/{_cell(classification, row)[1].key}", row["macro_f1"]))
             cells.append(("test/map", row["map"]))
     return _numbers(run.test, ((name, cell) for name, cell in cells if cell))
 
@@ -227,27 +220,18 @@ def _test_metrics(run: RunFolder) -> dict[str, float]:
 def _operating(run: RunFolder) -> Refinement:
     """Return the refinement that the metrics of a test call ``refined``."""
     path = run.test / "config.yaml"
+    config, _ = read_config(path)
+    if config is None:
+        raise InputError(f"{path} does not exist; `tse-refine test` writes it beside summary.csv.")
+    return operating_refinement(path, config)
+
+
+def _cell(path: Path, row: Mapping[str, str]) -> tuple[Condition, Refinement]:
     try:
-        option = yaml.safe_load(path.read_text(encoding="utf-8"))["evaluation"]["threshold"]
-        return parse_refinement(option, "evaluation.threshold")
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; `tse-refine test` writes it beside summary.csv.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: names no evaluation.threshold ({type(error).__name__}: {error}).") from error
-
-
-def _condition(path: Path, row: Mapping[str, str]) -> Condition:
-    try:
-        return Condition(int(row["active"]), int(row["inactive"]))
-    except ValueError as error:
-        raise InputError(f"{path}: {error}. Run `tse-refine test` again.") from error
-
-
-def _refinement(path: Path, row: Mapping[str, str]) -> Refinement:
-    try:
-        return parse_refinement(row["threshold"], "threshold")
-    except InputError as error:
-        raise InputError(f"{path}: {error} Run `tse-refine test` again.") from error
+        condition = Condition(int(row.get("active", 0)), int(row.get("inactive", 0)))  # classification.csv has none
+        return condition, parse_refinement(row["threshold"], "threshold")
+    except ValueError as error:  # InputError is one
+        raise InputError(f"{path}: {str(error).rstrip('.')}. Run `tse-refine test` again.") from error
 
 
 def _numbers(path: Path, cells: Iterable[tuple[str, str]]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from tse_refine.analysis.measurements import MeasuredClassifier, MeasuredGrid, r
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.errors import InputError
 from tse_refine.evaluation.results import COST_COLUMNS, REMEDY
-from tse_refine.evaluation.run_config import data_of_run, import_plugins
+from tse_refine.evaluation.run_config import data_of_run, import_plugins, update_config
 from tse_refine.evaluation.run_folder import RunFolder
 from tse_refine.files.tables import read_csv
 from tse_refine.model.checkpoint import CHECKPOINT_KEY, read_checkpoint
@@ -24,7 +24,7 @@ from tse_refine.model.cost import Cost
 from tse_refine.refinement import Refinement, parse_refinement
 from tse_refine.version import PACKAGE
 
-# options that do not say what was trained: where it ran, what was shown of it, what it was tested on
+# options that do not change a training: where it ran, what it showed, what it was tested on
 _NOT_DATA = ("digest", "cache_dir", "num_workers", "num_test", "download", "predict_indices")
 _NOT_TRAINER = (
     *("default_root_dir", "logger", "callbacks", "log_every_n_steps", "profiler", "accelerator", "barebones"),
@@ -53,7 +53,7 @@ class TestedRun:
     def config(self) -> dict[str, Any]:
         """The configuration of the training."""
         path = self.folder.config
-        config = _read_config(path)[0]
+        config = read_config(path)[0]
         if config is None:
             raise InputError(f"{path} does not exist; give the folder of a run that `tse-refine fit` made.")
         try:
@@ -95,7 +95,7 @@ class TestedRun:
     def operating(self) -> Refinement:
         """The operating refinement of the test, which logged metrics call ``refined``."""
         path = self.folder.test / "config.yaml" if self.test_config else self.folder.config
-        return _operating(path, self.test_config or self.config)
+        return operating_refinement(path, self.test_config or self.config)
 
     @cached_property
     def recommended(self) -> Refinement:
@@ -103,7 +103,7 @@ class TestedRun:
         path = self.folder.checkpoints / "best.ckpt"
         option = read_checkpoint(path)[CHECKPOINT_KEY].get("recommended_threshold") if path.exists() else None
         if option is None:
-            return _operating(self.folder.config, self.config)
+            return operating_refinement(self.folder.config, self.config)
         return parse_refinement(option, f"{path}: the recommended threshold")
 
     @cached_property
@@ -146,11 +146,20 @@ class TestedRun:
 
     @cached_property
     def _test_config(self) -> tuple[dict[str, Any] | None, str | None]:
-        return _read_config(self.folder.test / "config.yaml")
+        return read_config(self.folder.test / "config.yaml")
 
 
-def _read_config(path: Path) -> tuple[dict[str, Any] | None, str | None]:
-    """Return a saved configuration, whose plugins it imports, and the version that saved it; None for a missing one."""
+def read_config(path: Path) -> tuple[dict[str, Any] | None, str | None]:
+    """Return a saved configuration and the version of the package that saved it; None where it is missing.
+
+    Its plugins are imported, and classes of earlier versions have their present names.
+
+    Args:
+        path: ``config.yaml`` of a training or test.
+
+    Raises:
+        InputError: it is not the configuration of a run, or a plugin is missing.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         config = yaml.safe_load(text)
@@ -160,12 +169,22 @@ def _read_config(path: Path) -> tuple[dict[str, Any] | None, str | None]:
         return None, None
     except (yaml.YAMLError, TypeError, UnicodeDecodeError) as error:
         raise _not_a_config(path, error) from error
+    config = update_config(config)
     import_plugins(config)
     version = re.search(rf"^# {PACKAGE}==(\S+)$", text, re.MULTILINE)
     return config, version[1] if version else None
 
 
-def _operating(path: Path, config: Mapping[str, Any]) -> Refinement:
+def operating_refinement(path: Path, config: Mapping[str, Any]) -> Refinement:
+    """Return the operating refinement of a configuration.
+
+    Args:
+        path: file of the configuration, for messages.
+        config: configuration.
+
+    Raises:
+        InputError: there is none, or it is not valid.
+    """
     try:
         return parse_refinement(config["evaluation"]["threshold"], "evaluation.threshold")
     except (KeyError, InputError) as error:

@@ -34,7 +34,7 @@ _LATEX_ESCAPES = str.maketrans(
 )
 
 _DTYPES = {int: np.int64, float: np.float64, str: object}
-_ROWS_AT_ONCE = 20_000  # of a long table; its text takes ten times the memory of its numbers
+_ROWS_AT_ONCE = 2_000  # of a long table: few enough for the caches of a processor
 
 
 @dataclass(frozen=True)
@@ -223,23 +223,32 @@ def read_columns(
     """
     rows = _complete_rows(path, list(columns), remedy)
     _, head = next(rows)
-    kinds = {name: kind for name, kind in {**optional, **columns}.items() if name in head}
-    parts: dict[str, list[np.ndarray]] = {name: [np.empty(0, _DTYPES[kind])] for name, kind in kinds.items()}
-    shared: dict[str, str] = {}  # equal texts are one object in memory
+    types = {name: kind for name, kind in {**optional, **columns}.items() if name in head}
+    parts: dict[str, list[np.ndarray]] = {name: [np.empty(0, _DTYPES[kind])] for name, kind in types.items()}
+    shared_texts = _Values(str)
     while chunk := [cells for _, cells in itertools.islice(rows, _ROWS_AT_ONCE)]:
         for name, cells in zip(head, zip(*chunk, strict=True), strict=True):
-            kind = kinds.get(name)
-            if kind is None:
+            if name not in types:
                 continue
+            values = shared_texts if types[name] is str else _Values(types[name])
             try:
-                if kind is float:
-                    values: list[Any] = [float(cell or "nan") for cell in cells]
-                else:
-                    values = [shared.setdefault(c, c) for c in cells] if kind is str else list(map(int, cells))
-                parts[name].append(np.array(values, _DTYPES[kind]))
+                parts[name].append(np.fromiter(map(values.__getitem__, cells), _DTYPES[types[name]], len(cells)))
             except (ValueError, OverflowError) as error:
                 raise InputError(f"{path}: {name}: {error}. {remedy}") from error
     return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+
+
+class _Values(dict[str, Any]):
+    """Converted cells, each distinct text once: results repeat the values of cells with the same refined query."""
+
+    def __init__(self, kind: type) -> None:
+        super().__init__({"": float("nan")} if kind is float else {})
+        self.kind = kind
+
+    def __missing__(self, cell: str) -> Any:
+        """Convert a cell."""
+        value = self[cell] = self.kind(cell)
+        return value
 
 
 def _complete_rows(
@@ -289,5 +298,7 @@ def _problem(head: Sequence[str], cells: Sequence[str], filled: Sequence[str]) -
         return f"has {len(cells)} cells, the header {len(head)}; quote a cell that contains the separator."
     if len(cells) < len(head):
         return f"{head[len(cells)]} is missing; the line breaks off early. Complete or remove it."
-    empty = [column for column, cell in zip(head, cells, strict=True) if not cell and column in filled]
-    return f"{empty[0]} is empty; give a value or remove the line." if empty else ""
+    for column, cell in zip(head, cells, strict=True) if filled else ():
+        if not cell and column in filled:
+            return f"{column} is empty; give a value or remove the line."
+    return ""

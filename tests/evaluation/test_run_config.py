@@ -6,7 +6,7 @@ import pytest
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.errors import InputError
 from tse_refine.evaluation import run_config
-from tse_refine.evaluation.run_config import build_data, data_of_run, import_plugin, update_config
+from tse_refine.evaluation.run_config import build_data, data_of_run, update_config
 
 
 @pytest.fixture
@@ -87,12 +87,3 @@ def test_a_plugin_in_the_current_folder_is_imported_first(plugin, data_options):
     options = data_options | {"foregrounds": {"class_path": "own_corpora.OwnSounds"}}
     assert len(data_of_run({"data": options, "plugins": [plugin]}).class_names) == 12
     assert plugin in sys.modules
-
-
-@pytest.mark.parametrize("name", ["no_such_module", "os.no_such_module", "", "broken_plugin"])
-def test_a_plugin_that_cannot_be_imported_is_rejected(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "broken_plugin.py").write_text("import no_such_module")
-    with pytest.raises(InputError, match=rf"^plugins: the module '{name}' cannot be imported \("):
-        import_plugin(name)

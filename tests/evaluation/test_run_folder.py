@@ -1,10 +1,11 @@
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 from tse_refine.errors import InputError
-from tse_refine.evaluation.run_folder import RunFolder
+from tse_refine.evaluation.run_folder import RunFolder, import_plugins
 
 OURS = (
     "config.yaml",
@@ -120,3 +121,12 @@ def test_a_missing_checkpoint_is_refused_with_its_path_and_what_to_give(tmp_path
     path = str(run.checkpoints / f"{word}.ckpt") if word in ("best", "last") else word
     with pytest.raises(InputError, match=rf"--ckpt_path: {re.escape(path)} does not exist.*trainer.default_root_dir"):
         run.checkpoint(given, needed=True)
+
+
+@pytest.mark.parametrize("name", ["no_such_module", "os.no_such_module", "", "broken_plugin"])
+def test_a_plugin_that_cannot_be_imported_is_rejected(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "broken_plugin.py").write_text("import no_such_module")
+    with pytest.raises(InputError, match=rf"^plugins: the module '{name}' cannot be imported \("):
+        import_plugins([name])

@@ -24,8 +24,8 @@ from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.errors import InputError, did_you_mean
 from tse_refine.evaluation.callback import QueryRefinementEvaluation
 from tse_refine.evaluation.prediction import PredictionWriter
-from tse_refine.evaluation.run_config import build_data, import_plugin, update_config
-from tse_refine.evaluation.run_folder import RunFolder
+from tse_refine.evaluation.run_config import build_data, update_config
+from tse_refine.evaluation.run_folder import RunFolder, import_plugins
 from tse_refine.files.atomic import write_text
 from tse_refine.model.checkpoint import read_checkpoint
 from tse_refine.training.module import ExtractionModule
@@ -101,7 +101,8 @@ class _Plugin:
     """Type of the values of ``--plugins``, which are imported when they are parsed; its repr stands in the help."""
 
     def __call__(self, name: str) -> str:
-        return import_plugin(name)
+        import_plugins([name])
+        return name
 
     def __repr__(self) -> str:
         return "module"

@@ -1,14 +1,13 @@
-"""The configuration of a run: what old ones are called now, the plugins that it names, and its data, built again."""
+"""The configuration of a run: the present names of its classes, and its data, built again."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tse_refine.errors import InputError
+from tse_refine.evaluation.run_folder import import_plugins
 
 if TYPE_CHECKING:
     from tse_refine.data.datamodule import MixtureDataModule
@@ -43,29 +42,6 @@ def update_config(config: Any) -> Any:
     return RENAMED_CLASSES[config]
 
 
-def import_plugin(name: str) -> str:
-    """Import a module whose corpora, refinement rules or measures options may name, and return its name.
-
-    Modules in the current folder are found too, also by the console script, for which Python does not look there.
-
-    Args:
-        name: dotted name of the module.
-
-    Raises:
-        InputError: the module does not exist, or a module that it imports does not.
-    """
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
-    try:
-        import_module(name)
-    except (ImportError, ValueError) as error:  # ValueError: an empty name
-        raise InputError(
-            f"plugins: the module {name!r} cannot be imported ({error}). Give the dotted name of a module that is "
-            "installed or lies in the current folder."
-        ) from error
-    return name
-
-
 def build_data(config: Mapping[str, Any], **changes: Any) -> MixtureDataModule:
     """Build the data module of a configuration, and nothing else of it; no recording is read yet, only tables.
 
@@ -80,8 +56,7 @@ def build_data(config: Mapping[str, Any], **changes: Any) -> MixtureDataModule:
 
     from tse_refine.data.datamodule import MixtureDataModule
 
-    for name in config.get("plugins") or ():
-        import_plugin(name)
+    import_plugins(config.get("plugins") or ())
     options = {**update_config(config)["data"], **changes}
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(MixtureDataModule, "data")

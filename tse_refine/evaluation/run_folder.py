@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from tse_refine.errors import InputError
@@ -68,3 +72,26 @@ class RunFolder:
                 "that has one."
             )
         return str(path)
+
+
+def import_plugins(names: Sequence[str]) -> None:
+    """Import the modules of ``plugins:``, whose corpora, refinement rules and measures a run uses.
+
+    Modules in the current folder are found too, also by the console script, for which Python does not look there.
+
+    Args:
+        names: dotted names of the modules.
+
+    Raises:
+        InputError: a module, or one that it imports, does not exist.
+    """
+    if names and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    for name in names:
+        try:
+            import_module(name)
+        except (ImportError, ValueError) as error:  # ValueError: an empty name
+            raise InputError(
+                f"plugins: the module {name!r} cannot be imported ({error}). Give the dotted name of a module that is "
+                "installed or lies in the current folder."
+            ) from error

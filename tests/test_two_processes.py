@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from tse_refine.cli.main import main
+from tse_refine.evaluation.metrics import MEASURES
 
 MIXTURES = 13  # batches of 4 on two ranks: each has 7 mixtures, so that one mixture is repeated, and a short last batch
-MEASURES = ("input_snr_db", "snri_db", "attenuation_db")
+MEASURE_COLUMNS = ("input_snr_db", *MEASURES)
 
 
 def run_or_kill(words: list[str], seconds: float) -> str:
@@ -62,14 +63,14 @@ def test_two_processes_give_the_results_of_one(tiny_config_file, tmp_path, capsy
 
     assert sorted(path.name for path in both.iterdir()) == sorted(path.name for path in alone.iterdir())
     expected, found = read(alone / "results.csv"), read(both / "results.csv")
-    same = [column for column in expected[0] if column not in MEASURES]
+    same = [column for column in expected[0] if column not in MEASURE_COLUMNS]
     assert {"mixture", "query_active", "query_inactive", "n_kept_active", "n_kept_inactive"} <= set(same)
     assert [[row[column] for column in same] for row in found] == [[row[column] for column in same] for row in expected]
     asked_once = [row["mixture"] for row in found if cell(row) == ("1", "0", "none")]
     assert asked_once == [str(mixture) for mixture in range(MIXTURES)]  # every mixture, in order
     kept = {row["n_kept_inactive"] for row in found if cell(row) == ("1", "3", "0.5")}
     assert len(kept) > 1  # refinement decides something
-    for column in MEASURES:
+    for column in MEASURE_COLUMNS:
         np.testing.assert_allclose(numbers(found, column), numbers(expected, column), rtol=0, atol=1e-3)
     expected, found = read(alone / "probabilities.csv"), read(both / "probabilities.csv")
     assert [(row["mixture"], row["class"]) for row in found] == [(row["mixture"], row["class"]) for row in expected]

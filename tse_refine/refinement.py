@@ -274,24 +274,13 @@ class Gate(Refinement):
         return query * opens
 
     @property
-    def name(self) -> str:
-        """The word alone."""
-        return self.word
-
-    @property
-    def key(self) -> str:
-        """The word alone."""
-        return self.word
-
-    @property
     def label(self) -> str:
         """The name in tables and figures."""
         return f"gate at {self.threshold:g}"
 
     @classmethod
-    def form(cls) -> str:
-        """Return how names of this rule are written."""
-        return cls.word
+    def _number_names(cls) -> tuple[str, ...]:
+        return ()  # the name is the word alone
 
 
 @dataclass(frozen=True)

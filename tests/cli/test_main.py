@@ -32,18 +32,6 @@ def command(tiny_config_file: Path):
     return call
 
 
-def refusal(capsys: pytest.CaptureFixture, call, *words: object) -> str:
-    """Return what a refused command says; check that it ends with status 2 and no traceback."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:
-        call(*words)
-    assert stop.value.code == 2
-    text = capsys.readouterr().err
-    assert "Traceback" not in text
-    assert "usage:" not in text
-    return text
-
-
 def test_fit_validate_test_predict_report(command, run, tmp_path, capsys):
     command("fit")
     assert sorted(path.name for path in run.iterdir()) == [
@@ -146,13 +134,13 @@ def test_the_networks_sizes_come_from_the_checkpoint_and_the_evaluation_from_the
     assert [row["threshold"] for row in rows] == ["none", "0.25", "0.1"]
 
 
-def test_a_used_folder_is_refused_and_kept_until_told_to_overwrite(command, run, capsys):
+def test_a_used_folder_is_refused_and_kept_until_told_to_overwrite(command, run, refusal):
     command("fit")
     before = (run / "checkpoints" / "best.ckpt").read_bytes()
-    text = refusal(capsys, command, "fit")
+    text = refusal(command, "fit")
     assert str(run) in text
     assert "--overwrite" in text
-    refusal(capsys, command, "fit", "--overwrite", "--evaluation.conditions", "[[9, 0]]")
+    refusal(command, "fit", "--overwrite", "--evaluation.conditions", "[[9, 0]]")
     assert (run / "checkpoints" / "best.ckpt").read_bytes() == before  # a refused command removes nothing
     (run / "notes.txt").write_text("mine")
     command("fit", "--overwrite", "--seed_everything", "1")
@@ -179,8 +167,8 @@ def test_a_training_resumed_in_the_middle_of_an_epoch_ends_as_if_never_interrupt
     assert validated == [row["epoch"] for row in csv.DictReader((whole / "validation.csv").read_text().splitlines())]
 
 
-def test_a_diverged_training_says_so_and_what_to_do(command, run, capsys):
-    text = refusal(capsys, command, "fit", "--model.learning_rate", "1e30")
+def test_a_diverged_training_says_so_and_what_to_do(command, run, refusal):
+    text = refusal(command, "fit", "--model.learning_rate", "1e30")
     assert re.search(r"tse-refine: mixture \d: .* is not finite.*a lower model\.learning_rate", text)
     assert not (run / "validation.csv").exists()
 
@@ -209,13 +197,13 @@ def test_wandb_logs_offline_beside_the_csv_file(command, run, monkeypatch):
         (["--ckpt_path", "nowhere.ckpt"], "nowhere.ckpt"),
     ],
 )
-def test_bad_input_is_refused_before_training(command, run, capsys, words, said):
-    assert said in refusal(capsys, command, "fit", *words)
+def test_bad_input_is_refused_before_training(command, run, refusal, words, said):
+    assert said in refusal(command, "fit", *words)
     assert not (run / "checkpoints").exists()
     assert not (run / "config.yaml").exists()
 
 
-def test_unknown_category_is_refused_with_the_nearest_name(command, tmp_path, capsys):
+def test_unknown_category_is_refused_with_the_nearest_name(command, tmp_path, refusal):
     (tmp_path / "meta").mkdir()
     (tmp_path / "meta" / "esc50.csv").write_text(
         "filename,fold,target,category,esc10,src_file,take\n1-1-A-0.wav,1,0,dog,True,1,A\n"
@@ -228,11 +216,11 @@ def test_unknown_category_is_refused_with_the_nearest_name(command, tmp_path, ca
         "val_folds": [],
         "test_folds": [],
     }
-    text = refusal(capsys, command, "fit", "--data.foregrounds", json.dumps(corpus))
+    text = refusal(command, "fit", "--data.foregrounds", json.dumps(corpus))
     assert "did you mean 'dog'?" in text
 
 
-def test_checkpoint_with_other_classes_is_refused(command, run, tmp_path, capsys):
+def test_checkpoint_with_other_classes_is_refused(command, run, tmp_path, refusal):
     command("fit")
     rng = np.random.default_rng(0)
     rows = ["filename,fold,target,category,esc10,src_file,take"]
@@ -252,37 +240,37 @@ def test_checkpoint_with_other_classes_is_refused(command, run, tmp_path, capsys
         "val_folds": [2],
         "test_folds": [3],
     }
-    text = refusal(capsys, command, "test", "--data.foregrounds", json.dumps(corpus))
+    text = refusal(command, "test", "--data.foregrounds", json.dumps(corpus))
     assert "other classes" in text
     assert "alarm" in text
     assert "class00" in text
 
 
-def test_damaged_and_foreign_checkpoints_are_refused(command, run, tmp_path, capsys):
+def test_damaged_and_foreign_checkpoints_are_refused(command, run, tmp_path, refusal):
     command("fit")
     whole = (run / "checkpoints" / "best.ckpt").read_bytes()
     damaged = tmp_path / "damaged.ckpt"
     damaged.write_bytes(whole[: len(whole) // 2])
-    assert str(damaged) in refusal(capsys, command, "test", "--ckpt_path", damaged)
+    assert str(damaged) in refusal(command, "test", "--ckpt_path", damaged)
     damaged.write_text("not a checkpoint")
-    assert str(damaged) in refusal(capsys, command, "test", "--ckpt_path", damaged)
+    assert str(damaged) in refusal(command, "test", "--ckpt_path", damaged)
     foreign = tmp_path / "foreign.ckpt"
     torch.save({"state_dict": {}, "pytorch-lightning_version": "2.6.6"}, foreign)
-    assert "not written by tse-refine" in refusal(capsys, command, "test", "--ckpt_path", foreign)
+    assert "not written by tse-refine" in refusal(command, "test", "--ckpt_path", foreign)
 
 
-def test_testing_a_run_without_a_checkpoint_is_refused(command, capsys):
-    assert "best.ckpt does not exist" in refusal(capsys, command, "test")
+def test_testing_a_run_without_a_checkpoint_is_refused(command, refusal):
+    assert "best.ckpt does not exist" in refusal(command, "test")
 
 
-def test_unknown_command_and_missing_data_are_refused_with_a_way_out(capsys):
-    assert "did you mean 'fit'?" in refusal(capsys, main, ["fitt"])
-    assert "-c data/synthetic" in refusal(capsys, main, ["fit", "-c", "experiment/proposed"])
+def test_unknown_command_and_missing_data_are_refused_with_a_way_out(refusal):
+    assert "did you mean 'fit'?" in refusal(main, ["fitt"])
+    assert "-c data/synthetic" in refusal(main, ["fit", "-c", "experiment/proposed"])
 
 
-def test_a_typo_in_a_config_is_refused(command, tmp_path, capsys):
+def test_a_typo_in_a_config_is_refused(command, tmp_path, refusal):
     (tmp_path / "typo.yaml").write_text("model: {los_weight: 3.0}\n")
-    assert "did you mean 'model.loss_weight'" in refusal(capsys, command, "fit", "-c", tmp_path / "typo.yaml")
+    assert "did you mean 'model.loss_weight'" in refusal(command, "fit", "-c", tmp_path / "typo.yaml")
 
 
 def test_help_names_every_command(capsys):

@@ -14,7 +14,6 @@ from tqdm import tqdm
 from tse_refine.cli.options import CommandParser
 from tse_refine.errors import InputError
 from tse_refine.files.atomic import printable
-from tse_refine.files.tables import Table
 
 if TYPE_CHECKING:
     from tse_refine.extraction.extractor import Extractor
@@ -216,6 +215,8 @@ def table(described: dict[str, Any]) -> str:
     Args:
         described: report from :func:`describe`.
     """
+    from tse_refine.files.tables import Table
+
     rows = []
     for entry in described["classes"]:
         probability = "-" if entry["probability"] is None else f"{entry['probability']:.3f}"

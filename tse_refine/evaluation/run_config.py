@@ -19,6 +19,7 @@ RENAMED_CLASSES = {
     "tse_refine.data.corpora.EmbeddedSounds": "tse_refine.data.corpora.SyntheticSounds",
     "tse_refine.data.corpora.EmbeddedBackgrounds": "tse_refine.data.corpora.SyntheticBackgrounds",
 }
+_START_FOLDER = os.getcwd()
 hinted: set[str] = set()  # old names for which a hint has been printed
 
 
@@ -46,7 +47,8 @@ def update_config(config: Any) -> Any:
 def import_plugin(name: str) -> str:
     """Import a module whose corpora, refinement rules or measures options may name, and return its name.
 
-    Modules in the current folder are found too, also by the console script, for which Python does not look there.
+    Modules in the current folder are found too, also by the console script, for which Python does not look there, and
+    beside the config that names them.
 
     Args:
         name: dotted name of the module.
@@ -54,8 +56,8 @@ def import_plugin(name: str) -> str:
     Raises:
         InputError: the module does not exist, or a module that it imports does not.
     """
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    # while a config is read, jsonargparse makes its folder the current one
+    sys.path += [folder for folder in (_START_FOLDER, os.getcwd()) if folder not in sys.path]
     try:
         import_module(name)
     except (ImportError, ValueError) as error:  # ValueError: an empty name

@@ -190,6 +190,7 @@ def test_without_an_account_the_message_comes_at_once(monkeypatch, tmp_path):
     with pytest.raises(InputError, match="entity/project/abc123: W&B cannot be read"):
         read_wandb_sweep("entity/project/abc123")
     assert time.monotonic() - start < 20.0
+    wandb.teardown()  # otherwise later trainings in this process keep these settings
 
 
 def test_folders_that_are_not_sweeps_are_rejected(tmp_path, tiny_runs):

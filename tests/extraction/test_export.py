@@ -362,7 +362,7 @@ def test_an_existing_file_is_replaced_with_overwrite_and_a_missing_classifier_is
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.ckpt", "model.pt2"]
     printed = capsys.readouterr()
     assert printed.out == f"{output}\n"
-    assert "no classifier, so that the model has no threshold" in printed.err
+    assert "no classifier, so that the model has no input for a threshold" in printed.err
     assert printed.err.count("\n") == 1
 
 

@@ -23,9 +23,9 @@ PROBABILITY = dict.fromkeys(SyntheticSounds().classes(), 0.05) | {"alarm": 0.9, 
 
 
 @pytest.fixture
-def trained(believing: Callable[..., TrainedNetwork]) -> TrainedNetwork:
+def trained(fixed_probabilities: Callable[..., TrainedNetwork]) -> TrainedNetwork:
     """An untrained network with windows of one second that estimates PROBABILITY for every sound."""
-    return believing(PROBABILITY, RATE, 1.0)
+    return fixed_probabilities(PROBABILITY, RATE, 1.0)
 
 
 @pytest.fixture

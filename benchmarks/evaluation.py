@@ -8,7 +8,7 @@ query. Both ways answer the same 14 conditions at the same 8 thresholds for the 
 Printed for each network: how many distinct queries there were; the engine's time; the part of it that masks take; the
 engine's time over the sum of its parts, measured alone in the same batches; the plain way's time over the engine's.
 Probabilities are drawn (active classes high, inactive ones low), since how many queries are distinct depends on how
-well a classifier knows the classes.
+well a classifier estimates the classes.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.data.queries import condition_queries
 from tse_refine.data.recipes import MixtureConfig
 from tse_refine.evaluation.callback import TEST_CONDITIONS, TEST_THRESHOLDS
-from tse_refine.evaluation.conditions import GATE
-from tse_refine.evaluation.grid import evaluate_batch, refined_queries
+from tse_refine.evaluation.conditions import Condition
+from tse_refine.evaluation.grid import Grid, evaluate_batch
 from tse_refine.files.tables import Table
 from tse_refine.model.classifier import ClassifierConfig
 from tse_refine.model.network import Features, Network, NetworkConfig
+from tse_refine.refinement import parse_refinements
 
 MODELS = Path(__file__).parent.parent / "configs" / "model"
 QUERIES_PER_PASS = 16
@@ -65,15 +66,17 @@ def measure(name: str, mixtures: int, seconds: float) -> tuple[str, ...]:
     sizes = yaml.safe_load((MODELS / f"{name}.yaml").read_text())["model"]["network"]
     network = Network(len(data.class_names), data.sample_rate, NetworkConfig(**sizes, classifier=ClassifierConfig()))
     probability = torch.sigmoid(1.5 * torch.randn_like(batch["activity"]) + 4.0 * batch["activity"] - 2.5)
-    thresholds = [threshold for threshold in TEST_THRESHOLDS if threshold != GATE]
-    conditions = [tuple(condition) for condition in TEST_CONDITIONS]
+    conditions = tuple(Condition(*pair) for pair in TEST_CONDITIONS)
+    refinements = parse_refinements([name for name in TEST_THRESHOLDS if name != "gate"], "refinements")
+    grid = Grid(conditions, refinements)
 
     def engine() -> None:
         features = network.features(batch["mixture"])
-        evaluate_batch(network, features, probability, batch, conditions, thresholds, 0.1, QUERIES_PER_PASS)
+        evaluate_batch(network, features, probability, batch, grid, QUERIES_PER_PASS)
 
     queries = condition_queries(batch["query_order"], batch["activity"].sum(1).long(), conditions)
-    refined = refined_queries(queries, batch["activity"], probability, thresholds, 0.1)  # [batch, cells..., classes]
+    known = (probability[:, None], batch["activity"][:, None])
+    refined = torch.stack([rule(queries, *known) for rule in refinements], dim=2)  # [batch, cells..., classes]
     cells = refined.flatten(1, 2)
     numbers = torch.arange(mixtures, dtype=cells.dtype)[:, None, None].expand(-1, cells.shape[1], 1)
     pairs = torch.unique(torch.cat([numbers, cells], dim=2).flatten(0, 1), dim=0)
@@ -85,9 +88,7 @@ def measure(name: str, mixtures: int, seconds: float) -> tuple[str, ...]:
 
     def masks() -> None:
         for part in pairs.split(QUERIES_PER_PASS):
-            chosen = part[:, 0].long()
-            few = Features(features.encoded[chosen], features.shared[chosen], None, features.length)
-            network.extract(few, part[:, 1:])
+            network.extract(features.select(part[:, 0].long()), part[:, 1:])
 
     def plain() -> None:
         for cell in range(cells.shape[1]):

@@ -1,4 +1,4 @@
-"""The name and the version of the package, said once."""
+"""The name and the version of the package."""
 
 __version__ = "0.1.0"
-PACKAGE = "tse-refine"  # as pip knows it, and as saved configurations name what saved them
+PACKAGE = "tse-refine"  # name for pip, and in the header of saved configurations

@@ -49,7 +49,7 @@ def tables(tmp_path: Path) -> dict[str, list[dict[str, str]]]:
         "activity": torch.stack([eye[0] + eye[1], eye[2] + eye[1]]),
         "index": torch.tensor([0, 1]),
     }
-    # mixture 0: a is believed, inactive c too; mixture 1: c is missed, inactive d is seen through
+    # mixture 0: a is kept, inactive c too; mixture 1: c is missed, inactive d is removed
     probability = torch.tensor([[0.9, 0.8, 0.6, 0.1], [0.2, 0.7, 0.4, 0.3]])
     features = Features(torch.zeros(2, 1, 1), torch.zeros(2, 1, 1), None, 4)
     results = evaluate_batch(PulseNetwork(), features, probability, batch, GRID, 3)

@@ -66,7 +66,7 @@ def finish(panel: Axes, grid: str = "both") -> None:
 
 
 def add_legend(panel: Axes, title: str | None = None, beside: bool = False) -> None:
-    """Add a legend to a panel, beside it where it is asked for or has more than six lines."""
+    """Add a legend to a panel, beside it on request or with more than six lines."""
     options: dict[str, Any] = {"frameon": False, "fontsize": 8, "title": title}
     figure = panel.get_figure(root=True)
     if figure is not None and (beside or len(panel.get_legend_handles_labels()[0]) > 6):

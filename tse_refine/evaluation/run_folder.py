@@ -29,7 +29,7 @@ class RunFolder:
         return self.config.exists() or self.checkpoints.exists()
 
     def refuse_second_training(self, ckpt_path: str | None, overwrite: bool) -> None:
-        """Refuse a training into a folder that has one, unless it resumes that one or is told to overwrite it.
+        """Reject a training into a folder that has one, unless it resumes that one or overwrites it.
 
         Args:
             ckpt_path: checkpoint to resume from; None for none.

@@ -51,7 +51,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def _temporary(path: Path) -> Path:
-    # short, so that a name can be as long as the file system allows; the process tells a leftover from a file in use
+    # short, so that a name can be as long as the file system allows; with the process, to tell leftovers apart
     return path.with_name(f".{path.name[: _LONGEST_NAME // 2]}.{secrets.token_hex(4)}.{os.getpid()}.part")
 
 

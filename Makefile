@@ -4,7 +4,6 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEMO := -c experiment/proposed -c model/small -c data/synthetic -c budget/demo
-DOCUMENTED_NAMES := --isolated --select=DOC1,DOC602 --style=google --arg-type-hints-in-docstring=False
 
 .PHONY: setup demo compare notebooks test test-browser coverage docs format
 
@@ -31,7 +30,6 @@ test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/flake8 $(DOCUMENTED_NAMES) tse_refine
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 

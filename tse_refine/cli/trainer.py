@@ -219,7 +219,7 @@ def read_data(words: list[str], **changes: Any) -> MixtureDataModule:
 
     Args:
         words: the options, such as ``-c`` and stacked configs.
-        **changes: options of the data that replace those, such as ``download``.
+        changes: options of the data that replace those, such as ``download``.
 
     Raises:
         InputError: what the data module refuses.

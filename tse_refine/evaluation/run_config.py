@@ -86,7 +86,7 @@ def build_data(config: Mapping[str, Any], **changes: Any) -> MixtureDataModule:
 
     Args:
         config: options of ``fit``, as parsed or saved.
-        **changes: options of the data that replace those of the configuration.
+        changes: options of the data that replace those of the configuration.
 
     Raises:
         InputError: the data options cannot be used, a corpus is not there, or a plugin cannot be imported.

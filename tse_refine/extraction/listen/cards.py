@@ -72,7 +72,7 @@ def render(template: str, **values: object) -> str:
 
     Args:
         template: name of the file in ``templates/``, without its suffixes.
-        **values: values of the template's variables.
+        values: values of the template's variables.
     """
     return _TEMPLATES.get_template(f"{template}.html.jinja").render(**values)
 

@@ -128,20 +128,20 @@ def test_a_runs_config_used_for_another_run_leaves_the_first_alone(command, run,
 
 def test_the_networks_sizes_come_from_the_checkpoint_and_the_evaluation_from_the_command(command, run):
     command("fit", "--model.network.num_filters", "12")
-    # the tiny config says 16 filters; the checkpoint knows better
+    # the tiny config has 16 filters; those of the checkpoint are used
     command("test", "--evaluation.thresholds", "[none, 0.25]", "--evaluation.conditions", "[[1, 0]]")
     rows = list(csv.DictReader((run / "test" / "summary.csv").read_text().splitlines()))
     assert [row["threshold"] for row in rows] == ["none", "0.25", "0.1"]
 
 
-def test_a_used_folder_is_refused_and_kept_until_told_to_overwrite(command, run, refusal):
+def test_a_used_folder_is_rejected_and_kept_without_overwrite(command, run, refusal):
     command("fit")
     before = (run / "checkpoints" / "best.ckpt").read_bytes()
     text = refusal(command, "fit")
     assert str(run) in text
     assert "--overwrite" in text
     refusal(command, "fit", "--overwrite", "--evaluation.conditions", "[[9, 0]]")
-    assert (run / "checkpoints" / "best.ckpt").read_bytes() == before  # a refused command removes nothing
+    assert (run / "checkpoints" / "best.ckpt").read_bytes() == before  # a rejected command removes nothing
     (run / "notes.txt").write_text("mine")
     command("fit", "--overwrite", "--seed_everything", "1")
     assert (run / "checkpoints" / "best.ckpt").read_bytes() != before
@@ -167,7 +167,7 @@ def test_a_training_resumed_in_the_middle_of_an_epoch_ends_as_if_never_interrupt
     assert validated == [row["epoch"] for row in csv.DictReader((whole / "validation.csv").read_text().splitlines())]
 
 
-def test_a_diverged_training_says_so_and_what_to_do(command, run, refusal):
+def test_a_diverged_training_is_rejected_with_the_way_out(command, run, refusal):
     text = refusal(command, "fit", "--model.learning_rate", "1e30")
     assert re.search(r"tse-refine: mixture \d: .* is not finite.*a lower model\.learning_rate", text)
     assert not (run / "validation.csv").exists()
@@ -182,7 +182,7 @@ def test_wandb_logs_offline_beside_the_csv_file(command, run, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--data.num_trian", "5"], "did you mean 'data.num_train'"),
         (["--evaluation.conditions", "[63]"], "evaluation.conditions"),
@@ -197,13 +197,13 @@ def test_wandb_logs_offline_beside_the_csv_file(command, run, monkeypatch):
         (["--ckpt_path", "nowhere.ckpt"], "nowhere.ckpt"),
     ],
 )
-def test_bad_input_is_refused_before_training(command, run, refusal, words, said):
-    assert said in refusal(command, "fit", *words)
+def test_bad_input_is_rejected_before_training(command, run, refusal, words, message):
+    assert message in refusal(command, "fit", *words)
     assert not (run / "checkpoints").exists()
     assert not (run / "config.yaml").exists()
 
 
-def test_unknown_category_is_refused_with_the_nearest_name(command, tmp_path, refusal):
+def test_an_unknown_category_is_rejected_with_the_nearest_name(command, tmp_path, refusal):
     (tmp_path / "meta").mkdir()
     (tmp_path / "meta" / "esc50.csv").write_text(
         "filename,fold,target,category,esc10,src_file,take\n1-1-A-0.wav,1,0,dog,True,1,A\n"
@@ -220,7 +220,7 @@ def test_unknown_category_is_refused_with_the_nearest_name(command, tmp_path, re
     assert "did you mean 'dog'?" in text
 
 
-def test_checkpoint_with_other_classes_is_refused(command, run, tmp_path, refusal):
+def test_a_checkpoint_with_other_classes_is_rejected(command, run, tmp_path, refusal):
     command("fit")
     rng = np.random.default_rng(0)
     rows = ["filename,fold,target,category,esc10,src_file,take"]
@@ -246,7 +246,7 @@ def test_checkpoint_with_other_classes_is_refused(command, run, tmp_path, refusa
     assert "class00" in text
 
 
-def test_damaged_and_foreign_checkpoints_are_refused(command, run, tmp_path, refusal):
+def test_damaged_and_foreign_checkpoints_are_rejected(command, run, tmp_path, refusal):
     command("fit")
     whole = (run / "checkpoints" / "best.ckpt").read_bytes()
     damaged = tmp_path / "damaged.ckpt"
@@ -259,16 +259,16 @@ def test_damaged_and_foreign_checkpoints_are_refused(command, run, tmp_path, ref
     assert "not written by tse-refine" in refusal(command, "test", "--ckpt_path", foreign)
 
 
-def test_testing_a_run_without_a_checkpoint_is_refused(command, refusal):
+def test_testing_a_run_without_a_checkpoint_is_rejected(command, refusal):
     assert "best.ckpt does not exist" in refusal(command, "test")
 
 
-def test_unknown_command_and_missing_data_are_refused_with_a_way_out(refusal):
+def test_unknown_commands_and_missing_data_are_rejected_with_the_way_out(refusal):
     assert "did you mean 'fit'?" in refusal(main, ["fitt"])
     assert "-c data/synthetic" in refusal(main, ["fit", "-c", "experiment/proposed"])
 
 
-def test_a_typo_in_a_config_is_refused(command, tmp_path, refusal):
+def test_a_typo_in_a_config_is_rejected(command, tmp_path, refusal):
     (tmp_path / "typo.yaml").write_text("model: {los_weight: 3.0}\n")
     assert "did you mean 'model.loss_weight'" in refusal(command, "fit", "-c", tmp_path / "typo.yaml")
 
@@ -301,7 +301,7 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"tse-refine {__version__}\n"
 
 
-def test_a_reader_that_has_seen_enough_ends_a_command_without_a_word():
+def test_a_closed_pipe_ends_a_command_silently():
     script = "from tse_refine.cli import extract, main; "
     script += "extract.classes = lambda words: print('dog' * 100_000); "
     words = [sys.executable, "-c", script + "main.main(['classes'])"]

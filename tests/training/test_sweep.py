@@ -82,7 +82,7 @@ class Runs:
         (folder / "metrics.csv").write_text(f"epoch,val/snri_db/1a3i/refined\n0,{weight}\n1,\n2,{weight / 2}\n")
 
 
-def test_a_sweep_runs_each_setting_once_and_tables_the_best_epoch(sweep_file):
+def test_a_sweep_runs_each_setting_once_and_writes_the_best_epoch(sweep_file):
     runs = Runs()
     table = run_sweep(sweep_file(), run=runs)
     assert [words[1] for words in runs.commands] == ["fit", "test"] * 4
@@ -101,7 +101,7 @@ def test_a_sweep_runs_each_setting_once_and_tables_the_best_epoch(sweep_file):
     assert len({row["run"] for row in rows}) == 4
 
 
-def test_a_sweep_goes_on_where_it_stopped(sweep_file):
+def test_an_interrupted_sweep_is_resumed(sweep_file):
     with pytest.raises(InputError, match="the run failed"):
         run_sweep(sweep_file(), run=Runs(fails_at=3))  # the second run's test
     rest = Runs()
@@ -133,7 +133,7 @@ def test_a_random_search_draws_within_bounds_and_the_same_again(sweep_file):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"method": "bayes"}, "bayes needs W&B's server"),
         ({"method": "random"}, "needs run_cap"),
@@ -146,8 +146,8 @@ def test_a_random_search_draws_within_bounds_and_the_same_again(sweep_file):
         ({"metric": None}, "is not a sweep file"),
     ],
 )
-def test_sweeps_that_cannot_run_here_are_rejected(sweep_file, changes, said):
-    with pytest.raises(InputError, match=rf"sweep\.yaml: .*{said}"):
+def test_sweeps_that_cannot_run_here_are_rejected(sweep_file, changes, message):
+    with pytest.raises(InputError, match=rf"sweep\.yaml: .*{message}"):
         read_sweep(sweep_file(**changes))
 
 

@@ -1,4 +1,4 @@
-"""The command line: finds the group of a command, imports that group alone, and turns refusals into exit statuses."""
+"""The command line: finds the group of a command, imports that group alone, and turns errors into exit statuses."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COMMANDS = {
     "export": "extract",
     "listen": "extract",
 }
-_SYSTEM_REFUSALS = {
+_SYSTEM_ERRORS = {
     getattr(errno, name) for name in ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "ENOTDIR", "EISDIR")
 }
 
@@ -60,7 +60,7 @@ def main(args: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(141) from None  # as a shell reports a program that a closed pipe ended
     except OSError as error:
-        if error.errno not in _SYSTEM_REFUSALS:
+        if error.errno not in _SYSTEM_ERRORS:
             raise
         print(
             f"tse-refine: {error.filename or 'a file'} cannot be used ({error.strerror}). Check that the path is "

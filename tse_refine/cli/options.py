@@ -23,7 +23,7 @@ RENAMED_CONFIGS = {
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser whose refusals are one paragraph.
+    """A parser whose errors are one paragraph.
 
     Args:
         command: name of the command.
@@ -35,7 +35,7 @@ class CommandParser(argparse.ArgumentParser):
         super().__init__(f"tse-refine {command}", description=description, epilog=epilog, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        """Refuse words of the command line."""
+        """Reject words of the command line."""
         raise InputError(f"{message}. `{self.prog} --help` explains every option.")
 
 

@@ -56,7 +56,7 @@ set_loader(_YAML, lambda text: update_config(get_loader("yaml")(text)), exceptio
 
 
 class TrainerParser(LightningArgumentParser):
-    """A parser whose refusals are one paragraph: what is wrong and, for a misspelt option, the nearest names.
+    """A parser whose errors are one paragraph: what is wrong and, for a misspelt option, the nearest names.
 
     Attributes:
         method_options: names of the options that the trainer's method receives.
@@ -222,7 +222,7 @@ def read_data(words: list[str], **changes: Any) -> MixtureDataModule:
         changes: options of the data that replace those, such as ``download``.
 
     Raises:
-        InputError: what the data module refuses.
+        InputError: the data cannot be used.
     """
     config = share_root(command_parser("fit").parse_args(words))
     return build_data(config.as_dict(), **changes)

@@ -6,7 +6,6 @@ from filelock import FileLock
 
 from tse_refine.data.corpora.base import Corpus, FileCorpus
 from tse_refine.data.download.archives import Archive
-from tse_refine.data.download.transfer import install
 from tse_refine.errors import InputError, listed
 
 
@@ -23,6 +22,8 @@ def download_missing(corpus: Corpus) -> None:
     """
     if not isinstance(corpus, FileCorpus) or not corpus.archives():
         return
+    from tse_refine.data.download.transfer import install  # its HTTP client is slow to import, and seldom used
+
     corpus.root.mkdir(parents=True, exist_ok=True)
     installed: list[Archive] = []
     with FileLock(corpus.root / ".install.lock"):

@@ -2,23 +2,11 @@ import sys
 
 import pytest
 
+from tests.fixtures.commands import Runner
 from tse_refine.errors import InputError
 from tse_refine.training.runs import finish_run, run_command, train_systems
 
 EXPERIMENTS = ("experiment/baseline1", "experiment/proposed")
-
-
-class Runner:
-    """Pretends to run commands; the command of a given number fails."""
-
-    def __init__(self, fails_at=None):
-        self.commands = []
-        self.fails_at = fails_at
-
-    def __call__(self, words):
-        if len(self.commands) == self.fails_at:
-            raise InputError("the run failed")
-        self.commands.append(list(words))
 
 
 def test_a_training_is_tested_when_it_has_ended(tmp_path):

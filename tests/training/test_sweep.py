@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.fixtures.commands import Runner
 from tse_refine.cli.main import main
 from tse_refine.cli.trainer import TrainerCLI
 from tse_refine.errors import InputError
@@ -64,17 +65,11 @@ def sweep_file(tmp_path):
     return write
 
 
-class Runs:
-    """Pretends to run commands; fails at a given one."""
-
-    def __init__(self, fails_at=None):
-        self.commands = []
-        self.fails_at = fails_at
+class Runs(Runner):
+    """Commands that leave a checkpoint, as a training does."""
 
     def __call__(self, words):
-        if len(self.commands) == self.fails_at:
-            raise InputError("the run failed")
-        self.commands.append(list(words))
+        super().__call__(words)
         folder = Path(next(w for w in words if w.startswith("--trainer.default_root_dir=")).split("=", 1)[1])
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         (folder / "checkpoints" / "last.ckpt").touch()

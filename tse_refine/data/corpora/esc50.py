@@ -12,7 +12,7 @@ from tse_refine.files.tables import read_csv
 _COLUMNS = ("filename", "fold", "category", "src_file")
 _REMEDY = (
     "ESC50 root: give the folder with ESC-50's meta and audio folders (https://github.com/karolpiczak/ESC-50), "
-    "for instance --data.foregrounds.init_args.root /path/to/ESC-50-master."
+    "for instance --data.root /path/to/ESC-50-master."
 )
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from tse_refine.model.blocks import ConvBlock, ConvStacks, global_layer_norm
+from tse_refine.model.blocks import ConvBlock, ConvStacks, GlobalLayerNorm
 
 
 def reference_norm(x, gain, bias):
@@ -41,10 +41,23 @@ def scrambled(module):
 
 def test_global_layer_norm_is_over_channels_and_frames_of_each_item():
     torch.manual_seed(0)
-    norm = scrambled(global_layer_norm(5))
+    norm = scrambled(GlobalLayerNorm(5))
     x = 3.0 + 2.0 * torch.randn(2, 5, 7)
     expected = reference_norm(x.double().numpy(), *(value for value in in_float64(norm).values()))
     np.testing.assert_allclose(norm(x).detach().numpy(), expected, atol=1e-5)
+
+
+def test_the_norm_by_channels_has_the_values_and_gradients_of_the_norm_of_all():
+    torch.manual_seed(0)
+    norm = scrambled(GlobalLayerNorm(5)).double()
+    results = []
+    for run in (norm, norm.by_channels):
+        norm.zero_grad()
+        x = (3.0 + 2.0 * torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(1)).double()).requires_grad_()
+        y = run(x)
+        y.pow(3).sum().backward()
+        results.append([y.detach(), x.grad, norm.weight.grad.clone(), norm.bias.grad.clone()])
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("kernel_size", "dilation"), [(3, 1), (3, 4), (5, 2)])

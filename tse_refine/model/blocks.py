@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
+from tse_refine.model.fused_block import FusedBlock
 
-def global_layer_norm(channels: int) -> nn.GroupNorm:
-    """Normalise over channels and frames together, with a gain and a bias for each channel."""
-    return nn.GroupNorm(1, channels, eps=1e-8)
+
+class GlobalLayerNorm(nn.GroupNorm):
+    """Normalises over channels and frames together, with a gain and a bias for each channel.
+
+    On a GPU, PyTorch's group norm gives each item of a batch to one of its more than hundred processors, and took half
+    of a training step; there the moments of the channels are computed first, and joined. In float32, also under
+    autocast.
+
+    Args:
+        channels: number of channels.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(1, channels, eps=1e-8)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalise ``[batch, channels, frames]``."""
+        return self.by_channels(features) if features.device.type == "cuda" else super().forward(features)
+
+    def by_channels(self, features: Tensor) -> Tensor:
+        """Do the same from the moments of each channel."""
+        with torch.autocast(features.device.type, enabled=False):
+            features = features.to(torch.promote_types(features.dtype, torch.float32))
+            variances, means = torch.var_mean(features, 2, correction=0)  # [batch, channels]
+            between, mean = torch.var_mean(means, 1, correction=0, keepdim=True)  # [batch, 1]
+            deviation = torch.sqrt(variances.mean(1, keepdim=True) + between + self.eps)
+            gain = self.weight / deviation
+            return torch.addcmul((self.bias - mean * gain)[..., None], features, gain[..., None])
 
 
 class ConvBlock(nn.Module):
@@ -28,7 +57,7 @@ class ConvBlock(nn.Module):
         self.body = nn.Sequential(
             nn.Conv1d(channels, hidden_channels, 1),
             nn.PReLU(),
-            global_layer_norm(hidden_channels),
+            GlobalLayerNorm(hidden_channels),
             nn.Conv1d(
                 hidden_channels,
                 hidden_channels,
@@ -38,7 +67,7 @@ class ConvBlock(nn.Module):
                 groups=hidden_channels,
             ),
             nn.PReLU(),
-            global_layer_norm(hidden_channels),
+            GlobalLayerNorm(hidden_channels),
         )
         self.residual = nn.Conv1d(hidden_channels, channels, 1)
         self.skip = None if skip_channels is None else nn.Conv1d(hidden_channels, skip_channels, 1)
@@ -47,6 +76,23 @@ class ConvBlock(nn.Module):
         """Map ``[batch, channels, frames]`` to the next features of the residual path and those of the skip path."""
         hidden = self.body(features)  # [batch, hidden_channels, frames]
         return features + self.residual(hidden), None if self.skip is None else self.skip(hidden)
+
+    def forward_fused(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Do the same on a CPU with ``[batch, frames, channels]``, in the precision of autocast."""
+        layers: list[Any] = list(self.body)
+        conv_in, prelu_1, norm_1, depthwise, prelu_2, norm_2 = layers
+        outputs: list[nn.Conv1d] = [self.residual] if self.skip is None else [self.residual, self.skip]
+        w_out = torch.cat([output.weight for output in outputs])[..., 0]  # [channels + skip_channels, hidden_channels]
+        b_out = torch.cat([output.bias for output in outputs if output.bias is not None])
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else features.dtype
+        with torch.autocast("cpu", enabled=False):
+            features, skip = FusedBlock.apply(
+                features.to(dtype),
+                conv_in.weight[..., 0].to(dtype), conv_in.bias.to(dtype), prelu_1.weight, norm_1.weight, norm_1.bias,
+                depthwise.weight.to(dtype), depthwise.bias.to(dtype), prelu_2.weight, norm_2.weight, norm_2.bias,
+                w_out.to(dtype), b_out.to(dtype), depthwise.dilation[0], norm_1.eps,
+            )  # fmt: skip
+        return features, None if self.skip is None else skip
 
 
 class ConvStacks(nn.Module):
@@ -87,10 +133,18 @@ class ConvStacks(nn.Module):
         self.output = nn.Sequential(nn.PReLU(), nn.Conv1d(skip_channels or channels, out_channels, 1))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map ``[batch, channels, frames]`` to ``[batch, out_channels, frames]``."""
+        """Map ``[batch, channels, frames]`` to ``[batch, out_channels, frames]``.
+
+        In training on a CPU, where most of a step is the backward pass, the blocks are fused ones.
+        """
+        fused = features.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling()
         total: Tensor | None = None
+        if fused:
+            features = features.transpose(1, 2).contiguous()
         for block in self.blocks:
-            features, skip = block(features)
+            run: Any = block.forward_fused if fused else block
+            features, skip = run(features)
             if skip is not None:
                 total = skip if total is None else total + skip
-        return self.output(features if total is None else total)
+        total = features if total is None else total
+        return self.output(total.transpose(1, 2) if fused else total)

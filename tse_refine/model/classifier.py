@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d, logsigmoid
 
+from tse_refine.model.recurrence import run_gru
+
 
 @dataclass
 class ClassifierConfig:
@@ -43,7 +45,7 @@ class Classifier(nn.Module):
         """Map shared features ``[batch, channels, frames]`` to frame logits ``[batch, pooled frames, classes]``."""
         # the last frames may not fill a pool: they are averaged over as many as there are
         pooled = avg_pool1d(shared, self.pooling, ceil_mode=True) if self.pooling > 1 else shared
-        return self.linear(self.recurrence(pooled.transpose(1, 2))[0])
+        return self.linear(run_gru(self.recurrence, pooled.transpose(1, 2)))
 
 
 def pooled_log_probability(frame_logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -57,7 +57,7 @@ def test_the_norm_by_channels_has_the_values_and_gradients_of_the_norm_of_all():
         y = run(x)
         y.pow(3).sum().backward()
         results.append([y.detach(), x.grad, norm.weight.grad.clone(), norm.bias.grad.clone()])
-    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(*results, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(("kernel_size", "dilation"), [(3, 1), (3, 4), (5, 2)])

@@ -13,7 +13,7 @@ from tse_refine.model.fused_block import FusedBlock
 class GlobalLayerNorm(nn.GroupNorm):
     """Normalises over channels and frames together, with a gain and a bias for each channel.
 
-    On a GPU, PyTorch's group norm gives each item of a batch to one of its more than hundred processors, and took half
+    On a GPU, PyTorch's group norm gives each item of a batch to one of its hundred or more processors, and took half
     of a training step; there the moments of the channels are computed first, and joined. In float32, also under
     autocast.
 

@@ -29,7 +29,8 @@ def run_gru(gru: nn.GRU, frames: Tensor) -> Tensor:
     with torch.autocast(frames.device.type, enabled=False):
         weight: Tensor = gru.weight_ih_l0  # type: ignore[assignment]
         frames = frames.to(weight.dtype)
-        if frames.device.type != "cpu" or not torch.is_grad_enabled():
+        # compiled, the loop over frames would become as many operations
+        if frames.device.type != "cpu" or not torch.is_grad_enabled() or torch.compiler.is_compiling():
             return gru(frames)[0]
         sequence = frames.transpose(0, 1)
         for layer in range(gru.num_layers):

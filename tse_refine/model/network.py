@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -202,6 +204,24 @@ class Network(nn.Module):
         """
         features = self.features(mixture)
         return self.extract(features, query), features
+
+    def compile_stacks(self) -> None:
+        """Compile the convolutional stacks for any batch size and length (``torch.compile``).
+
+        The first call takes a minute or two, that of training as long again. Weights keep their names, so that a
+        checkpoint does not tell whether its network was compiled.
+
+        Raises:
+            InputError: no C++ compiler is found.
+        """
+        compiler = os.environ.get("CXX", "g++")
+        if shutil.which(compiler) is None:
+            raise InputError(
+                f"Compilation needs a C++ compiler, and there is no {compiler} here. Install one, name it in the "
+                "environment variable CXX, or leave compilation out."
+            )
+        for stacks in (self.shared_extractor, self.mask_estimator):
+            stacks.compile(dynamic=True)
 
     def num_frames(self, num_samples: int) -> int:
         """Return the number of frames of a mixture.

@@ -23,6 +23,15 @@ def test_values_and_gradients_in_training_are_those_of_the_gru_of_pytorch(batch,
     torch.testing.assert_close(ours, reference, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+@torch.no_grad()
+def test_values_in_evaluation_are_those_of_the_gru_of_pytorch(batch):
+    torch.manual_seed(0)
+    gru = nn.GRU(5, 4, 2, batch_first=True, bidirectional=True).double()
+    frames = torch.randn(batch, 30, 5).double()
+    torch.testing.assert_close(run_gru(gru, frames), gru(frames)[0], rtol=1e-9, atol=1e-12)
+
+
 def test_training_does_not_record_each_frame_for_the_backward_pass():
     gru = nn.GRU(5, 4, 1, batch_first=True, bidirectional=True)
 

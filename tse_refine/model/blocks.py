@@ -6,8 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from tse_refine.model.fused_block import FusedBlock
+
+_CACHED_FLOATS = 2_500_000  # of a hidden layer of the items that go through the blocks together, 10 MB
 
 
 class GlobalLayerNorm(nn.GroupNorm):
@@ -110,6 +113,10 @@ class ConvStacks(nn.Module):
         blocks_per_stack: number of blocks in a stack (X).
         num_stacks: number of stacks (R).
         out_channels: width of the result.
+
+    Attributes:
+        checkpoint_activations: whether training keeps only what enters each block, and computes the rest anew in the
+            backward pass: less memory, a third more work.
     """
 
     def __init__(
@@ -123,6 +130,8 @@ class ConvStacks(nn.Module):
         out_channels: int,
     ) -> None:
         super().__init__()
+        self.hidden_channels = hidden_channels
+        self.checkpoint_activations = False
         self.blocks = nn.ModuleList(
             ConvBlock(channels, hidden_channels, skip_channels, kernel_size, dilation=2**number)
             for _ in range(num_stacks)
@@ -135,15 +144,27 @@ class ConvStacks(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Map ``[batch, channels, frames]`` to ``[batch, out_channels, frames]``.
 
-        In training on a CPU, where most of a step is the backward pass, the blocks are fused ones.
+        On a CPU the blocks are fused ones, and without gradients only as many items at a time go through all of them as
+        fit the processor's caches.
         """
-        fused = features.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling()
-        total: Tensor | None = None
+        if features.device.type != "cpu" or torch.compiler.is_compiling():
+            return self._run(features, fused=False)
+        if torch.is_grad_enabled():
+            return self._run(features, fused=True)
+        items = max(1, _CACHED_FLOATS // (features.shape[-1] * self.hidden_channels))
+        parts = [self._run(part, fused=True) for part in features.split(items)]
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    def _run(self, features: Tensor, fused: bool) -> Tensor:
         if fused:
             features = features.transpose(1, 2).contiguous()
+        total: Tensor | None = None
         for block in self.blocks:
             run: Any = block.forward_fused if fused else block
-            features, skip = run(features)
+            if self.checkpoint_activations and torch.is_grad_enabled():
+                features, skip = checkpoint(run, features, use_reentrant=False)
+            else:
+                features, skip = run(features)
             if skip is not None:
                 total = skip if total is None else total + skip
         total = features if total is None else total

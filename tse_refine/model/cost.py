@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +40,11 @@ def count_parameters(module: nn.Module | None) -> int:
 
 
 def measure_cost(network: Network) -> Cost:
-    """Count by running the network once on silence; each layer's operations follow from its output's size."""
+    """Count by running a copy of the network once; each layer's operations follow from its output's size.
+
+    The copy has sizes only (PyTorch's device ``meta``): there every layer is called, where on a CPU blocks are fused.
+    """
+    network = deepcopy(network).to("meta")
     pooling = 1 if network.classifier is None else network.classifier.pooling
     num_frames = 8 * pooling  # a whole number of pools, so that nothing at the edge is counted
     macs: dict[nn.Module, int] = {}

@@ -223,6 +223,11 @@ class Network(nn.Module):
         for stacks in (self.shared_extractor, self.mask_estimator):
             stacks.compile(dynamic=True)
 
+    def checkpoint_activations(self) -> None:
+        """Keep only what enters each block in training, and compute the rest anew in the backward pass."""
+        for stacks in (self.shared_extractor, self.mask_estimator):
+            stacks.checkpoint_activations = True
+
     def num_frames(self, num_samples: int) -> int:
         """Return the number of frames of a mixture.
 

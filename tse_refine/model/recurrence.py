@@ -1,12 +1,15 @@
-"""The bidirectional GRU of the classifier, fast in training on a CPU.
+"""The bidirectional GRU of the classifier, fast on a CPU.
 
 PyTorch's own GRU on a CPU records every frame in the graph of autograd, and its backward pass replays them one by one:
 at the full frame rate that took longer than all convolutions of the network. Here a layer is one operation: both
 directions go through the frames together, and the backward pass computes all that does not depend on the order of the
-frames, the gradients of the weights above all, in one product over all frames.
+frames, the gradients of the weights above all, in one product over all frames. Without gradients the same loop is the
+faster one for a single recording; for several at once PyTorch's is.
 """
 
 from __future__ import annotations
+
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -26,11 +29,12 @@ def run_gru(gru: nn.GRU, frames: Tensor) -> Tensor:
     Returns:
         ``[batch, frames, 2 * hidden]``: states of the forward direction, then of the backward direction.
     """
-    with torch.autocast(frames.device.type, enabled=False):
+    device = frames.device.type
+    with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
         weight: Tensor = gru.weight_ih_l0  # type: ignore[assignment]
         frames = frames.to(weight.dtype)
-        # compiled, the loop over frames would become as many operations
-        if frames.device.type != "cpu" or not torch.is_grad_enabled() or torch.compiler.is_compiling():
+        frame_by_frame = device == "cpu" and (torch.is_grad_enabled() or len(frames) == 1)
+        if not frame_by_frame or torch.compiler.is_compiling():  # compiled, the loop would become as many operations
             return gru(frames)[0]
         sequence = frames.transpose(0, 1)
         for layer in range(gru.num_layers):
@@ -47,8 +51,37 @@ def _run_layer(gru: nn.GRU, layer: int, sequence: Tensor) -> Tensor:
     projected = linear(sequence, torch.cat(both("weight_ih")), torch.cat(both("bias_ih")))
     forward, backward = projected.chunk(2, -1)
     inputs = torch.stack([forward, backward.flip(0)], 1)  # [frames, 2, batch, 3 * hidden]
-    states = _Recurrence.apply(inputs, torch.stack(both("weight_hh")), torch.stack(both("bias_hh")))
+    weight, bias = torch.stack(both("weight_hh")), torch.stack(both("bias_hh"))
+    if torch.is_grad_enabled():
+        states = _Recurrence.apply(inputs, weight, bias)
+    else:
+        scratch = inputs.new_empty(2, 1, *inputs.shape[1:]).expand(-1, len(inputs), -1, -1, -1)  # of one frame
+        states = _run_frames(inputs, weight, bias, *scratch)[1:]
     return torch.cat([states[:, 0], states[:, 1].flip(0)], -1)
+
+
+def _run_frames(inputs: Tensor, weight: Tensor, bias: Tensor, products: Tensor, gates: Tensor) -> Tensor:
+    """Return the states before the first frame and after each, ``[frames + 1, directions, batch, hidden]``.
+
+    ``products`` and ``gates`` receive u, and r, z and n (:class:`_Recurrence`), and are as large as ``inputs``.
+    """
+    frames, directions, batch, width = inputs.shape
+    hidden = width // 3
+    states = inputs.new_zeros(frames + 1, directions, batch, hidden)
+    transposed = weight.transpose(1, 2).contiguous()
+    offset = bias[:, None].expand(-1, batch, -1).contiguous()
+    opening, candidate = gates.split((2 * hidden, hidden), -1)  # opening: reset and update gate
+    parts = (
+        states[:-1], states[1:], products, inputs[..., : 2 * hidden], products[..., : 2 * hidden], opening,
+        opening[..., :hidden], opening[..., hidden:],
+        inputs[..., 2 * hidden :], products[..., 2 * hidden :], candidate,
+    )  # fmt: skip
+    for h, following, u, x_rz, u_rz, rz, r, z, x_n, u_n, n in zip(*(part.unbind(0) for part in parts), strict=True):
+        torch.baddbmm(offset, h, transposed, out=u)
+        torch.add(x_rz, u_rz, out=rz).sigmoid_()
+        torch.addcmul(x_n, r, u_n, out=n).tanh_()
+        torch.lerp(n, h, z, out=following)
+    return states
 
 
 class _Recurrence(torch.autograd.Function):
@@ -64,23 +97,8 @@ class _Recurrence(torch.autograd.Function):
 
         ``weight`` is ``[directions, 3 * hidden, hidden]``, ``bias`` ``[directions, 3 * hidden]``.
         """
-        frames, directions, batch, width = inputs.shape
-        hidden = width // 3
-        states = inputs.new_zeros(frames + 1, directions, batch, hidden)  # the first: before the first frame
         products, gates = torch.empty_like(inputs), torch.empty_like(inputs)
-        transposed = weight.transpose(1, 2).contiguous()
-        offset = bias[:, None].expand(-1, batch, -1).contiguous()
-        opening, candidate = gates.split((2 * hidden, hidden), -1)  # opening: reset and update gate
-        parts = (
-            states[:-1], states[1:], products, inputs[..., : 2 * hidden], products[..., : 2 * hidden], opening,
-            opening[..., :hidden], opening[..., hidden:],
-            inputs[..., 2 * hidden :], products[..., 2 * hidden :], candidate,
-        )  # fmt: skip
-        for h, following, u, x_rz, u_rz, rz, r, z, x_n, u_n, n in zip(*(part.unbind(0) for part in parts), strict=True):
-            torch.baddbmm(offset, h, transposed, out=u)
-            torch.add(x_rz, u_rz, out=rz).sigmoid_()
-            torch.addcmul(x_n, r, u_n, out=n).tanh_()
-            torch.lerp(n, h, z, out=following)
+        states = _run_frames(inputs, weight, bias, products, gates)
         ctx.save_for_backward(states, products, gates, weight)
         return states[1:]
 

@@ -31,6 +31,10 @@ class ExtractionModule(LightningModule):
         snr_max_db: SNR above which the extraction loss stops rewarding, dB.
         learning_rate: peak learning rate of the schedule.
         warmup_fraction: fraction of all steps in which the rate rises linearly; it then falls to 0 as a cosine.
+        compile_stacks: compile the convolutional stacks (``torch.compile``), for a minute or two at the first step and
+            at the first evaluation; needs a C++ compiler.
+        checkpoint_activations: keep only what enters each block in training and compute the rest anew in the backward
+            pass, for less memory and a third more work.
     """
 
     def __init__(
@@ -42,9 +46,12 @@ class ExtractionModule(LightningModule):
         snr_max_db: float = 30.0,
         learning_rate: float = 5e-4,
         warmup_fraction: float = 0.1,
+        compile_stacks: bool = False,
+        checkpoint_activations: bool = False,
     ) -> None:
         super().__init__()
-        # plain types, so that a checkpoint loads without executing code; classes and sample rate follow the data
+        # plain types, so that a checkpoint loads without executing code; classes and sample rate follow the data, and
+        # how the network is computed follows the command
         options = {"network": asdict(network), "loss_weight": loss_weight, "snr_max_db": snr_max_db}
         self.save_hyperparameters(options | {"learning_rate": learning_rate, "warmup_fraction": warmup_fraction})
         for name, value in (("loss_weight", loss_weight), ("learning_rate", learning_rate)):
@@ -59,6 +66,10 @@ class ExtractionModule(LightningModule):
         self.learning_rate = learning_rate
         self.warmup_fraction = warmup_fraction
         self.network = Network(len(class_names), sample_rate, network)
+        if compile_stacks:
+            self.network.compile_stacks()
+        if checkpoint_activations:
+            self.network.checkpoint_activations()
 
     def forward(self, mixture: Tensor, query: Tensor) -> Tensor:
         """Extract the classes of ``query`` ``[batch, classes]`` from ``mixture`` ``[batch, samples]``."""

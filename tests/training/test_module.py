@@ -103,3 +103,14 @@ def test_foreign_checkpoint_is_rejected(tiny_data, tiny_network_config):
 def test_options_out_of_range_are_rejected_by_name(tiny_network_config, options):
     with pytest.raises(InputError, match=f"model.{next(iter(options))}"):
         ExtractionModule(["a", "b"], 4000, tiny_network_config, **options)
+
+
+def test_how_the_network_is_computed_is_no_hyperparameter_of_a_checkpoint(tiny_data, tiny_network_config, monkeypatch):
+    module = ExtractionModule(
+        tiny_data.class_names, tiny_data.sample_rate, tiny_network_config, checkpoint_activations=True
+    )
+    assert module.network.mask_estimator.checkpoint_activations
+    assert not {"compile_stacks", "checkpoint_activations"} & set(module.hparams)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(InputError, match="no-such-compiler"):
+        ExtractionModule(tiny_data.class_names, tiny_data.sample_rate, tiny_network_config, compile_stacks=True)

@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -27,11 +28,11 @@ from tse_refine.data.bank.clip_bank import (
     BankIdentity,
     ClipBank,
     read_identity,
-    write_bank_table,
 )
 from tse_refine.data.bank.decoding import DecodedClip, UnusableRecordingError, decode
 from tse_refine.data.corpora.base import Clip, Corpus
 from tse_refine.errors import InputError, listed
+from tse_refine.files.atomic import write_text
 from tse_refine.files.digests import MISSING
 from tse_refine.files.tables import write_csv
 
@@ -123,13 +124,11 @@ def _report_similar(identity: BankIdentity, folder: Path) -> None:
     """Report on stderr why a bank of mostly the same recordings cannot be used."""
     names = {name for name, _ in identity.recordings}
     for other in sorted(folder.parent.glob(f"bank-*/{TABLE}")):
-        try:
+        with suppress(InputError, OSError):  # only a remark: that bank is not used
             existing = read_identity(other.parent)
-        except (InputError, OSError):
-            continue  # only a remark: that bank is not used
-        if len(names & {name for name, _ in existing.recordings}) > len(names) / 2:
-            differences = "; ".join(identity.differences(existing))
-            print(f"{other.parent} cannot be used: {differences}. Building another bank.", file=sys.stderr)
+            if len(names & {name for name, _ in existing.recordings}) > len(names) / 2:
+                differences = "; ".join(identity.differences(existing))
+                print(f"{other.parent} cannot be used: {differences}. Building another bank.", file=sys.stderr)
 
 
 @dataclass
@@ -186,7 +185,9 @@ def _build(corpus: Corpus, clips: Sequence[Clip], identity: BankIdentity, folder
         rows = [{"recording": name, "reason": reason} for name, reason in done.rejected.items()]
         write_csv(folder / REJECTED, ("recording", "reason"), rows)
     digest = hashlib.blake2b("".join(done.digests).encode(), digest_size=16).hexdigest()
-    write_bank_table(folder, identity, digest, done.rejected, done.entries)
+    entries = [asdict(entry) for entry in done.entries]
+    table = {**asdict(identity), "digest": digest, "rejected": done.rejected, "entries": entries}
+    write_text(folder / TABLE, json.dumps(table))
 
 
 def _line(clip: Clip, decoded: DecodedClip) -> dict[str, Any]:
@@ -221,15 +222,12 @@ def _sync(file: IO[Any]) -> None:
 def _resume(folder: Path) -> _PartialBank:
     """Read the recordings that an interrupted build has committed, and remove the incomplete rest."""
     done = _PartialBank()
-    journal = folder / _JOURNAL
-    if journal.exists():
-        complete = [
-            line for line in journal.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")
-        ]
-        for line in complete:
-            done.add(json.loads(line))
-        os.truncate(journal, len("".join(complete).encode()))
-    for name, size in ((SAMPLES, 2 * done.num_samples), (HOPS, 4 * done.num_hops)):
+    (folder / _JOURNAL).touch()
+    journal = (folder / _JOURNAL).read_bytes()
+    complete = journal[: journal.rfind(b"\n") + 1]
+    for line in complete.splitlines():
+        done.add(json.loads(line))
+    for name, size in ((_JOURNAL, len(complete)), (SAMPLES, 2 * done.num_samples), (HOPS, 4 * done.num_hops)):
         with open(folder / name, "ab") as file:
             file.truncate(size)
     return done

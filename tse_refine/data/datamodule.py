@@ -167,7 +167,11 @@ class MixtureDataModule(LightningDataModule):
                 f"The data differ from those the config was saved with: their digest is {self.digest}, "
                 f"data.digest is {self.expected_digest}."
             )
-        self.datasets = {split: self._dataset(split) for split in _STAGE_SPLITS[stage]}
+        renderer = Renderer(self.banks[FOREGROUNDS], self.banks[BACKGROUNDS])
+        self.datasets = {
+            split: MixtureDataset(self.make_recipes(split), renderer, self.sizes[split], with_sources=split != "train")
+            for split in _STAGE_SPLITS[stage]
+        }
 
     def open_split(self, split: str) -> MixtureDataset:
         """Return the mixtures of a split for use without a trainer, decoding the recordings when necessary.
@@ -289,10 +293,6 @@ class MixtureDataModule(LightningDataModule):
         pools = [np.array([banks[0].position(clip.name) for clip in members]) for members in foregrounds]
         background_pool = np.array([banks[1].position(clip.name) for clip in backgrounds])
         return DrawnRecipes(split, pools, background_pool, *banks, self.mixture, self.queries, self.seed)
-
-    def _dataset(self, split: str) -> MixtureDataset:
-        renderer = Renderer(self.banks[FOREGROUNDS], self.banks[BACKGROUNDS])
-        return MixtureDataset(self.make_recipes(split), renderer, self.sizes[split], with_sources=split != "train")
 
     def _loader(self, split: str) -> MixtureLoader:
         trains = split == "train"

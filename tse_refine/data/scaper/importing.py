@@ -85,7 +85,7 @@ class ImportedRecipes:
         key = hashlib.blake2b(json.dumps(identity).encode(), digest_size=10).hexdigest()
         path = cache_dir / f"recipes-{key}.npz"
         if not path.exists():
-            scenes, events = _Importer(split, corpora, banks, duration_seconds).run(folders)
+            scenes, events = _convert_scenes(folders, split, corpora, banks, duration_seconds)
             with replacing(path) as temporary, open(temporary, "wb") as file:
                 np.savez(file, scenes=scenes, events=events)
         with np.load(path) as numbers:
@@ -126,49 +126,47 @@ def scenes_digest(folder: Path, cache_dir: Path) -> str:
     return hashlib.blake2b(json.dumps(digests).encode(), digest_size=10).hexdigest()
 
 
-class _Importer:
-    """Converts scenes to rows of numbers."""
+def _convert_scenes(
+    folders: Sequence[Path],
+    split: str,
+    corpora: tuple[Corpus, Corpus],
+    banks: tuple[ClipBank, ClipBank],
+    duration_seconds: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read scenes and return their numbers, as rows of ``_SCENE`` and of ``_EVENT``."""
+    class_names = corpora[0].classes()
+    foregrounds = _Excerpts(FOREGROUNDS, corpora[0], banks[0])
+    backgrounds = _Excerpts(BACKGROUNDS, corpora[1], banks[1], duration_seconds)
 
-    def __init__(
-        self, split: str, corpora: tuple[Corpus, Corpus], banks: tuple[ClipBank, ClipBank], duration_seconds: float
-    ) -> None:
-        self.split = split
-        self.duration_seconds = duration_seconds
-        self.class_names = corpora[0].classes()
-        self.foregrounds = _Excerpts(FOREGROUNDS, corpora[0], banks[0])
-        self.backgrounds = _Excerpts(BACKGROUNDS, corpora[1], banks[1], duration_seconds)
-
-    def run(self, folders: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
-        scenes = np.empty(len(folders), _SCENE)
-        rows: list[_Row] = []
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            done = pool.map(self._scene, folders)
-            progress = tqdm(done, f"{self.split} recipes", len(folders), unit="mixture", disable=None)
-            for number, (scene, events) in enumerate(progress):
-                scenes[number] = (len(rows), len(events), *scene.fade_seconds, _PEAK_RULES.index(scene.peak_rule))
-                rows += events
-        return scenes, np.array(rows, _EVENT)
-
-    def _scene(self, folder: Path) -> tuple[Scene, list[_Row]]:
+    def convert(folder: Path) -> tuple[Scene, list[_Row]]:
         path = folder / SCENE_FILE
         scene = read_scene(folder)
-        if scene.duration != self.duration_seconds:
+        if scene.duration != duration_seconds:
             raise InputError(
-                f"{path}: lasts {scene.duration:g} s, data.mixture.duration_seconds is {self.duration_seconds:g}; "
+                f"{path}: lasts {scene.duration:g} s, data.mixture.duration_seconds is {duration_seconds:g}; "
                 f"give --data.mixture.duration_seconds {scene.duration:g}."
             )
-        rows = [self.backgrounds.row(self.backgrounds.clip(scene.background, path), scene.background, scene, path)]
+        rows = [backgrounds.row(backgrounds.clip(scene.background, path), scene.background, scene, path)]
         for event in scene.events:
-            clip = self.foregrounds.clip(event, path)
+            clip = foregrounds.clip(event, path)
             if clip.label != event.label:
                 raise InputError(f"{path}: labels {clip.name} {event.label}; its label in the corpus is {clip.label}.")
-            if clip.split != self.split:
+            if clip.split != split:
                 raise InputError(
                     f"{path}: uses {clip.name}, which the corpus has in its {clip.split} split. Give the corpus the "
                     "splits that these mixtures were drawn from (FSDKaggle2018: init_args.splits)."
                 )
-            rows.append(self.foregrounds.row(clip, event, scene, path, self.class_names.index(clip.label)))
+            rows.append(foregrounds.row(clip, event, scene, path, class_names.index(clip.label)))
         return scene, rows
+
+    scenes = np.empty(len(folders), _SCENE)
+    rows: list[_Row] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        done = tqdm(pool.map(convert, folders), f"{split} recipes", len(folders), unit="mixture", disable=None)
+        for number, (scene, events) in enumerate(done):
+            scenes[number] = (len(rows), len(events), *scene.fade_seconds, _PEAK_RULES.index(scene.peak_rule))
+            rows += events
+    return scenes, np.array(rows, _EVENT)
 
 
 class _Excerpts:

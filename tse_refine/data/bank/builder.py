@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -131,15 +131,25 @@ def _report_similar(identity: BankIdentity, folder: Path) -> None:
                 print(f"{other.parent} cannot be used: {differences}. Building another bank.", file=sys.stderr)
 
 
-@dataclass
 class _PartialBank:
-    """The recordings that a build has written so far, as its journal lists them, one line per recording."""
+    """The recordings that a build has committed: its journal lists them, one line per recording.
 
-    entries: list[BankEntry] = field(default_factory=list)
-    rejected: dict[str, str] = field(default_factory=dict)
-    digests: list[str] = field(default_factory=list)
-    num_samples: int = 0
-    num_hops: int = 0
+    What an interrupted build has written after its last commit is removed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.entries: list[BankEntry] = []
+        self.rejected: dict[str, str] = {}
+        self.digests: list[str] = []
+        self.num_samples = self.num_hops = 0
+        (folder / _JOURNAL).touch()
+        journal = (folder / _JOURNAL).read_bytes()
+        complete = journal[: journal.rfind(b"\n") + 1]
+        for line in complete.splitlines():
+            self.add(json.loads(line))
+        for name, size in ((_JOURNAL, len(complete)), (SAMPLES, 2 * self.num_samples), (HOPS, 4 * self.num_hops)):
+            with open(folder / name, "ab") as file:
+                file.truncate(size)
 
     def __len__(self) -> int:
         return len(self.entries) + len(self.rejected)
@@ -156,7 +166,7 @@ class _PartialBank:
 
 
 def _build(corpus: Corpus, clips: Sequence[Clip], identity: BankIdentity, folder: Path) -> None:
-    done = _resume(folder)
+    done = _PartialBank(folder)
     decoded = tqdm(
         _in_order(corpus, clips[len(done) :], identity),
         initial=len(done),
@@ -217,20 +227,6 @@ def _commit(lines: list[dict[str, Any]], done: _PartialBank, data: Sequence[IO[b
 def _sync(file: IO[Any]) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _resume(folder: Path) -> _PartialBank:
-    """Read the recordings that an interrupted build has committed, and remove the incomplete rest."""
-    done = _PartialBank()
-    (folder / _JOURNAL).touch()
-    journal = (folder / _JOURNAL).read_bytes()
-    complete = journal[: journal.rfind(b"\n") + 1]
-    for line in complete.splitlines():
-        done.add(json.loads(line))
-    for name, size in ((_JOURNAL, len(complete)), (SAMPLES, 2 * done.num_samples), (HOPS, 4 * done.num_hops)):
-        with open(folder / name, "ab") as file:
-            file.truncate(size)
-    return done
 
 
 def _in_order(

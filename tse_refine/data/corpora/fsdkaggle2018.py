@@ -122,15 +122,11 @@ class FSDKaggle2018(FileCorpus):
             table = folder / f"{split}.csv"
             for row in _read(table, ("fname", "label"), _SPLITS_REMEDY):
                 clip = by_file.get(PurePosixPath(row["fname"]).name)
-                if clip is None:
+                if clip is None or clip.label != row["label"]:
+                    finding = "is not" if clip is None else f"is labelled {row['label']}, but {clip.label}"
                     raise InputError(
-                        f"{table}: {row['fname']} is not in the tables in {self.root / 'FSDKaggle2018.meta'}. Give "
+                        f"{table}: {row['fname']} {finding} in the tables in {self.root / 'FSDKaggle2018.meta'}. Give "
                         "lists that were made from this corpus."
-                    )
-                if clip.label != row["label"]:
-                    raise InputError(
-                        f"{table}: {row['fname']} is labelled {row['label']}, but {clip.label} in the tables in "
-                        f"{self.root / 'FSDKaggle2018.meta'}. Give lists that were made from this corpus."
                     )
                 listed.append(replace(clip, split=split))
         return listed

@@ -155,20 +155,13 @@ class _Download:
         return self.note["size"] is None or self._is_complete()
 
     def _append(self, response: requests.Response) -> None:
+        size = self.note["size"]
         with (
-            self.part.open("ab") as sink,
-            tqdm(
-                desc=self.file.name,
-                initial=sink.tell(),
-                total=self.note["size"],
-                unit="B",
-                unit_scale=True,
-                disable=None,  # shown on a terminal only
-            ) as progress,
+            self.part.open("ab") as part,  # progress is shown on a terminal only
+            tqdm.wrapattr(part, "write", size, desc=self.file.name, initial=part.tell(), disable=None) as sink,
         ):
             for block in response.iter_content(BLOCK):
                 sink.write(block)
-                progress.update(len(block))
 
     @contextmanager
     def _answer(

@@ -12,7 +12,7 @@ from tse_refine.data.bank.builder import open_clip_bank
 from tse_refine.data.bank.clip_bank import ClipBank
 from tse_refine.data.corpora.base import Clip, Corpus
 from tse_refine.data.queries import QueryConfig
-from tse_refine.data.recipes import ClipPools, DrawnRecipes, MixtureConfig
+from tse_refine.data.recipes import DrawnRecipes, MixtureConfig
 from tse_refine.data.rendering import Renderer
 
 RATE = 16_000
@@ -96,12 +96,15 @@ def make_recipes(banks: tuple[ClipBank, ClipBank]) -> Callable[..., DrawnRecipes
     ) -> DrawnRecipes:
         foregrounds, background_bank = banks
         names = [foregrounds.entry(clip).name for clip in range(len(foregrounds))]
-        pools = ClipPools(
+        return DrawnRecipes(
+            split,
             [np.array([foregrounds.position(n) for n in names if n.startswith(label + "/")]) for label in classes],
             np.array([background_bank.position(name) for name in backgrounds]),
-        )
-        return DrawnRecipes(
-            split, pools, foregrounds, background_bank, MixtureConfig(**mixture), queries or QueryConfig(), seed
+            foregrounds,
+            background_bank,
+            MixtureConfig(**mixture),
+            queries or QueryConfig(),
+            seed,
         )
 
     return make

@@ -8,7 +8,7 @@ import torchaudio.functional as audio_functional
 from tse_refine.data.bank.builder import open_clip_bank
 from tse_refine.data.corpora import SyntheticSounds
 from tse_refine.data.queries import QueryConfig
-from tse_refine.data.recipes import ClipPools, DrawnRecipes, MixtureConfig
+from tse_refine.data.recipes import DrawnRecipes, MixtureConfig
 from tse_refine.data.rendering import Renderer
 
 RATE = 16_000  # of the banks in conftest.py
@@ -96,9 +96,9 @@ def synthetic_bank(tmp_path_factory):
 
 
 def test_the_drawn_level_is_the_rendered_one_for_every_class_of_sound(synthetic_bank, banks):
-    pools = ClipPools([np.array([2 * label, 2 * label + 1]) for label in range(12)], np.array([0]))
+    pools = [np.array([2 * label, 2 * label + 1]) for label in range(12)]
     mixture = MixtureConfig(num_events=(12,), event_seconds=(0.5, 5.0), background_db=-60.0)
-    drawn = DrawnRecipes("train", pools, synthetic_bank, banks[1], mixture, QueryConfig(), seed=0)
+    drawn = DrawnRecipes("train", pools, np.array([0]), synthetic_bank, banks[1], mixture, QueryConfig(), 0)
     renderer = Renderer(synthetic_bank, banks[1])
     sources = np.empty((12, drawn.num_samples), np.float32)
     for index in range(4):
@@ -107,9 +107,7 @@ def test_the_drawn_level_is_the_rendered_one_for_every_class_of_sound(synthetic_
         renderer.render(recipe, np.empty_like(sources[0]), np.empty_like(sources[0]), sources)
         for event, source in zip(recipe.events, sources, strict=True):
             sound = source[event.onset : event.onset + event.length]
-            assert lufs(sound) == pytest.approx(-60.0 + event.snr_db, abs=0.2), drawn.pools.foregrounds[
-                event.class_index
-            ]
+            assert lufs(sound) == pytest.approx(-60.0 + event.snr_db, abs=0.2), drawn.foregrounds[event.class_index]
 
 
 def test_rendering_without_sources_gives_the_same_mixture_and_target(make_recipes, render, banks):
@@ -144,7 +142,8 @@ def test_an_event_shorter_than_its_two_fades_is_not_faded_twice(signals, banks, 
     bank = open_clip_bank(signals({"a/0": burst}, RATE), RATE, tmp_path, False, "data.foregrounds")
     drawn = DrawnRecipes(
         "train",
-        ClipPools([np.array([0])], np.array([0])),
+        [np.array([0])],
+        np.array([0]),
         bank,
         banks[1],
         MixtureConfig(num_events=(1,)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ SPLITS = ("train", "val", "test")  # the data's own tuple would make the help im
 
 def prepare(words: list[str]) -> None:
     """Download missing recordings, verify them, and decode all into clip banks."""
-    _, options = _parser("prepare", prepare.__doc__).parse_known_args(words)
+    _, options = _parser(prepare).parse_known_args(words)
     from tse_refine.cli.trainer import read_data
 
     print(prepared(read_data(options, download=True)))
@@ -23,7 +24,7 @@ def prepare(words: list[str]) -> None:
 
 def preview(words: list[str]) -> None:
     """Write one mixture as sound, numbers and a picture."""
-    parser = _parser("preview", preview.__doc__)
+    parser = _parser(preview)
     parser.add_argument("--split", choices=SPLITS, default="train")
     parser.add_argument("--index", type=int, default=0, metavar="N", help="number of the mixture, from 0")
     parser.add_argument("--epoch", type=int, default=0, metavar="N", help="epoch of a training set that is redrawn")
@@ -40,7 +41,7 @@ def preview(words: list[str]) -> None:
 
 def recipes(words: list[str]) -> None:
     """Write the mixtures of a split as Scaper's recipes (JAMS), in the layout of FSDSoundScapes."""
-    parser = _parser("recipes", recipes.__doc__)
+    parser = _parser(recipes)
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder above jams/SPLIT/...")
     own, options = parser.parse_known_args(words)
@@ -90,7 +91,6 @@ def prepared(data: MixtureDataModule) -> str:
     return "\n".join([Table(head, rows, num_left=2).text(), *notes, f"data digest: {data.digest}"])
 
 
-def _parser(command: str, description: str | None) -> CommandParser:
-    """Return the parser of a command's own options."""
+def _parser(command: Callable[[list[str]], None]) -> CommandParser:
     epilog = "Besides these, all options of `tse-refine fit`, such as -c data/esc50 or --data.seed 1; only those of "
-    return CommandParser(command, description, epilog + "`data` matter here.")
+    return CommandParser(command.__name__, command.__doc__, epilog + "`data` matter here.")

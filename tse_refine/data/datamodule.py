@@ -14,17 +14,18 @@ import numpy as np
 import torch
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
+from torch.utils.data import default_convert
 
 from tse_refine.data.bank.builder import open_clip_bank
 from tse_refine.data.bank.clip_bank import ClipBank
 from tse_refine.data.corpora.acquisition import download_missing
 from tse_refine.data.corpora.base import BACKGROUNDS, FOREGROUNDS, SPLITS, Clip, Corpus, check_splits
-from tse_refine.data.dataset import MixtureDataset, MixtureLoader, RecipeSampler, identity_collate
+from tse_refine.data.dataset import MixtureDataset, MixtureLoader, RecipeSampler
 from tse_refine.data.queries import QueryConfig
-from tse_refine.data.recipes import ClipPools, DrawnRecipes, MixtureConfig, Recipes
+from tse_refine.data.recipes import DrawnRecipes, MixtureConfig, Recipes
 from tse_refine.data.rendering import Renderer
 from tse_refine.data.scaper.exporting import SceneExporter
-from tse_refine.data.scaper.importing import import_recipes, scenes_digest
+from tse_refine.data.scaper.importing import ImportedRecipes, scenes_digest
 from tse_refine.errors import InputError
 
 _STAGE_SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
@@ -108,7 +109,13 @@ class MixtureDataModule(LightningDataModule):
     @cached_property
     def clips(self) -> dict[str, list[Clip]]:
         """All clips, from the corpora's tables alone: of ``data.foregrounds`` and of ``data.backgrounds``."""
-        return {option: _clips(corpus, option) for option, corpus in self.corpora.items()}
+        clips = {}
+        for option, corpus in self.corpora.items():
+            try:
+                clips[option] = corpus.clips()
+            except InputError as error:
+                raise InputError(f"{option}: {error}") from error
+        return clips
 
     @cached_property
     def banks(self) -> dict[str, ClipBank]:
@@ -125,14 +132,8 @@ class MixtureDataModule(LightningDataModule):
             [self.banks[option].digest, [[clip.name, clip.label, clip.split] for clip in clips]]
             for option, clips in self.clips.items()
         ]
-        settings: list[Any] = [
-            parts,
-            self.sample_rate,
-            asdict(self.mixture),
-            asdict(self.queries),
-            self.seed,
-            self.redraw,
-        ]
+        distributions = (asdict(self.mixture), asdict(self.queries))
+        settings: list[Any] = [parts, self.sample_rate, *distributions, self.seed, self.redraw]
         if self.recipes:
             settings.append(scenes_digest(self.recipes, self.cache_dir))
         return hashlib.blake2b(json.dumps(settings).encode(), digest_size=8).hexdigest()
@@ -166,7 +167,11 @@ class MixtureDataModule(LightningDataModule):
                 f"The data differ from those the config was saved with: their digest is {self.digest}, "
                 f"data.digest is {self.expected_digest}."
             )
-        self.datasets = {split: self._dataset(split) for split in _STAGE_SPLITS[stage]}
+        renderer = Renderer(self.banks[FOREGROUNDS], self.banks[BACKGROUNDS])
+        self.datasets = {
+            split: MixtureDataset(self.make_recipes(split), renderer, self.sizes[split], with_sources=split != "train")
+            for split in _STAGE_SPLITS[stage]
+        }
 
     def open_split(self, split: str) -> MixtureDataset:
         """Return the mixtures of a split for use without a trainer, decoding the recordings when necessary.
@@ -215,8 +220,8 @@ class MixtureDataModule(LightningDataModule):
             raise InputError(f"data.sample_rate is {self.sample_rate}; a positive multiple of 10 Hz is expected.")
         if self.seed < 0:
             raise InputError(f"data.seed is {self.seed}; a number from 0 is expected.")
-        for name in ("batch_size", "num_train", "num_val", "num_test"):
-            value = self.batch_size if name == "batch_size" else self.sizes[name.removeprefix("num_")]
+        sizes = {f"num_{split}": size for split, size in self.sizes.items()}
+        for name, value in {"batch_size": self.batch_size, **sizes}.items():
             if value < 1:
                 raise InputError(f"data.{name} is {value}; at least 1 is expected.")
         outside = [index for index in self.predict_indices if not 0 <= index < self.sizes["test"]]
@@ -229,11 +234,10 @@ class MixtureDataModule(LightningDataModule):
             raise InputError(
                 f"{FOREGROUNDS}: the class {joined[0]!r} contains a |, which joins names in the result files."
             )
-        num_classes = len(self.class_names)
         if self.recipes:  # describe the mixtures; importing compares their splits with those of the foregrounds
             return
-        self.mixture.check(num_classes)
-        self.queries.check(self.mixture.num_events, num_classes)
+        self.mixture.check(len(self.class_names))
+        self.queries.check(self.mixture.num_events, len(self.class_names))
         check_splits(self.clips)
         for split in self.splits:
             self._pools(split, self.clips)
@@ -266,7 +270,7 @@ class MixtureDataModule(LightningDataModule):
         """
         banks = (self.banks[FOREGROUNDS], self.banks[BACKGROUNDS])
         if self.recipes:
-            imported = import_recipes(
+            imported = ImportedRecipes(
                 self.recipes,
                 split,
                 (self.foregrounds, self.backgrounds),
@@ -286,15 +290,9 @@ class MixtureDataModule(LightningDataModule):
             option: [clip for clip in clips if clip.name in self.banks[option]] for option, clips in self.clips.items()
         }
         foregrounds, backgrounds = self._pools(split, usable)
-        pools = ClipPools(
-            foregrounds=[np.array([banks[0].position(clip.name) for clip in members]) for members in foregrounds],
-            backgrounds=np.array([banks[1].position(clip.name) for clip in backgrounds]),
-        )
-        return DrawnRecipes(split, pools, *banks, self.mixture, self.queries, self.seed)
-
-    def _dataset(self, split: str) -> MixtureDataset:
-        renderer = Renderer(self.banks[FOREGROUNDS], self.banks[BACKGROUNDS])
-        return MixtureDataset(self.make_recipes(split), renderer, self.sizes[split], with_sources=split != "train")
+        pools = [np.array([banks[0].position(clip.name) for clip in members]) for members in foregrounds]
+        background_pool = np.array([banks[1].position(clip.name) for clip in backgrounds])
+        return DrawnRecipes(split, pools, background_pool, *banks, self.mixture, self.queries, self.seed)
 
     def _loader(self, split: str) -> MixtureLoader:
         trains = split == "train"
@@ -315,7 +313,7 @@ class MixtureDataModule(LightningDataModule):
             batch_size=self.batch_size,
             sampler=keys,
             num_workers=self.num_workers,
-            collate_fn=identity_collate,
+            collate_fn=default_convert,  # the dataset has assembled the batch
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
         )
@@ -323,11 +321,3 @@ class MixtureDataModule(LightningDataModule):
     def _samples_done(self) -> int:
         """Return how many samples of the starting epoch a resumed training has already used."""
         return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready * self.batch_size if self.trainer else 0
-
-
-def _clips(corpus: Corpus, option: str) -> list[Clip]:
-    """Return the clips of a corpus; an error names its option."""
-    try:
-        return corpus.clips()
-    except InputError as error:
-        raise InputError(f"{option}: {error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +14,6 @@ from tse_refine.data.recipes import Recipe, Recipes
 from tse_refine.data.rendering import Renderer
 
 Batch = dict[str, torch.Tensor]
-T = TypeVar("T")
 
 
 class MixtureDataset(Dataset[Batch]):
@@ -127,8 +126,3 @@ class MixtureLoader(DataLoader[Batch]):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore nothing."""
-
-
-def identity_collate(batch: T) -> T:
-    """Return a batch that the dataset has already assembled."""
-    return batch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
@@ -119,19 +119,6 @@ class Recipe:
     peak_rule: PeakRule = "limit"
 
 
-@dataclass(frozen=True)
-class ClipPools:
-    """The clips of one split, by their numbers in the two banks.
-
-    Attributes:
-        foregrounds: clips of each class, by class index.
-        backgrounds: all backgrounds.
-    """
-
-    foregrounds: Sequence[np.ndarray] = field(repr=False)
-    backgrounds: np.ndarray = field(repr=False)
-
-
 class Recipes(Protocol):
     """The recipes of one split, drawn or read from files.
 
@@ -161,7 +148,8 @@ class DrawnRecipes:
 
     Attributes:
         split: ``train``, ``val`` or ``test``.
-        pools: clips to draw from.
+        foregrounds: clips of the split by class index, as numbers of the bank.
+        backgrounds: backgrounds of the split, as numbers of the bank.
         foreground_bank: bank of the foreground clips.
         background_bank: bank of the backgrounds.
         mixture: distribution of mixtures.
@@ -170,7 +158,8 @@ class DrawnRecipes:
     """
 
     split: str
-    pools: ClipPools
+    foregrounds: Sequence[np.ndarray]
+    backgrounds: np.ndarray
     foreground_bank: ClipBank
     background_bank: ClipBank
     mixture: MixtureConfig
@@ -178,7 +167,7 @@ class DrawnRecipes:
     seed: int
 
     def __post_init__(self) -> None:
-        self.num_classes = len(self.pools.foregrounds)
+        self.num_classes = len(self.foregrounds)
         self.num_samples = round(self.mixture.duration_seconds * self.foreground_bank.sample_rate)
         self.max_events = max(self.mixture.num_events)
 
@@ -209,7 +198,7 @@ class DrawnRecipes:
         )
 
     def _draw_event(self, rng: np.random.Generator, class_index: int) -> Event:
-        pool = self.pools.foregrounds[class_index]
+        pool = self.foregrounds[class_index]
         clip = int(pool[rng.integers(len(pool))])
         shortest, longest = self.mixture.event_seconds
         length = round(rng.uniform(shortest, longest) * self.foreground_bank.sample_rate)
@@ -227,7 +216,7 @@ class DrawnRecipes:
         )
 
     def _draw_background(self, rng: np.random.Generator) -> Event:
-        clip = int(self.pools.backgrounds[rng.integers(len(self.pools.backgrounds))])
+        clip = int(self.backgrounds[rng.integers(len(self.backgrounds))])
         start, level = self._draw_excerpt(rng, self.background_bank, clip, self.num_samples)
         gain = 10.0 ** ((self.mixture.background_db - level) / 20.0)
         return Event(clip, -1, start, self.num_samples, onset=0, snr_db=0.0, gain=gain)
@@ -236,12 +225,13 @@ class DrawnRecipes:
         """Draw an excerpt that starts on the clip's 100 ms grid; return its first sample and its level in dB."""
         hop = bank.sample_rate // HOPS_PER_SECOND
         weighted = bank.weighted_hops(clip)
+        is_rms = self.mixture.level == "rms"
         num_hops = max(length // hop, MIN_HOPS)
         last_start = (bank.entry(clip).length - length) // hop
         if last_start <= 0:  # the whole clip, repeated where a background must be longer
             repeated = length > bank.entry(clip).length
             hops = np.arange(num_hops if repeated else min(num_hops, len(weighted))) % len(weighted)
-            return 0, self._level(bank, clip, hops)
+            return 0, rms_level(bank.plain_hops(clip)[hops]) if is_rms else gated_loudness(weighted[hops])
         # the grid of energies may end a hop before the grid of starts: the clip's end is rarely on it
         last_start = min(last_start, len(weighted) - num_hops)
         quietest = max(SILENCE_LUFS, bank.entry(clip).loudest_lufs - _QUIETEST_BELOW_CLIP_DB)
@@ -254,11 +244,6 @@ class DrawnRecipes:
             power = np.convolve(weighted, np.ones(num_hops), mode="valid")[: last_start + 1]
             start = int(power.argmax())
             loudness = gated_loudness(weighted[start : start + num_hops])
-        if self.mixture.level == "rms":
+        if is_rms:
             loudness = rms_level(bank.plain_hops(clip)[start : start + num_hops])
         return start * hop, loudness
-
-    def _level(self, bank: ClipBank, clip: int, hops: np.ndarray) -> float:
-        if self.mixture.level == "rms":
-            return rms_level(bank.plain_hops(clip)[hops])
-        return gated_loudness(bank.weighted_hops(clip)[hops])

@@ -76,7 +76,7 @@ def test_an_interrupted_build_continues_and_gives_the_same_bank(root, tmp_path, 
 
 def test_a_build_interrupted_at_its_end_decodes_nothing_again(root, tmp_path, monkeypatch):
     with monkeypatch.context() as context:
-        context.setattr(builder, "write_bank_table", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+        context.setattr(builder, "write_text", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
         with pytest.raises(InputError, match="there is no space left"):
             open_bank(Counted(root), tmp_path)
     rest = Counted(root)

@@ -9,7 +9,7 @@ from tse_refine.data.bank.builder import open_clip_bank
 from tse_refine.data.corpora import Manifest
 from tse_refine.data.queries import QueryConfig
 from tse_refine.data.rendering import Renderer
-from tse_refine.data.scaper.importing import import_recipes
+from tse_refine.data.scaper.importing import ImportedRecipes
 from tse_refine.data.scaper.jams import Scene, SceneEvent, scene_document
 from tse_refine.errors import InputError
 
@@ -65,7 +65,7 @@ def imported(corpora, tmp_path):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "mixture.jams").write_text(json.dumps(scene_document(described, ([], []), ("", ""))))
         banks = tuple(open_clip_bank(corpus, RATE, tmp_path / "cache", False, "data.x") for corpus in corpora)
-        recipes = import_recipes(tmp_path, split, corpora, banks, 6.0, QueryConfig(), seed, tmp_path / "cache")
+        recipes = ImportedRecipes(tmp_path, split, corpora, banks, 6.0, QueryConfig(), seed, tmp_path / "cache")
         return recipes, Renderer(*banks)
 
     return run

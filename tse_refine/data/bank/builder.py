@@ -10,7 +10,8 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -27,11 +28,11 @@ from tse_refine.data.bank.clip_bank import (
     BankIdentity,
     ClipBank,
     read_identity,
-    write_bank_table,
 )
 from tse_refine.data.bank.decoding import DecodedClip, UnusableRecordingError, decode
 from tse_refine.data.corpora.base import Clip, Corpus
 from tse_refine.errors import InputError, listed
+from tse_refine.files.atomic import write_text
 from tse_refine.files.digests import MISSING
 from tse_refine.files.tables import write_csv
 
@@ -123,24 +124,32 @@ def _report_similar(identity: BankIdentity, folder: Path) -> None:
     """Report on stderr why a bank of mostly the same recordings cannot be used."""
     names = {name for name, _ in identity.recordings}
     for other in sorted(folder.parent.glob(f"bank-*/{TABLE}")):
-        try:
+        with suppress(InputError, OSError):  # only a remark: that bank is not used
             existing = read_identity(other.parent)
-        except (InputError, OSError):
-            continue  # only a remark: that bank is not used
-        if len(names & {name for name, _ in existing.recordings}) > len(names) / 2:
-            differences = "; ".join(identity.differences(existing))
-            print(f"{other.parent} cannot be used: {differences}. Building another bank.", file=sys.stderr)
+            if len(names & {name for name, _ in existing.recordings}) > len(names) / 2:
+                differences = "; ".join(identity.differences(existing))
+                print(f"{other.parent} cannot be used: {differences}. Building another bank.", file=sys.stderr)
 
 
-@dataclass
 class _PartialBank:
-    """The recordings that a build has written so far, as its journal lists them, one line per recording."""
+    """The recordings that a build has committed: its journal lists them, one line per recording.
 
-    entries: list[BankEntry] = field(default_factory=list)
-    rejected: dict[str, str] = field(default_factory=dict)
-    digests: list[str] = field(default_factory=list)
-    num_samples: int = 0
-    num_hops: int = 0
+    What an interrupted build has written after its last commit is removed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.entries: list[BankEntry] = []
+        self.rejected: dict[str, str] = {}
+        self.digests: list[str] = []
+        self.num_samples = self.num_hops = 0
+        (folder / _JOURNAL).touch()
+        journal = (folder / _JOURNAL).read_bytes()
+        complete = journal[: journal.rfind(b"\n") + 1]
+        for line in complete.splitlines():
+            self.add(json.loads(line))
+        for name, size in ((_JOURNAL, len(complete)), (SAMPLES, 2 * self.num_samples), (HOPS, 4 * self.num_hops)):
+            with open(folder / name, "ab") as file:
+                file.truncate(size)
 
     def __len__(self) -> int:
         return len(self.entries) + len(self.rejected)
@@ -157,7 +166,7 @@ class _PartialBank:
 
 
 def _build(corpus: Corpus, clips: Sequence[Clip], identity: BankIdentity, folder: Path) -> None:
-    done = _resume(folder)
+    done = _PartialBank(folder)
     decoded = tqdm(
         _in_order(corpus, clips[len(done) :], identity),
         initial=len(done),
@@ -186,7 +195,9 @@ def _build(corpus: Corpus, clips: Sequence[Clip], identity: BankIdentity, folder
         rows = [{"recording": name, "reason": reason} for name, reason in done.rejected.items()]
         write_csv(folder / REJECTED, ("recording", "reason"), rows)
     digest = hashlib.blake2b("".join(done.digests).encode(), digest_size=16).hexdigest()
-    write_bank_table(folder, identity, digest, done.rejected, done.entries)
+    entries = [asdict(entry) for entry in done.entries]
+    table = {**asdict(identity), "digest": digest, "rejected": done.rejected, "entries": entries}
+    write_text(folder / TABLE, json.dumps(table))
 
 
 def _line(clip: Clip, decoded: DecodedClip) -> dict[str, Any]:
@@ -216,23 +227,6 @@ def _commit(lines: list[dict[str, Any]], done: _PartialBank, data: Sequence[IO[b
 def _sync(file: IO[Any]) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _resume(folder: Path) -> _PartialBank:
-    """Read the recordings that an interrupted build has committed, and remove the incomplete rest."""
-    done = _PartialBank()
-    journal = folder / _JOURNAL
-    if journal.exists():
-        complete = [
-            line for line in journal.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")
-        ]
-        for line in complete:
-            done.add(json.loads(line))
-        os.truncate(journal, len("".join(complete).encode()))
-    for name, size in ((SAMPLES, 2 * done.num_samples), (HOPS, 4 * done.num_hops)):
-        with open(folder / name, "ab") as file:
-            file.truncate(size)
-    return done
 
 
 def _in_order(

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tse_refine.errors import InputError, listed
-from tse_refine.files.atomic import write_text
 
 FORMAT = 3  # increased with a change of the stored values, so that older banks are not used
 TABLE, SAMPLES, HOPS, REJECTED = "bank.json", "samples.i16", "hops.f32", "rejected.csv"
@@ -92,18 +90,14 @@ class ClipBank:
         InputError: the folder's files are not those of one bank.
     """
 
-    sample_rate: int
-    digest: str
-    rejected: dict[str, str]
-
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         try:
             table = json.loads((self.folder / TABLE).read_text(encoding="utf-8"))
             self._entries = [BankEntry(**entry) for entry in table["entries"]]
-            self.sample_rate = table["sample_rate"]
-            self.digest = table["digest"]
-            self.rejected = table["rejected"]
+            self.sample_rate: int = table["sample_rate"]
+            self.digest: str = table["digest"]
+            self.rejected: dict[str, str] = table["rejected"]
         except (ValueError, KeyError, TypeError) as error:
             raise _damaged(self.folder, f"{TABLE} cannot be read ({error})") from error
         self._position = {entry.name: number for number, entry in enumerate(self._entries)}
@@ -148,24 +142,8 @@ class ClipBank:
             return np.empty(0, dtype)
         return np.asarray(np.memmap(path, dtype=dtype, mode="r"))  # a plain array: slices of a memmap object are slow
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["folder"])  # type: ignore[misc]
-
-
-def write_bank_table(
-    folder: Path, identity: BankIdentity, digest: str, rejected: dict[str, str], entries: Sequence[BankEntry]
-) -> None:
-    """Write the table that completes a bank."""
-    table = {
-        **asdict(identity),
-        "digest": digest,
-        "rejected": rejected,
-        "entries": [asdict(entry) for entry in entries],
-    }
-    write_text(folder / TABLE, json.dumps(table))
+    def __reduce__(self) -> tuple[type[ClipBank], tuple[Path]]:
+        return ClipBank, (self.folder,)
 
 
 def read_identity(folder: Path) -> BankIdentity:

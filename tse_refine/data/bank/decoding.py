@@ -125,17 +125,13 @@ def _pieces(corpus: Corpus, clip: Clip) -> Iterator[tuple[np.ndarray, int, int, 
         return
     del piece
     with _LONG_RECORDING:
-        yield from _long_pieces(corpus, clip, rate)
-
-
-def _long_pieces(corpus: Corpus, clip: Clip, rate: int) -> Iterator[tuple[np.ndarray, int, int, int]]:
-    second, last = 0, False
-    while not last:
-        before = min(second, _MARGIN_SECONDS)
-        start = (second - before) * rate
-        stop = (second + PIECE_SECONDS + _MARGIN_SECONDS) * rate
-        piece, _ = corpus.read(clip, start, stop)
-        last = len(piece) < stop - start
-        if len(piece) > before * rate:
-            yield piece, rate, before, 0 if last else _MARGIN_SECONDS
-        second += PIECE_SECONDS
+        second, last = 0, False
+        while not last:
+            before = min(second, _MARGIN_SECONDS)
+            start = (second - before) * rate
+            stop = (second + PIECE_SECONDS + _MARGIN_SECONDS) * rate
+            piece, _ = corpus.read(clip, start, stop)
+            last = len(piece) < stop - start
+            if len(piece) > before * rate:
+                yield piece, rate, before, 0 if last else _MARGIN_SECONDS
+            second += PIECE_SECONDS

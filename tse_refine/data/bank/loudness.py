@@ -99,10 +99,10 @@ def integrated_loudness(waveform: torch.Tensor, sample_rate: int) -> float:
     waveform = waveform.double().repeat(max(1, math.ceil(shortest / len(waveform))))
     energy = np.concatenate([[0.0], np.cumsum(k_weighted(waveform, sample_rate).numpy() ** 2)])
     num_blocks = round((len(waveform) / sample_rate - 0.4) / 0.1) + 1
-    begins = np.array([int(0.4 * number * 0.25 * sample_rate) for number in range(num_blocks)])
-    ends = np.array([int(0.4 * (number * 0.25 + 1) * sample_rate) for number in range(num_blocks)])
-    last = len(waveform)
-    power = (energy[np.minimum(ends, last)] - energy[np.minimum(begins, last)]) / (0.4 * sample_rate)
+    number = np.arange(num_blocks)
+    begins = (0.4 * number * 0.25 * sample_rate).astype(int)
+    ends = (0.4 * (number * 0.25 + 1) * sample_rate).astype(int)
+    power = (energy.take(ends, mode="clip") - energy.take(begins, mode="clip")) / (0.4 * sample_rate)
     return _gated(power, 1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 
 from tse_refine.data.download.archives import Archive
-from tse_refine.errors import InputError, MissingFileError, listed
+from tse_refine.errors import InputError, MissingFileError, did_you_mean, listed
 from tse_refine.files.digests import FileDigests
 
 SPLITS = ("train", "val", "test")
@@ -145,6 +145,13 @@ def _reject_truncated(path: Path) -> None:
     # a writer that could not go back to the header leaves 0 or the largest number there
     if head[:4] == b"RIFF" and head[8:] == b"WAVE" and announced not in (0, 0xFFFFFFFF) and announced + 8 > size + 1:
         raise soundfile.SoundFileError(f"{size} bytes, but its header announces {announced + 8}: cut off")
+
+
+def check_known(option: str, names: Sequence[str], known: Collection[str], finding: str) -> None:
+    """Raise an ``InputError`` for the first name in an option that is not known; ``finding`` says where it is not."""
+    for name in names:
+        if name not in known:
+            raise InputError(f"{option}: {name!r} {finding}; {did_you_mean(name, sorted(known))}")
 
 
 def check_splits(clips: Mapping[str, Sequence[Clip]]) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from tse_refine.data.corpora.base import Clip, FileCorpus
-from tse_refine.errors import InputError, did_you_mean
+from tse_refine.data.corpora.base import Clip, FileCorpus, check_known
+from tse_refine.errors import InputError
 from tse_refine.files.tables import read_csv
 
 _COLUMNS = ("filename", "fold", "category", "src_file")
@@ -40,7 +39,15 @@ class ESC50(FileCorpus):
     ) -> None:
         super().__init__(root)
         self.categories = list(categories)
-        self.split_of_fold = _split_of_fold(train_folds, val_folds, test_folds)
+        self.split_of_fold: dict[int, str] = {}
+        for split, folds in (("train", train_folds), ("val", val_folds), ("test", test_folds)):
+            for fold in folds:
+                if fold in self.split_of_fold:
+                    raise InputError(
+                        f"ESC50 {split}_folds: fold {fold} is in {self.split_of_fold[fold]}_folds too; "
+                        "a fold belongs to one split."
+                    )
+                self.split_of_fold[fold] = split
 
     def clips(self) -> list[Clip]:
         """Return the clips of the chosen categories and folds, in the table's order.
@@ -49,12 +56,8 @@ class ESC50(FileCorpus):
             InputError: the table is missing, lacks a column, or has no clip of a category or a fold.
         """
         rows = self._rows()
-        known = sorted({row["category"] for row in rows})
-        for category in self.categories:
-            if category not in known:
-                raise InputError(
-                    f"ESC50 categories: {category!r} is not in {self._table}; {did_you_mean(category, known)}"
-                )
+        known = {row["category"] for row in rows}
+        check_known("ESC50 categories", self.categories, known, f"is not in {self._table}")
         folds = {int(row["fold"]) for row in rows}
         for fold, split in self.split_of_fold.items():
             if fold not in folds:
@@ -86,16 +89,3 @@ class ESC50(FileCorpus):
                     "Use the table as ESC-50 ships it."
                 )
         return rows
-
-
-def _split_of_fold(train: Sequence[int], val: Sequence[int], test: Sequence[int]) -> dict[int, str]:
-    split_of_fold: dict[int, str] = {}
-    for split, folds in (("train", train), ("val", val), ("test", test)):
-        for fold in folds:
-            if fold in split_of_fold:
-                raise InputError(
-                    f"ESC50 {split}_folds: fold {fold} is in {split_of_fold[fold]}_folds too; "
-                    "a fold belongs to one split."
-                )
-            split_of_fold[fold] = split
-    return split_of_fold

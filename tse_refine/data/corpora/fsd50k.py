@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from tse_refine.data.corpora.base import Clip, FileCorpus
+from tse_refine.data.corpora.base import Clip, FileCorpus, check_known
 from tse_refine.data.download.archives import Archive, RemoteFile
-from tse_refine.errors import InputError, did_you_mean
+from tse_refine.errors import InputError
 from tse_refine.files.tables import read_csv
 
 _REMEDY = (
@@ -76,17 +76,16 @@ class FSD50K(FileCorpus):
             read_csv(tables / name, columns, _REMEDY, filled=columns, key="fname", final_newline=False)
             for name, columns in (("dev.csv", ("fname", "labels", "split")), ("eval.csv", ("fname", "labels")))
         )
-        labels_of = [set(row["labels"].split(",")) for row in dev + evaluation]
-        ancestors = _ancestors(labels_of)
+        ancestors = _ancestors(set(row["labels"].split(",")) for row in dev + evaluation)
         self._check(ancestors)
-        names = [f"FSD50K.dev_audio/{row['fname']}.wav" for row in dev]
-        names += [f"FSD50K.eval_audio/{row['fname']}.wav" for row in evaluation]
-        splits = [row["split"] for row in dev] + ["test"] * len(evaluation)
         clips = []
-        for row, labels, name, split in zip(dev + evaluation, labels_of, names, splits, strict=True):
-            present = [label for label in self.chosen if label in labels]
-            if len(present) == 1 and len(_leaves(labels, ancestors)) == 1:
-                clips.append(Clip(name, present[0], split, f"freesound:{row['fname']}"))
+        for part, rows in (("dev", dev), ("eval", evaluation)):
+            for row in rows:
+                labels = set(row["labels"].split(","))
+                present = [label for label in self.chosen if label in labels]
+                if len(present) == 1 and len(_leaves(labels, ancestors)) == 1:
+                    name, split = f"FSD50K.{part}_audio/{row['fname']}.wav", row["split"] if part == "dev" else "test"
+                    clips.append(Clip(name, present[0], split, f"freesound:{row['fname']}"))
         for label in self.chosen:
             if not any(clip.label == label for clip in clips):
                 raise InputError(
@@ -97,12 +96,8 @@ class FSD50K(FileCorpus):
 
     def _check(self, ancestors: Mapping[str, set[str]]) -> None:
         """Reject chosen classes that are unknown or overlap."""
+        check_known("FSD50K classes", self.chosen, ancestors, f"is not in {self.root / 'FSD50K.ground_truth'}")
         for label in self.chosen:
-            if label not in ancestors:
-                raise InputError(
-                    f"FSD50K classes: {label!r} is not in {self.root / 'FSD50K.ground_truth'}; "
-                    f"{did_you_mean(label, sorted(ancestors))}"
-                )
             above = sorted(ancestors[label].intersection(self.chosen))
             if above:
                 raise InputError(

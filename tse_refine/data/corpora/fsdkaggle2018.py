@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from tse_refine.data.corpora.base import SPLITS, Clip, FileCorpus
+from tse_refine.data.corpora.base import SPLITS, Clip, FileCorpus, check_known
 from tse_refine.data.corpora.splitting import assign_splits
 from tse_refine.data.download.archives import Archive, RemoteFile
-from tse_refine.errors import InputError, did_you_mean
+from tse_refine.errors import InputError
 from tse_refine.files.tables import read_csv
 
 _REMEDY = (
@@ -88,10 +88,7 @@ class FSDKaggle2018(FileCorpus):
             clips = [clip for clip in clips if clip.name not in unverified]
         if self.splits is None:
             clips = self._with_val(clips)
-        known = sorted({clip.label for clip in clips})
-        for label in self.chosen or ():
-            if label not in known:
-                raise InputError(f"FSDKaggle2018 classes: {label!r} has no clip here; {did_you_mean(label, known)}")
+        check_known("FSDKaggle2018 classes", self.chosen or (), {clip.label for clip in clips}, "has no clip here")
         return [clip for clip in clips if self.chosen is None or clip.label in self.chosen]
 
     def _published(self) -> tuple[list[Clip], set[str]]:
@@ -125,15 +122,11 @@ class FSDKaggle2018(FileCorpus):
             table = folder / f"{split}.csv"
             for row in _read(table, ("fname", "label"), _SPLITS_REMEDY):
                 clip = by_file.get(PurePosixPath(row["fname"]).name)
-                if clip is None:
+                if clip is None or clip.label != row["label"]:
+                    finding = "is not" if clip is None else f"is labelled {row['label']}, but {clip.label}"
                     raise InputError(
-                        f"{table}: {row['fname']} is not in the tables in {self.root / 'FSDKaggle2018.meta'}. Give "
+                        f"{table}: {row['fname']} {finding} in the tables in {self.root / 'FSDKaggle2018.meta'}. Give "
                         "lists that were made from this corpus."
-                    )
-                if clip.label != row["label"]:
-                    raise InputError(
-                        f"{table}: {row['fname']} is labelled {row['label']}, but {clip.label} in the tables in "
-                        f"{self.root / 'FSDKaggle2018.meta'}. Give lists that were made from this corpus."
                     )
                 listed.append(replace(clip, split=split))
         return listed

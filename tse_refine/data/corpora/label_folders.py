@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import soundfile
 
-from tse_refine.data.corpora.base import SPLITS, Clip, FileCorpus
+from tse_refine.data.corpora.base import SPLITS, Clip, FileCorpus, check_known
 from tse_refine.data.corpora.splitting import assign_splits
-from tse_refine.errors import InputError, did_you_mean
+from tse_refine.errors import InputError
 
 # names of formats are extensions, except those below; raw samples have no sample rate
 EXTENSIONS = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"}
@@ -78,13 +79,9 @@ class LabelFolders(FileCorpus):
     def _labelled(self, parent: Path) -> list[tuple[str, str]]:
         """Return label and name of every recording in the label folders of a folder."""
         known = self._folders(parent)
-        for label in self.labels or ():
-            if label not in known:
-                raise InputError(f"LabelFolders labels: {label!r} is not in {parent}; {did_you_mean(label, known)}")
+        check_known("LabelFolders labels", self.labels or (), known, f"is not in {parent}")
         labelled = []
-        for label in known:
-            if self.labels is not None and label not in self.labels:
-                continue
+        for label in known if self.labels is None else sorted(set(self.labels)):
             if "|" in label:
                 raise InputError(f"{parent / label}: a label may not contain '|', which separates labels in results.")
             names = self._audio_files(parent / label)
@@ -97,42 +94,32 @@ class LabelFolders(FileCorpus):
         return labelled
 
     def _folders(self, parent: Path) -> list[str]:
-        try:
-            folders = sorted(path.name for path in parent.iterdir() if path.is_dir() and path.name[0] != ".")
-        except OSError as error:
-            raise self._unreadable(parent, error) from None
+        folders = [entry.name for entry in self._entries(parent) if entry.is_dir()]
         if not folders:
             raise InputError(f"{parent} has no folder in it. Give a folder with one folder of recordings per label.")
-        return folders
+        return sorted(folders)
 
     def _audio_files(self, folder: Path) -> list[str]:
         """Return the names of the recordings below a folder, as the file system spells them."""
-
-        def reject(error: OSError) -> None:
-            raise self._unreadable(folder, error) from None
-
-        names = []
-        for place, subfolders, files in os.walk(folder, onerror=reject):
-            subfolders[:] = [name for name in subfolders if name[0] != "."]
-            for file in files:
-                if file[0] != "." and Path(file).suffix.lower() in EXTENSIONS:
-                    names.append((Path(place) / file).relative_to(self.root).as_posix())
-        for name in names:
-            if not _is_unicode(name):
-                raise InputError(f"{folder}: the file name {name!a} is not valid UTF-8. Rename the file.")
+        names: list[str] = []
+        for entry in self._entries(folder):
+            path = folder / entry.name
+            if entry.is_dir(follow_symlinks=False):
+                names += self._audio_files(path)
+            elif path.suffix.lower() in EXTENSIONS and not entry.is_dir():
+                names.append(path.relative_to(self.root).as_posix())
+                if re.search("[\ud800-\udfff]", names[-1]):  # stand for bytes that are not UTF-8
+                    raise InputError(f"{folder}: the file name {names[-1]!a} is not valid UTF-8. Rename the file.")
         return sorted(names)
 
     @staticmethod
-    def _unreadable(folder: Path, error: OSError) -> InputError:
-        return InputError(
-            f"LabelFolders root: {error.filename or folder} cannot be read ({error.strerror}). Give a folder that "
-            "has one folder of recordings per label."
-        )
-
-
-def _is_unicode(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    def _entries(folder: Path) -> list[os.DirEntry[str]]:
+        """Return what is in a folder and not hidden."""
+        try:
+            with os.scandir(folder) as entries:
+                return [entry for entry in entries if entry.name[0] != "."]
+        except OSError as error:
+            raise InputError(
+                f"LabelFolders root: {error.filename or folder} cannot be read ({error.strerror}). Give a folder that "
+                "has one folder of recordings per label."
+            ) from None

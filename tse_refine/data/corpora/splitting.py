@@ -35,7 +35,14 @@ def assign_splits(
     >>> assign_splits(["a", "b", "c", "d"], ["dog"] * 4, {"val": 0.25, "test": 0.25}, seed=0)
     {'c': 'val', 'a': 'test', 'b': 'train', 'd': 'train'}
     """
-    _check_fractions(fractions)
+    for split, fraction in fractions.items():
+        if not 0.0 < fraction < 1.0:
+            raise InputError(f"{split}_fraction is {fraction:g}; a number between 0 and 1 is expected, both excluded.")
+    if sum(fractions.values()) >= 1.0:
+        names = " + ".join(f"{split}_fraction" for split in fractions)
+        raise InputError(
+            f"{names} is {sum(fractions.values()):g}; less than 1 is expected, or no clip is left for training."
+        )
     home: dict[str, str] = {}
     for recording, stratum in zip(recordings, strata, strict=True):
         home[recording] = min(stratum, home.get(recording, stratum))
@@ -55,13 +62,7 @@ def assign_splits(
 
 
 def _assign(num_clips: Counter[str], fractions: Mapping[str, float], seed: int) -> dict[str, str]:
-    """Assign the recordings of one stratum.
-
-    Args:
-        num_clips: number of clips of each recording.
-        fractions: see :func:`assign_splits`.
-        seed: see :func:`assign_splits`.
-    """
+    """Assign the recordings of one stratum, each with its number of clips."""
     order = sorted(num_clips, key=lambda recording: hashlib.blake2b(f"{seed} {recording}".encode()).digest())
     total = num_clips.total()
     split_of: dict[str, str] = {}
@@ -74,14 +75,3 @@ def _assign(num_clips: Counter[str], fractions: Mapping[str, float], seed: int) 
             split_of[recording] = split
             taken += num_clips[recording]
     return split_of | dict.fromkeys(order[len(split_of) :], "train")
-
-
-def _check_fractions(fractions: Mapping[str, float]) -> None:
-    for split, fraction in fractions.items():
-        if not 0.0 < fraction < 1.0:
-            raise InputError(f"{split}_fraction is {fraction:g}; a number between 0 and 1 is expected, both excluded.")
-    if sum(fractions.values()) >= 1.0:
-        names = " + ".join(f"{split}_fraction" for split in fractions)
-        raise InputError(
-            f"{names} is {sum(fractions.values()):g}; less than 1 is expected, or no clip is left for training."
-        )

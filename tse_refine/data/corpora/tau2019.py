@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -96,10 +96,17 @@ class TAU2019(FileCorpus):
 
     def archives(self) -> list[Archive]:
         """Return the archives of tables and audio, of the evaluation set only where it is used."""
-        development = self._record("2589280", DEVELOPMENT, DEVELOPMENT_MD5)
-        if self.test_set == "development":
-            return development
-        return development + self._record("3063822", EVALUATION, EVALUATION_MD5)
+        records = [("2589280", DEVELOPMENT, DEVELOPMENT_MD5)]
+        if self.test_set == "evaluation":
+            records.append(("3063822", EVALUATION, EVALUATION_MD5))
+        return [
+            Archive(
+                (RemoteFile(f"{self.mirror}/{number}/files/{name}.{part}.zip?download=1", md5),),
+                (f"{name}/meta.csv", f"{name}/evaluation_setup/") if part == "meta" else (f"{name}/audio/",),
+            )
+            for number, name, md5_of in records
+            for part, md5 in md5_of.items()
+        ]
 
     def clips(self) -> list[Clip]:
         """Return the segments in the order of the published tables.
@@ -123,25 +130,11 @@ class TAU2019(FileCorpus):
             )
             for row in rows
         ]
-        return clips if self.test_set == "development" else clips + self._evaluation_clips()
-
-    def _evaluation_clips(self) -> list[Clip]:
-        table = self.root / EVALUATION / "evaluation_setup" / "test.csv"
-        names = [row["filename"] for row in _read(table, ("filename",))]
-        return [
-            Clip(f"{EVALUATION}/{name}", "unknown", "test", f"TAU2019-evaluation:{PurePosixPath(name).stem}")
-            for name in names
-        ]
-
-    def _record(self, number: str, name: str, md5_of: Mapping[str, str]) -> list[Archive]:
-        tables = (f"{name}/meta.csv", f"{name}/evaluation_setup/")
-        return [
-            Archive(
-                (RemoteFile(f"{self.mirror}/{number}/files/{name}.{part}.zip?download=1", md5),),
-                tables if part == "meta" else (f"{name}/audio/",),
-            )
-            for part, md5 in md5_of.items()
-        ]
+        if self.test_set == "evaluation":
+            for row in _read(self.root / EVALUATION / "evaluation_setup" / "test.csv", ("filename",)):
+                recording = f"TAU2019-evaluation:{PurePosixPath(row['filename']).stem}"
+                clips.append(Clip(f"{EVALUATION}/{row['filename']}", "unknown", "test", recording))
+        return clips
 
 
 def _read(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:

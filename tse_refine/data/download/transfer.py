@@ -77,7 +77,7 @@ def _open_session() -> requests.Session:
 
 
 class _Download:
-    """One file in transfer; as the downloader of ``pooch`` it continues an earlier transfer.
+    """One file in transfer, which continues an earlier transfer.
 
     The bytes are collected in ``<name>.part``. ``<name>.part.json`` beside it holds url, md5, the server's mark of this
     version (``validator``) and the whole size, where the server sends them.
@@ -103,38 +103,31 @@ class _Download:
 
     def fetch(self) -> Path:
         """Download the file unless it exists, verify it, and return its path."""
-        try:
-            pooch.retrieve(
-                self.file.url, f"md5:{self.file.md5}", fname=self.file.name, path=self.path.parent, downloader=self
-            )
-        except InputError:
-            raise
-        except ValueError as error:  # pooch's error for a wrong checksum; it contains both
-            self._start_over()
-            raise InputError(
-                f"{self.file.url}: {error} Run the command again to download it anew; if this repeats, the published "
-                "file has changed"
-            ) from error
+        if not self.path.exists() or pooch.file_hash(self.path, "md5") != self.file.md5:
+            self._complete()
+            md5 = pooch.file_hash(self.part, "md5")
+            if md5 != self.file.md5:
+                self._start_over()
+                raise InputError(
+                    f"{self.file.url}: its MD5 checksum is {md5}, but {self.file.md5} was published. Run the command "
+                    "again to download it anew; if this repeats, the published file has changed"
+                )
+            os.replace(self.part, self.path)
         self._start_over()
         return self.path
 
-    def __call__(self, url: str, output_file: str, _: pooch.Pooch | None) -> None:
-        """Complete the part and move it to ``output_file``, which ``pooch`` verifies."""
+    def _complete(self) -> None:
+        """Receive the missing bytes of the part in up to ``NUM_TRIES`` transfers."""
         for num_tries in range(1, NUM_TRIES + 1):
             try:
                 if self._is_complete() or self._receive():
-                    break
+                    return
                 reason = "the transfer ended too early"
             except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
                 reason = f"the transfer was interrupted ({error})"
-            if num_tries == NUM_TRIES:
-                raise self._failure(reason)
-            time.sleep(PAUSE_SECONDS * 2 ** (num_tries - 1))
-        os.unlink(output_file)
-        try:
-            os.link(self.part, output_file)  # the part survives an interruption of the verification
-        except OSError:  # a file system without hard links
-            os.replace(self.part, output_file)
+            if num_tries < NUM_TRIES:
+                time.sleep(PAUSE_SECONDS * 2 ** (num_tries - 1))
+        raise self._failure(reason)
 
     def _receive(self) -> bool:
         """Request the missing bytes once and append them; return whether the part is complete then."""
@@ -146,7 +139,7 @@ class _Download:
                 headers["If-Range"] = self.note["validator"]  # another version is sent from its start
         with self._answer("GET", headers, accepted=(416,)) as response:
             if response.status_code == 416:  # no byte after these: they are all, or wrong
-                if num_bytes and pooch.file_hash(str(self.part), alg="md5") == self.file.md5:
+                if num_bytes and pooch.file_hash(self.part, "md5") == self.file.md5:
                     return True
                 self._start_over()
                 return False
@@ -162,20 +155,13 @@ class _Download:
         return self.note["size"] is None or self._is_complete()
 
     def _append(self, response: requests.Response) -> None:
+        size = self.note["size"]
         with (
-            self.part.open("ab") as sink,
-            tqdm(
-                desc=self.file.name,
-                initial=sink.tell(),
-                total=self.note["size"],
-                unit="B",
-                unit_scale=True,
-                disable=None,  # shown on a terminal only
-            ) as progress,
+            self.part.open("ab") as part,  # progress is shown on a terminal only
+            tqdm.wrapattr(part, "write", size, desc=self.file.name, initial=part.tell(), disable=None) as sink,
         ):
             for block in response.iter_content(BLOCK):
                 sink.write(block)
-                progress.update(len(block))
 
     @contextmanager
     def _answer(

@@ -159,9 +159,7 @@ def _is_unpacked(member: zipfile.ZipInfo, path: Path) -> bool:
 
 def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(
-        f".{path.name}.unpacking"
-    )  # a fixed name: the next run replaces the file of a killed one
+    temporary = path.with_name(f".{path.name}.unpacking")  # fixed: the next run replaces the file of a killed one
     try:
         with archive.open(member) as source, temporary.open("wb") as sink:
             shutil.copyfileobj(source, sink, BLOCK)  # zipfile compares the CRC at the end

@@ -57,8 +57,8 @@ class SceneExporter:
         self._links = {option: output.resolve() / option.removeprefix("data.") / split for option in corpora}
         self._clips = {(option, clip.name): clip for option in corpora for clip in corpora[option].clips()}
         self._loudness = {
-            FOREGROUNDS: ExcerptLoudness(corpora[FOREGROUNDS], sample_rate),
-            BACKGROUNDS: ExcerptLoudness(corpora[BACKGROUNDS], sample_rate, mixture.duration_seconds),
+            FOREGROUNDS: ExcerptLoudness(corpora[FOREGROUNDS]),
+            BACKGROUNDS: ExcerptLoudness(corpora[BACKGROUNDS], mixture.duration_seconds),
         }
         self._linked: dict[Path, str] = {}
 
@@ -86,7 +86,6 @@ class SceneExporter:
         return self.folder
 
     def _scene(self, recipe: Recipe, banks: Mapping[str, ClipBank]) -> Scene:
-        """Return a recipe as a scene."""
         background, ref_db = self._event(BACKGROUNDS, recipe.background, 0.0, banks)
         return Scene(
             duration=self.mixture.duration_seconds,
@@ -111,7 +110,8 @@ class SceneExporter:
             duration=_seconds(event.length, self.sample_rate),
             snr_db=0.0,
         )
-        level = self._loudness[option](clip, placed)[0] + 20.0 * math.log10(event.gain)
+        loudness, _, _ = self._loudness[option](clip, placed, self.sample_rate)
+        level = loudness + 20.0 * math.log10(event.gain)
         return replace(placed, snr_db=level - ref_db), level
 
     def _link(self, option: str, clip: Clip) -> Path:

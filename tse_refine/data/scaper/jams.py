@@ -166,29 +166,25 @@ def scene_document(scene: Scene, labels: Sequence[Sequence[str]], paths: Sequenc
         "polyphony_max": _polyphony(scene.events),
         "fix_clipping": scene.peak_rule == "limit",
         "peak_normalization": scene.peak_rule == "normalize",
+        "n_channels": 1,
+        "reverb": None,
+        "protected_labels": [],
+        "fg_spec": [],
+        "bg_spec": [],
+        **dict.fromkeys(("allow_repeated_label", "allow_repeated_source", "quick_pitch_time"), False),
     }
+    empty = ("version", "corpus", "annotation_tools", "annotation_rules", "validation", "data_source")
     annotation = {
-        "annotation_metadata": _EMPTY_METADATA,
+        "annotation_metadata": {"curator": {"name": "", "email": ""}, "annotator": {}, **dict.fromkeys(empty, "")},
         "namespace": "scaper",
         "time": 0.0,
         "duration": scene.duration,
-        "sandbox": {"scaper": settings | _FIXED_SETTINGS},
+        "sandbox": {"scaper": settings},
         "data": [_observation(event, role) for event, role in rows],
     }
     about = {"duration": scene.duration, "identifiers": {}, "jams_version": "0.3.4"}
     about |= dict.fromkeys(("release", "title", "artist"), "")
     return {"annotations": [annotation], "file_metadata": about, "sandbox": {}}
-
-
-_EMPTY_METADATA = {"curator": {"name": "", "email": ""}, "annotator": {}} | dict.fromkeys(
-    ("version", "corpus", "annotation_tools", "annotation_rules", "validation", "data_source"), ""
-)
-_FIXED_SETTINGS: dict[str, Any] = {
-    "n_channels": 1,
-    "reverb": None,
-    **{key: [] for key in ("protected_labels", "fg_spec", "bg_spec")},
-    **dict.fromkeys(("allow_repeated_label", "allow_repeated_source", "quick_pitch_time"), False),
-}
 
 
 def _observation(event: SceneEvent, role: str) -> dict[str, Any]:

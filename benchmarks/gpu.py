@@ -65,8 +65,8 @@ def parts_of(sizes: Sizes) -> list[Part]:
         Part("agreement", 25, agreement),
         *(Part(f"commands_{each}", 25, partial(commands, each, False)) for each in ("32-true", "bf16-mixed")),
         *(Part(f"steps_{name}", 25, partial(steps, name)) for name in sizes.models),
-        *(Part(f"largest_batch_{name}", 35, partial(largest_batch, name)) for name in sizes.models),
-        Part("loader", 40, loader),
+        *(Part(f"largest_batch_{name}", 30, partial(largest_batch, name)) for name in sizes.models),
+        Part("loader", 45, loader),
         Part("evaluation", 15, evaluation),
         Part("compiled_training_bfloat16", 115, partial(compiled, "training step", "bfloat16")),
         Part("commands_compiled", 90, partial(commands, "bf16-mixed", True)),
@@ -109,12 +109,13 @@ class Budget:
             raise OutOfTime
 
         before = signal.signal(signal.SIGALRM, stop)
-        signal.setitimer(signal.ITIMER_REAL, max(self.left, 1e-3))
+        timer = signal.setitimer(signal.ITIMER_REAL, max(self.left, 1e-3))
         try:
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
+            signal.setitimer(signal.ITIMER_REAL, *timer)  # of a test, such as pytest-timeout's
 
 
 def main() -> None:

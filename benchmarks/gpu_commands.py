@@ -33,8 +33,8 @@ data:
     init_args: {train_instances: 1, val_instances: 1, test_instances: 1}
   mixture: {duration_seconds: 1.0, event_seconds: [0.5, 0.8]}
   num_workers: 0
-  num_val: 8
-  num_test: 8
+  num_val: 4
+  num_test: 4
 """
 
 

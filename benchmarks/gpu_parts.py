@@ -16,7 +16,7 @@ import checkout  # noqa: F401
 import torch
 from gpu_agreement import cpu_results, differences, results
 from gpu_setting import PRECISIONS, PUBLISHED, Setting
-from measuring import RATE, machine_limits, medians, network_config, timed
+from measuring import RATE, machine_limits, medians, network, timed
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -26,7 +26,6 @@ from tse_refine.data.dataset import Batch
 from tse_refine.evaluation.callback import TEST_CONDITIONS, TEST_THRESHOLDS, QueryRefinementEvaluation
 from tse_refine.evaluation.conditions import Condition
 from tse_refine.evaluation.grid import Grid, evaluate_batch
-from tse_refine.model.network import Network
 from tse_refine.refinement import parse_refinements
 from tse_refine.training.module import ExtractionModule
 
@@ -47,8 +46,8 @@ def steps(name: str, setting: Setting) -> list[dict[str, Any]]:
     )
     rows = measure_model(name, options)
     modules = {
-        "tse_refine": setting.network(name),
-        "without classifier": setting.network(name, classifier=False),
+        "tse_refine": network(name).to(setting.device),
+        "without classifier": network(name, classifier=False).to(setting.device),
     }
     for row in rows:
         if row["network"] in modules:
@@ -107,21 +106,15 @@ def free_memory() -> None:
 
 
 def largest_batch(name: str, setting: Setting) -> list[dict[str, Any]]:
-    """Find the largest batch of a training step that fits, with and without activation checkpointing."""
+    """Find the largest batch of a training step in float32 that fits, with and without activation checkpointing."""
     module: Any = setting.network(name)
     rows = []
     for checkpointed in (False, True) if hasattr(module, "checkpoint_activations") else (False,):
         if checkpointed:
             module.checkpoint_activations = True
-        for precision in PRECISIONS:
-            failing = partial(failure, module, precision, setting)
-            batch, reason = largest(failing, setting.sizes.batch, setting.sizes.largest_batch)
-            rows.append(
-                {
-                    "model": name, "precision": precision, "checkpointed": checkpointed, "batch": batch,
-                    "stopped_by": reason,
-                }
-            )  # fmt: skip
+        failing = partial(failure, module, setting)
+        batch, reason = largest(failing, setting.sizes.batch, setting.sizes.largest_batch)
+        rows.append({"model": name, "checkpointed": checkpointed, "batch": batch, "stopped_by": reason})
     return rows
 
 
@@ -143,11 +136,11 @@ def largest(failing: Callable[[int], str], first: int, limit: int) -> tuple[int,
     return fits, reason
 
 
-def failure(module: nn.Module, precision: str, setting: Setting, batch: int) -> str:
+def failure(module: nn.Module, setting: Setting, batch: int) -> str:
     """Return why a training step of a batch fails; empty if it does not."""
     reason = ""
     try:
-        timed(step(module, setting.mixture(batch), precision, inference=False), setting.device)
+        timed(step(module, setting.mixture(batch), "float32", inference=False), setting.device)
     except RuntimeError as error:  # out of memory, or a limit of cuDNN
         reason = "memory" if isinstance(error, torch.OutOfMemoryError) else str(error).splitlines()[0]
     module.zero_grad()
@@ -158,21 +151,23 @@ def failure(module: nn.Module, precision: str, setting: Setting, batch: int) -> 
 def loader(setting: Setting) -> list[dict[str, Any]]:
     """Measure the loader alone, and how long training steps wait for it, by number of workers and precision."""
     rows = []
+    repeated: dict[str, float] = {}
     for num_workers in sorted({PUBLISHED["data"]["num_workers"], len(os.sched_getaffinity(0))}):
         data = setting.data(num_workers)
         data.setup("fit")
         batches = iter(data.train_dataloader())
-        batch = list(islice(batches, 2 * num_workers + 2))[-1]  # those before the next were rendered ahead
+        batch = list(islice(batches, 2 * num_workers + 2))[-1]  # as many are rendered ahead
         num_batches = 4 * setting.sizes.steps
         per_batch = timed(lambda batches=batches, count=num_batches: list(islice(batches, count))) / num_batches
         for precision in PRECISIONS:
+            if precision not in repeated:
+                repeated[precision] = training_loop(repeat(batch), precision, data.class_names, setting)["step"]
             loaded = training_loop(batches, precision, data.class_names, setting)
-            repeated = training_loop(repeat(batch), precision, data.class_names, setting)
             rows.append(
                 {
                     "model": setting.sizes.models[0], "num_workers": num_workers, "precision": precision,
                     "batch_seconds": per_batch, "step_seconds": loaded["step"],
-                    "wait_share": loaded["wait"] / loaded["step"], "step_seconds_repeated": repeated["step"],
+                    "wait_share": loaded["wait"] / loaded["step"], "step_seconds_repeated": repeated[precision],
                 }
             )  # fmt: skip
         del batches  # ends the workers
@@ -187,7 +182,7 @@ def training_loop(
     A step is that of ``fit``: transfer, losses, backward pass, clipping and Adam. As there, the next batch is requested
     while the GPU may still work on the last one, so that not all of the wait is lost.
     """
-    module = ExtractionModule(class_names, RATE, network_config(setting.sizes.models[0])).to(setting.device)
+    module = ExtractionModule(class_names, RATE, setting.config(setting.sizes.models[0])).to(setting.device)
     optimizer = torch.optim.Adam(module.parameters(), lr=5e-4)
     source = iter(batches)
     waits = []
@@ -224,7 +219,7 @@ def evaluation(setting: Setting) -> list[dict[str, Any]]:
     logits = 1.5 * torch.randn_like(batch["activity"]) + 4.0 * batch["activity"] - 2.5
     batch = {name: value.to(setting.device) for name, value in batch.items()}
     probability = torch.sigmoid(logits).to(setting.device)
-    module = Network(len(data.class_names), RATE, network_config(setting.sizes.models[0])).to(setting.device)
+    module = setting.network(setting.sizes.models[0], len(data.class_names))
     grid = Grid(
         tuple(Condition(*pair) for pair in TEST_CONDITIONS), parse_refinements(TEST_THRESHOLDS, "evaluation.thresholds")
     )

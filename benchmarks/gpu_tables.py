@@ -68,9 +68,10 @@ def report_text(record: Record) -> str:
 
 def _heading(record: Record) -> str:
     sizes = record["sizes"]
+    seconds = sum(outcome["seconds"] for outcome in record["parts"].values())
     text = (
         f"{record['machine']}; batches of {sizes['batch']} x {sizes['seconds']:g} s, medians of "
-        f"{record['options']['repeats']}; {record.get('elapsed_seconds', 0.0):.0f} s in all."
+        f"{record['options']['repeats']}; {seconds:.0f} s in all."
     )
     return " ".join([text, *map(limits_text, figures(record, "limits"))])
 
@@ -129,13 +130,13 @@ def _limits(record: Record) -> Table:
         rows.append(
             (
                 f"`{row['model']}`", row["network"], row["work"], row["precision"], f"{speed:,.0f}", shares[0],
-                f"{gigabytes:.1f}", shares[1], _gib(row["peak_gib"]),
+                f"{gigabytes:.3g}", shares[1], _gib(row["peak_gib"]),
             )
         )  # fmt: skip
     head = ("network", "", "work", "precision", "GFLOP/s", "of bfloat16 limit", "operands (GB)", "of copy limit")
     note = (
-        "Operands are the bytes that operations read and write, counted one by one; a share above 1 is the work of "
-        "caches."
+        "Operands are the bytes that operations read and write, counted one by one; a share above 100 % is the work "
+        "of caches."
     )
     return Table((*head, "peak (GiB)"), rows, note, num_left=4)
 
@@ -156,12 +157,12 @@ def _largest(record: Record) -> Table:
     limit = record["sizes"]["largest_batch"]
     rows = [
         (
-            f"`{row['model']}`", row["precision"], "yes" if row["checkpointed"] else "no", str(row["batch"]),
+            f"`{row['model']}`", "yes" if row["checkpointed"] else "no", str(row["batch"]),
             row["stopped_by"] or f"none tried beyond {limit}",
         )
         for row in figures(record, "largest_batch_")
     ]  # fmt: skip
-    return Table(("network", "precision", "checkpointed", "largest batch", "a larger one fails by"), rows, num_left=3)
+    return Table(("network", "checkpointed", "largest batch", "a larger one fails by"), rows, "Float32.", num_left=2)
 
 
 def _loader(record: Record) -> Table:

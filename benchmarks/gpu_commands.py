@@ -10,6 +10,7 @@ from typing import Any
 import checkout  # noqa: F401
 import numpy as np
 import soundfile
+import torch
 from gpu_setting import Setting
 from measuring import RATE, timed
 
@@ -59,7 +60,7 @@ def commands(precision: str, compiled: bool, setting: Setting) -> list[dict[str,
     options = [
         *("-c", "experiment/proposed", "-c", "model/small", "-c", str(config)),
         *("--trainer.accelerator", "gpu" if gpu else "cpu", "--trainer.precision", precision),
-        *("--trainer.default_root_dir", str(run), "--data.cache_dir", str(setting.folder / "cache")),
+        *("--trainer.default_root_dir", str(run), "--data.cache_dir", str(setting.folder / "commands_cache")),
         *("--data.num_train", "64" if gpu else "16"),
         *(["--model.compile", "true"] if compiled else []),
     ]
@@ -75,6 +76,8 @@ def commands(precision: str, compiled: bool, setting: Setting) -> list[dict[str,
     left = {"fit": checkpoint, "test": run / "test" / "summary.csv", "extract": output}
     rows = []
     for command, options_of_command in words.items():
+        if compiled:
+            torch.compiler.reset()  # PyTorch compiles a function for at most eight cases
         seconds = timed(lambda words=[command, *options_of_command]: _call(words), setting.device)
         if not left[command].exists():
             raise RuntimeError(f"{command} did not write {left[command].name}")

@@ -73,7 +73,8 @@ def _heading(record: Record) -> str:
         f"{record['machine']}; batches of {sizes['batch']} x {sizes['seconds']:g} s, medians of "
         f"{record['options']['repeats']}; {seconds:.0f} s in all."
     )
-    return " ".join([text, *map(limits_text, figures(record, "limits"))])
+    rehearsal = ["A rehearsal: some of its networks have fewer blocks."] if sizes["blocks_per_stack"] else []
+    return " ".join([text, *map(limits_text, figures(record, "limits")), *rehearsal])
 
 
 def _agreement(record: Record) -> Table:

@@ -29,9 +29,9 @@ PARTS = [
 ]
 
 
-def run(output: Path, *words: str) -> str:
+def run(output: Path) -> str:
     """Run the benchmark on the CPU, compiling nothing, and return what it prints."""
-    options = ["--device", "cpu", "--tiny", "--repeats", "1", "--threads", "1", "--output", str(output), *words]
+    options = ["--device", "cpu", "--tiny", "--repeats", "1", "--threads", "1", "--output", str(output)]
     done = subprocess.run(
         [sys.executable, BENCHMARKS / "gpu.py", *options],
         env=os.environ | {"TORCHDYNAMO_DISABLE": "1", "CUDA_VISIBLE_DEVICES": ""},
@@ -46,6 +46,7 @@ def run(output: Path, *words: str) -> str:
 def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The benchmark as a module."""
     monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # a run sets it; restored after the test
     import gpu
 
     return gpu
@@ -110,9 +111,12 @@ def test_hours_follow_from_the_measured_steps(measured):
     assert record["hours"]["test"][0]["hours"] == pytest.approx(10_000 * evaluated / 3600)
 
 
-def test_an_exhausted_budget_leaves_a_file_that_lists_what_was_skipped(tmp_path):
+def test_an_exhausted_budget_leaves_a_file_that_lists_what_was_skipped(module, tmp_path, monkeypatch, capsys):
     output = tmp_path / "gpu.json"
-    printed = run(output, "--budget", "0")
+    words = ["--device", "cpu", "--tiny", "--budget", "0", "--output", str(output)]
+    monkeypatch.setattr(sys, "argv", ["gpu.py", *words])
+    module.main()
+    printed = capsys.readouterr().out
     record = json.loads(output.read_text())
     assert {name: outcome["state"] for name, outcome in record["parts"].items()} == dict.fromkeys(PARTS, "skipped")
     assert record["hours"] == {"training": [], "test": []}

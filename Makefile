@@ -1,11 +1,11 @@
-# make setup | demo | compare | notebooks | test | test-browser | coverage | docs | format: each installs into .venv
+# make setup | demo | compare | notebooks | test | test-browser | coverage | docs | format | gpu: each installs into .venv
 # first, once, and again when pyproject.toml changes.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEMO := -c experiment/proposed -c model/small -c data/synthetic -c budget/demo
 
-.PHONY: setup demo compare notebooks test test-browser coverage docs format
+.PHONY: setup demo compare notebooks test test-browser coverage docs format gpu
 
 setup: $(INSTALLED)
 
@@ -37,6 +37,10 @@ test: $(INSTALLED)
 test-browser: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable '.[browser]'
 	$(BIN)/python -m pytest -m browser tests
+
+# what docs/performance.md says of GPUs, in eight minutes on a machine with one, into benchmarks/results/gpu.json
+gpu: $(INSTALLED)
+	$(BIN)/python benchmarks/gpu.py
 
 # the lines that no test runs
 coverage: $(INSTALLED)

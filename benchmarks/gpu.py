@@ -34,7 +34,7 @@ from typing import Any
 import checkout  # noqa: F401
 import torch
 from gpu_agreement import agreement
-from gpu_commands import MissingOptionError, commands
+from gpu_commands import commands
 from gpu_parts import compiled, evaluation, free_memory, largest_batch, limits, loader, steps
 from gpu_setting import FULL, PUBLISHED, TINY, Setting, Sizes
 from gpu_tables import hours, report_text
@@ -196,8 +196,6 @@ def run_part(part: Part, setting: Setting, budget: Budget) -> dict[str, Any]:
             outcome |= {"state": "done", "figures": part.run(setting)}
     except OutOfTime:
         outcome |= {"state": "cut off", "reason": f"the budget of {budget.seconds:.0f} s ended"}
-    except MissingOptionError as reason:
-        outcome |= {"reason": str(reason)}
     except Exception as error:  # of whatever kind: the other parts must be measured while there is a GPU
         traceback.print_exc()
         outcome |= {"state": "failed", "reason": f"{type(error).__name__}: {error}"[:2000]}

@@ -15,7 +15,6 @@ from gpu_setting import Setting
 from measuring import RATE, timed
 
 from tse_refine.cli.main import main
-from tse_refine.cli.trainer import command_parser
 from tse_refine.files.atomic import write_text
 from tse_refine.files.tables import read_csv
 
@@ -39,19 +38,12 @@ data:
 """
 
 
-class MissingOptionError(Exception):
-    """A command has no option that a part needs; the text names it."""
-
-
 def commands(precision: str, compiled: bool, setting: Setting) -> list[dict[str, Any]]:
     """Run ``fit``, ``test`` and ``extract`` on the synthetic corpus, and return the seconds of each.
 
     Raises:
-        MissingOptionError: ``fit`` has no option to compile.
         RuntimeError: a command was rejected, or left no result.
     """
-    if compiled and "--model.compile" not in command_parser("fit").format_help():
-        raise MissingOptionError("fit has no option model.compile")
     folder = setting.folder / f"{precision}{'_compiled' * compiled}"
     run, config, sound, output = (folder / name for name in ("run", "small.yaml", "noise.wav", "extraction.wav"))
     write_text(config, _SMALL)
@@ -62,7 +54,7 @@ def commands(precision: str, compiled: bool, setting: Setting) -> list[dict[str,
         *("--trainer.accelerator", "gpu" if gpu else "cpu", "--trainer.precision", precision),
         *("--trainer.default_root_dir", str(run), "--data.cache_dir", str(setting.folder / "commands_cache")),
         *("--data.num_train", "64" if gpu else "16"),
-        *(["--model.compile", "true"] if compiled else []),
+        *(["--model.compile_stacks", "true"] if compiled else []),
     ]
     checkpoint = run / "checkpoints" / "best.ckpt"
     words = {

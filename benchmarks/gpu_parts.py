@@ -109,9 +109,9 @@ def largest_batch(name: str, setting: Setting) -> list[dict[str, Any]]:
     """Find the largest batch of a training step in float32 that fits, with and without activation checkpointing."""
     module: Any = setting.network(name)
     rows = []
-    for checkpointed in (False, True) if hasattr(module, "checkpoint_activations") else (False,):
+    for checkpointed in (False, True):
         if checkpointed:
-            module.checkpoint_activations = True
+            module.checkpoint_activations()
         failing = partial(failure, module, setting)
         batch, reason = largest(failing, setting.sizes.batch, setting.sizes.largest_batch)
         rows.append({"model": name, "checkpointed": checkpointed, "batch": batch, "stopped_by": reason})

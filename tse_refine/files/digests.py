@@ -57,11 +57,20 @@ def _stat_key(path: Path) -> str | None:
 
 
 def _digest(path: Path) -> str:
-    digest = hashlib.blake2b(digest_size=16)
     try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        return digest_of(path, hashlib.blake2b(digest_size=16))
     except OSError:
         return MISSING
+
+
+def digest_of(path: Path, digest: hashlib._Hash | hashlib.blake2b) -> str:
+    """Return the hexadecimal digest of a file's content.
+
+    Args:
+        path: file.
+        digest: new hash object, such as ``hashlib.md5()``.
+    """
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()

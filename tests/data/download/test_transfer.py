@@ -186,7 +186,7 @@ def test_an_interrupted_verification_loses_nothing(server, root, monkeypatch):
 
     archive = server.archive("a.zip")
     with monkeypatch.context() as patch:
-        patch.setattr("pooch.file_hash", interrupted)
+        patch.setattr("tse_refine.data.download.transfer.digest_of", interrupted)
         with pytest.raises(KeyboardInterrupt):
             install([archive], root)
     assert len(server.gets) == 1

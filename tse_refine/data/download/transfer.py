@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -12,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pooch
 import requests
 from requests.adapters import HTTPAdapter
 from tqdm import tqdm
@@ -22,6 +22,7 @@ from tse_refine.data.download.archives import Archive, RemoteFile
 from tse_refine.data.download.unpacking import require_space, unpack
 from tse_refine.errors import InputError
 from tse_refine.files.atomic import write_text
+from tse_refine.files.digests import digest_of
 
 NUM_TRIES = 4  # of a request without an answer, and of an interrupted transfer
 PAUSE_SECONDS = 1.0  # before the second try; doubled before each further one
@@ -103,9 +104,9 @@ class _Download:
 
     def fetch(self) -> Path:
         """Download the file unless it exists, verify it, and return its path."""
-        if not self.path.exists() or pooch.file_hash(self.path, "md5") != self.file.md5:
+        if not self.path.exists() or digest_of(self.path, hashlib.md5()) != self.file.md5:
             self._complete()
-            md5 = pooch.file_hash(self.part, "md5")
+            md5 = digest_of(self.part, hashlib.md5())
             if md5 != self.file.md5:
                 self._start_over()
                 raise InputError(
@@ -139,7 +140,7 @@ class _Download:
                 headers["If-Range"] = self.note["validator"]  # another version is sent from its start
         with self._answer("GET", headers, accepted=(416,)) as response:
             if response.status_code == 416:  # no byte after these: they are all, or wrong
-                if num_bytes and pooch.file_hash(self.part, "md5") == self.file.md5:
+                if num_bytes and digest_of(self.part, hashlib.md5()) == self.file.md5:
                     return True
                 self._start_over()
                 return False

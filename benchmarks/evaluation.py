@@ -5,21 +5,18 @@ query. Both ways answer the same 14 conditions at the same 8 thresholds for the 
 
     python benchmarks/evaluation.py
 
-Printed for each network: how many distinct queries there were; the engine's time; the part of it that masks take; the
-engine's time over the sum of its parts, measured alone in the same batches; the plain way's time over the engine's.
-Probabilities are drawn (active classes high, inactive ones low), since how many queries are distinct depends on how
-well a classifier estimates the classes.
+Columns: how many queries are distinct; the engine's time per mixture; the part of it that masks take; the engine's time
+over the sum of its parts, measured alone in the same batches; the plain way's time over the engine's. Probabilities are
+drawn (active classes high, inactive ones low), since how many queries are distinct depends on how well a classifier
+estimates the classes.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
-from pathlib import Path
-from time import perf_counter
+from typing import Any
 
 import torch
-import yaml
+from measuring import medians, network_config, parser, report
 
 from tse_refine.data.corpora import SyntheticBackgrounds, SyntheticSounds
 from tse_refine.data.datamodule import MixtureDataModule
@@ -29,30 +26,43 @@ from tse_refine.evaluation.callback import TEST_CONDITIONS, TEST_THRESHOLDS
 from tse_refine.evaluation.conditions import Condition
 from tse_refine.evaluation.grid import Grid, evaluate_batch
 from tse_refine.files.tables import Table
-from tse_refine.model.classifier import ClassifierConfig
-from tse_refine.model.network import Features, Network, NetworkConfig
+from tse_refine.model.network import Features, Network
 from tse_refine.refinement import parse_refinements
 
-MODELS = Path(__file__).parent.parent / "configs" / "model"
 QUERIES_PER_PASS = 16
+HEAD = ("network", "mixtures", "distinct queries", "ms per mixture", "masks' part", "engine / parts", "plain / engine")
 
 
 def main() -> None:
     """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mixtures", type=int, nargs=2, default=(4, 1), metavar=("SMALL", "PAPER"))
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of a mixture")
-    options = parser.parse_args()
-    head = ("network", "mixtures", "distinct queries", "engine (s)", "masks' part", "engine / parts", "plain / engine")
-    rows = []
-    for name, mixtures in zip(("small", "paper"), options.mixtures, strict=True):
-        rows.append((name, str(mixtures), *measure(name, mixtures, options.seconds)))
-    print(Table(head, rows).text())
+    options_parser = parser(__doc__)
+    options_parser.add_argument("--mixtures", type=int, nargs=2, default=(4, 1), metavar=("SMALL", "PAPER"))
+    options_parser.add_argument("--seconds", type=float, default=1.0, help="length of a mixture")
+    options = options_parser.parse_args()
+    torch.set_num_threads(options.threads)
+    figures = [
+        measure(name, mixtures, options.seconds, options.repeats)
+        for name, mixtures in zip(("small", "paper"), options.mixtures, strict=True)
+    ]
+    rows = [
+        (
+            row["network"],
+            f"{row['mixtures']} x {options.seconds:g} s",
+            f"{row['distinct']:.1f} of {row['cells']}",
+            f"{1e3 * row['engine'] / row['mixtures']:.0f}",
+            f"{row['masks'] / (row['shared'] + row['masks']):.0%}",
+            f"{row['engine'] / (row['shared'] + row['masks']):.2f}",
+            f"{row['plain'] / row['engine']:.1f}",
+        )
+        for row in figures
+    ]
+    note = f"{options.threads} threads, medians of {options.repeats}."
+    report(Table(HEAD, rows, note), options, rows=figures)
 
 
 @torch.inference_mode()
-def measure(name: str, mixtures: int, seconds: float) -> tuple[str, ...]:
-    """Return a network's cells of the table."""
+def measure(name: str, mixtures: int, seconds: float, repeats: int) -> dict[str, Any]:
+    """Return the numbers of queries, and the median seconds of the engine, its parts and the plain way."""
     data = MixtureDataModule(
         SyntheticSounds(2, 2, 2),
         SyntheticBackgrounds(1, 1, 1),
@@ -63,8 +73,7 @@ def measure(name: str, mixtures: int, seconds: float) -> tuple[str, ...]:
     data.setup("test")
     batch = data.datasets["test"].__getitems__([(0, index) for index in range(mixtures)])
     torch.manual_seed(0)
-    sizes = yaml.safe_load((MODELS / f"{name}.yaml").read_text())["model"]["network"]
-    network = Network(len(data.class_names), data.sample_rate, NetworkConfig(**sizes, classifier=ClassifierConfig()))
+    network = Network(len(data.class_names), data.sample_rate, network_config(name))
     probability = torch.sigmoid(1.5 * torch.randn_like(batch["activity"]) + 4.0 * batch["activity"] - 2.5)
     conditions = tuple(Condition(*pair) for pair in TEST_CONDITIONS)
     refinements = parse_refinements([name for name in TEST_THRESHOLDS if name != "gate"], "refinements")
@@ -94,22 +103,9 @@ def measure(name: str, mixtures: int, seconds: float) -> tuple[str, ...]:
         for cell in range(cells.shape[1]):
             network(batch["mixture"], cells[:, cell])
 
-    engine()  # once to warm up
-    times = [fastest(run, 2) for run in (engine, shared, masks, plain)]
-    parts = times[1] + times[2]
-    distinct = f"{len(pairs) / mixtures:.1f} of {cells.shape[1]}"
-    masks_part = f"{100 * times[2] / parts:.0f} %"
-    return (distinct, f"{times[0]:.2f}", masks_part, f"{times[0] / parts:.2f}", f"{times[3] / times[0]:.1f}")
-
-
-def fastest(run: Callable[[], object], times: int) -> float:
-    """Return the shortest of several times, in seconds."""
-    found = []
-    for _ in range(times):
-        start = perf_counter()
-        run()
-        found.append(perf_counter() - start)
-    return min(found)
+    runs = {"engine": engine, "shared": shared, "masks": masks, "plain": plain}
+    found = {"network": name, "mixtures": mixtures, "distinct": len(pairs) / mixtures, "cells": cells.shape[1]}
+    return found | medians(runs, repeats)
 
 
 if __name__ == "__main__":

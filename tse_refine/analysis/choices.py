@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,20 +94,14 @@ def best_by_share(system: System, partial: Condition = PARTIAL) -> list[tuple[Re
     matched, partly = (_snri(system, condition, refinements) for condition in (MATCHED, partial))
     both = ~np.isnan((matched + partly).sum((0, 2)))  # mixtures that have both conditions, as in choose_refinement
     starts, ends = (values[:, both].mean((0, 1)) for values in (matched, partly))
-    current = max(range(len(refinements)), key=lambda r: (starts[r], ends[r]))
-    ranges: list[tuple[Refinement, float, float]] = []
-    share = 0.0
-    while True:
-        crossings = []
-        for r in range(len(refinements)):
-            lead, gain = starts[current] - starts[r], ends[r] - ends[current]
-            if gain > 0.0:  # it is ahead at share 1, so it overtakes somewhere
-                crossings.append((float(lead / (lead + gain)), -gain, r))
-        if not crossings:
-            return [*ranges, (refinements[current], share, 1.0)]
-        crossing, _, overtaker = min(crossings)
-        ranges.append((refinements[current], share, crossing))
-        share, current = crossing, overtaker
+    leads, slopes = starts[:, None] - starts, ends - starts
+    with np.errstate(divide="ignore", invalid="ignore"):  # parallel lines do not cross
+        crossings = leads / (slopes - slopes[:, None])
+    shares = np.unique([0.0, *crossings[(crossings > 0.0) & (crossings < 1.0)], 1.0])
+    middles = (shares[:-1] + shares[1:]) / 2  # between two crossings the best one stays the best
+    best = (starts + middles[:, None] * slopes).argmax(1)
+    changes = [0, *(np.flatnonzero(np.diff(best)) + 1), len(best)]
+    return [(refinements[best[i]], float(shares[i]), float(shares[j])) for i, j in pairwise(changes)]
 
 
 def choosable(system: System) -> tuple[Refinement, ...]:
@@ -191,8 +186,7 @@ def best_pair(
     """
     matched, partial = (f"{split}/{SNRI.name}/{condition.key}/" for condition in (MATCHED, PARTIAL))
     common = set.intersection(*(set(run.metrics) for run in runs))
-    keys = {name.removeprefix(matched) for name in common if name.startswith(matched)}
-    keys &= {name.removeprefix(partial) for name in common if name.startswith(partial)}
+    keys = {key for key in (name.removeprefix(matched) for name in common) if {matched + key, partial + key} <= common}
     pairs = []
     for key in sorted(keys & set(refinements) if refinements else filter(_can_be_chosen, keys)):
         starts, ends = (by_value(runs, parameter, f"{prefix}{key}") for prefix in (matched, partial))
@@ -235,7 +229,7 @@ def _snri(system: System, condition: Condition, refinements: Sequence[Refinement
         return np.stack([system.cell(SNRI, condition, refinement) for refinement in refinements], axis=2)
     except KeyError:
         raise InputError(
-            f"{system.runs[0].folder.path} was not tested in the condition {Condition(*condition).name}; tested were "
+            f"{system.runs[0].folder.path} was not tested in the condition {condition.name}; tested were "
             f"{', '.join(tested.name for tested in system.runs[0].grid.conditions)}. Choose among those, or test with "
             "--evaluation.conditions."
         ) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,22 +11,12 @@ import numpy as np
 from tse_refine.analysis.measurements import ClassScore, MeasuredClassifier
 from tse_refine.analysis.systems import System, methods
 from tse_refine.errors import InputError
-from tse_refine.evaluation.classification import kept_classes, mean_average_precision
+from tse_refine.evaluation.classification import kept_classes
 from tse_refine.evaluation.conditions import MATCHED, PARTIAL, TABLE_CONDITIONS, Condition
 from tse_refine.evaluation.metrics import MEASURES, SNRI, Measure
 from tse_refine.evaluation.results import decisive
 from tse_refine.evaluation.statistics import Interval, pooled_mean
 from tse_refine.refinement import NoRefinement, Oracle, Refinement
-
-DECISION_COLUMNS = (
-    *("system", "threshold", "seeds", "macro_precision", "macro_recall", "macro_false_negative_rate", "macro_f1"),
-    *("map", "active_classes", "active_dropped", "inactive_classes", "inactive_kept"),
-)
-QUERY_COLUMNS = ("system", "threshold", "active", "inactive", "n", "active_dropped", "inactive_kept", "emptied")
-CLASS_COLUMNS = (
-    *("system", "threshold", "class", "support", "precision", "recall", "false_negative_rate", "f1"),
-    *("snri_db_none", "snri_db_refined"),
-)
 
 Row = dict[str, Any]
 
@@ -109,11 +99,7 @@ def method_differences(systems: Sequence[System], refinement: Refinement | None)
     """Return what one method gains over another, on the same mixtures and queries, in every condition of Table 1.
 
     Every system's raw query is compared with the first system's, every refinement with the raw query of its system, and
-    the refinement that is shown with the raw query of every other system.
-
-    Args:
-        systems: systems to compare.
-        refinement: refinement that is shown; None where no system refines.
+    the refinement that is shown, if any system refines, with the raw query of every other system.
     """
     raw = NoRefinement()
     pairs: list[tuple[System, Refinement, System]] = [(system, raw, systems[0]) for system in systems[1:]]
@@ -131,12 +117,7 @@ def method_differences(systems: Sequence[System], refinement: Refinement | None)
 
 
 def condition_differences(systems: Sequence[System], refinement: Refinement | None) -> list[Difference]:
-    """Return what inactive classes in the query cost each method: SNRi at (1:i) less that at (1:0), per mixture.
-
-    Args:
-        systems: systems to compare.
-        refinement: refinement that is shown; None where no system refines.
-    """
+    """Return what inactive classes in the query cost each of the :func:`methods`: SNRi at (1:i) less that at (1:0)."""
     differences = []
     for label, system, rule in methods(systems, refinement):
         conditions = sorted(c for c in system.runs[0].grid.conditions if c.active == 1 and c.inactive)
@@ -155,13 +136,10 @@ def decision_rows(systems: Sequence[System]) -> list[Row]:
     over the classes that occur.
     """
     rows = []
-    for system in systems:
-        classifiers = [run.classifier for run in system.runs if run.classifier]
-        mean_precisions = [mean_average_precision(c.probability, c.activity) for c in classifiers]
-        for refinement in _deciding(system):
-            runs = [_decisions(c, refinement) | {"map": m} for c, m in zip(classifiers, mean_precisions, strict=True)]
-            means = {name: float(np.mean([run[name] for run in runs])) for name in DECISION_COLUMNS[3:]}
-            rows.append({"system": system.name, "threshold": refinement.name, "seeds": len(runs), **means})
+    for system, refinement in _deciding(systems):
+        runs = [_decisions(run.classifier, refinement) for run in system.runs if run.classifier]
+        means = {name: float(np.mean([run[name] for run in runs])) for name in runs[0]}
+        rows.append({"system": system.name, "threshold": refinement.name, "seeds": len(runs), **means})
     return rows
 
 
@@ -172,19 +150,18 @@ def query_rows(systems: Sequence[System]) -> list[Row]:
     is left. Means over mixtures and runs.
     """
     rows = []
-    for system in systems:
-        for refinement in _deciding(system):
-            for condition in system.runs[0].grid.conditions:
-                active, inactive = system.kept(condition, refinement)
-                exists = ~np.isnan(active)
-                head = {"system": system.name, "threshold": refinement.name, **condition._asdict()}
-                values = {
-                    "n": int(exists[0].sum()),
-                    "active_dropped": condition.active - float(active[exists].mean()),
-                    "inactive_kept": float(inactive[exists].mean()),
-                    "emptied": float((active + inactive == 0)[exists].mean()),
-                }
-                rows.append(head | values)
+    for system, refinement in _deciding(systems):
+        for condition in system.runs[0].grid.conditions:
+            active, inactive = system.kept(condition, refinement)
+            exists = ~np.isnan(active)
+            row = {"system": system.name, "threshold": refinement.name, **condition._asdict()}
+            row |= {
+                "n": int(exists[0].sum()),
+                "active_dropped": condition.active - float(active[exists].mean()),
+                "inactive_kept": float(inactive[exists].mean()),
+                "emptied": float((active + inactive == 0)[exists].mean()),
+            }
+            rows.append(row)
     return rows
 
 
@@ -193,30 +170,24 @@ def class_rows(systems: Sequence[System]) -> list[Row]:
 
     The false-negative rate is the method's risk: how often a class that is active would be removed from a query.
     """
-    rows = []
-    for system in systems:
-        for refinement in _deciding(system):
-            for score in mean_scores(system, refinement):
-                head = {"system": system.name, "threshold": refinement.name, "class": score.name}
-                rows.append(head | {name: getattr(score, name) for name in CLASS_COLUMNS[3:]})
-    return rows
+    columns = ("support", "precision", "recall", "false_negative_rate", "f1", "snri_db_none", "snri_db_refined")
+    return [
+        {"system": system.name, "threshold": refinement.name, "class": score.name}
+        | {name: getattr(score, name) for name in columns}
+        for system, refinement in _deciding(systems)
+        for score in mean_scores(system, refinement)
+    ]
 
 
 def mean_scores(system: System, refinement: Refinement) -> list[ClassScore]:
     """Return the scores of every class, means over the runs of a system; a run without a value is left out.
 
-    Args:
-        system: system that refines.
-        refinement: refinement that decides class by class.
-
-    Raises:
-        KeyError: the refinement was not tested.
+    The refinement decides class by class; KeyError where it was not tested.
     """
     means = []
     runs = [run.classifier.scores[refinement.name] for run in system.runs if run.classifier]
     for scores in zip(*runs, strict=True):
-        numbers = [[s.precision, s.recall, s.f1, s.snri_db_none, s.snri_db_refined] for s in scores]
-        values = np.ma.masked_invalid(numbers)
+        values = np.ma.masked_invalid([astuple(score)[2:] for score in scores])
         means.append(ClassScore(scores[0].name, scores[0].support, *values.mean(0).filled(np.nan).tolist()))
     return means
 
@@ -254,10 +225,19 @@ def _decisions(classifier: MeasuredClassifier, refinement: Refinement) -> dict[s
     scores = [score for score in classifier.scores[refinement.name] if score.support]
     precision, recall, f1 = np.mean([[score.precision, score.recall, score.f1] for score in scores], axis=0).tolist()
     active, kept = classifier.activity, kept_classes(classifier.probability, refinement)
-    counts = [float(cases.sum()) for cases in (active, active & ~kept, ~active, ~active & kept)]
-    columns = (name for name in DECISION_COLUMNS[3:] if name != "map")
-    return dict(zip(columns, (precision, recall, 1.0 - recall, f1, *counts), strict=True))
+    return {
+        "macro_precision": precision,
+        "macro_recall": recall,
+        "macro_false_negative_rate": 1.0 - recall,
+        "macro_f1": f1,
+        "map": classifier.mean_average_precision,
+        "active_classes": active.sum(),
+        "active_dropped": (active & ~kept).sum(),
+        "inactive_classes": (~active).sum(),
+        "inactive_kept": (~active & kept).sum(),
+    }
 
 
-def _deciding(system: System) -> list[Refinement]:
-    return decisive(system.refinements) if system.has_classifier else []
+def _deciding(systems: Sequence[System]) -> list[tuple[System, Refinement]]:
+    """Return the systems that refine, with each of their refinements that decide class by class."""
+    return [(system, rule) for system in systems if system.has_classifier for rule in decisive(system.refinements)]

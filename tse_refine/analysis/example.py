@@ -111,7 +111,7 @@ def extract_example(run: TestedRun, refinement: Refinement) -> WorkedExample:
     network = load_network(checkpoint).network
     if network.classifier is None:
         raise InputError(f"{checkpoint} has no classifier and cannot refine.")
-    batch = _render(run, index)
+    batch = run.data.open_split("test").__getitems__([(0, index)])
     target = batch["sources"][:, : condition.active].sum(1)  # sources come in the order in which they are queried
     query, weights, probability, estimates = _extract(network, batch, condition, refinement)
     snri = [SNRI.of_signals(estimate, target, batch["mixture"]).item() for estimate in estimates]
@@ -144,11 +144,6 @@ def _tested_checkpoint(run: TestedRun) -> Path:
     named = Path(run.test_config.get("ckpt_path") or "best.ckpt")
     own = run.folder.checkpoints / named.name
     return named if named.is_file() and not own.is_file() else own
-
-
-def _render(run: TestedRun, index: int) -> Batch:
-    """Return a batch of one test mixture."""
-    return run.data.open_split("test").__getitems__([(0, index)])
 
 
 def _extract(

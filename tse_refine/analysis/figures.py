@@ -34,20 +34,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_INACTIVE_AXIS = "inactive classes in the query, beside one active"
-
 
 def plot_snri_by_inactive(systems: Sequence[System], refinement: Refinement | None) -> Figure:
-    """Plot the paper's Fig. 3: SNRi at (1:i) against i, one line per method; 95 % intervals are shaded.
+    """Plot the paper's Fig. 3: SNRi at (1:i) against i, a line for each of the ``methods``; 95 % intervals are shaded.
 
-    Args:
-        systems: systems to compare; those that refine have a line without and one with refinement, a single one also
-            its upper bound and its gate.
-        refinement: refinement that is shown; None where no system refines.
+    Of several systems that refine, the upper bounds and gates are left out.
     """
     figure, panel = new_figure(6.4, 4.2)
     shown = methods(systems, refinement)
-    if sum(system.has_classifier for system in systems) > 1:  # bounds and gates of several would hide the other lines
+    if sum(system.has_classifier for system in systems) > 1:  # their lines would hide the others
         shown = [method for method in shown if not isinstance(method.refinement, Oracle | Gate)]
     for number, (label, system, rule) in enumerate(shown):
         _plot_by_inactive(panel, system, rule, label, numbered_style(number), alpha=0.12)
@@ -122,12 +117,7 @@ def plot_trade_off(systems: Sequence[System], partial: Condition = PARTIAL) -> F
 
 
 def plot_attenuation(systems: Sequence[System], refinement: Refinement | None) -> Figure:
-    """Plot the attenuation for queries that match nothing, one bar per method, with 95 % intervals.
-
-    Args:
-        systems: systems to compare.
-        refinement: refinement that is shown; None where no system refines.
-    """
+    """Plot the attenuation for queries that match nothing, one bar for each of the ``methods``, with 95 % intervals."""
     means = [(label, system.mean(UNMATCHED, rule)) for label, system, rule in methods(systems, refinement)]
     shown = [(label, interval) for label, interval in means if interval is not None]
     figure, panel = new_figure(6.4, 0.9 + 0.45 * len(shown))
@@ -144,9 +134,7 @@ def plot_attenuation(systems: Sequence[System], refinement: Refinement | None) -
 def plot_per_class(system: System, refinement: Refinement) -> Figure:
     """Plot for each class its SNRi at (1:3) without and with refinement, and the classifier's recall of it.
 
-    Args:
-        system: system that refines; means over its runs.
-        refinement: refinement that decides class by class.
+    All are means over the runs of a system that refines; the refinement decides class by class.
     """
     scores = sorted(mean_scores(system, refinement), key=lambda s: np.nan_to_num(s.snri_db_refined, nan=-np.inf))
     names = [score.name for score in scores]
@@ -253,7 +241,7 @@ def _plot_by_inactive(
     low, high = ([getattr(interval, end)[0] for _, interval in means] for end in ("low", "high"))
     panel.fill_between(inactive, low, high, color=style["color"], alpha=alpha, linewidth=0)
     panel.set_xticks([condition.inactive for condition in conditions])
-    panel.set_xlabel(_INACTIVE_AXIS)
+    panel.set_xlabel("inactive classes in the query, beside one active")
 
 
 def _bars(intervals: Sequence[Interval]) -> tuple[np.ndarray, np.ndarray]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tse_refine.errors import InputError
+from tse_refine.evaluation.classification import mean_average_precision
 from tse_refine.evaluation.conditions import Condition
 from tse_refine.evaluation.metrics import HEADLINES, MEASURES, Measure
 from tse_refine.evaluation.results import (
@@ -21,7 +23,7 @@ from tse_refine.evaluation.results import (
     result_columns,
     summary_columns,
 )
-from tse_refine.files.tables import read_columns, read_csv
+from tse_refine.files.tables import content_of, read_columns, read_csv
 from tse_refine.refinement import Refinement, parse_refinement
 
 _ROUNDING = 2e-5  # the mean of values of five decimals against a mean of five decimals
@@ -66,31 +68,14 @@ class MeasuredGrid:
         return condition in self.conditions and any(refinement.name == other.name for other in self.refinements)
 
     def place(self, condition: Condition, refinement: Refinement) -> tuple[int, int]:
-        """Return the numbers of a cell's condition and refinement.
-
-        Args:
-            condition: condition of the queries.
-            refinement: refinement with the name to look up.
-
-        Raises:
-            KeyError: there is no such cell.
-        """
+        """Return the numbers of a condition and of a refinement, by its name; KeyError where there is no such cell."""
         if not self.holds(condition, refinement):
             raise KeyError((condition, refinement))
         names = [other.name for other in self.refinements]
         return self.conditions.index(condition), names.index(refinement.name)
 
     def cell(self, measure: Measure, condition: Condition, refinement: Refinement) -> np.ndarray:
-        """Return a measure in one cell, ``[mixtures]``.
-
-        Args:
-            measure: measure with the name to look up.
-            condition: condition of the queries.
-            refinement: refinement with the name to look up.
-
-        Raises:
-            KeyError: there is no such measure or cell.
-        """
+        """Return a measure in one cell, ``[mixtures]``; KeyError where there is no such measure or cell."""
         c, r = self.place(condition, refinement)
         return self.values[measure.name][:, c, r]
 
@@ -141,6 +126,11 @@ class MeasuredClassifier:
     macro_f1: Mapping[str, float]
     scores: Mapping[str, Sequence[ClassScore]]
 
+    @cached_property
+    def mean_average_precision(self) -> float:
+        """Average precision, mean over the classes that occur, in [0, 1]."""
+        return mean_average_precision(self.probability, self.activity)
+
 
 def read_grid(folder: Path, gate_threshold: float) -> MeasuredGrid:
     """Read ``results.csv`` and compare ``summary.csv`` with it.
@@ -157,18 +147,11 @@ def read_grid(folder: Path, gate_threshold: float) -> MeasuredGrid:
     columns = read_columns(path, types, dict.fromkeys(MEASURES, float), REMEDY)
     if not len(columns["mixture"]):
         raise InputError(f"{path} holds no row; run `tse-refine test` again.")
-    try:
+    with content_of(path, "The file is cut off or changed; run `tse-refine test` again."):
         grid = _grid(columns, gate_threshold)
-    except ValueError as error:
-        reason = str(error).rstrip(".")
-        raise InputError(f"{path}: {reason}. The file is cut off or changed; run `tse-refine test` again.") from error
     rows = read_csv(summary, summary_columns(grid.measures), REMEDY)
-    try:
+    with content_of(summary, "One of them was changed or is of another test; run `tse-refine test` again."):
         _check_summary(rows, grid)
-    except ValueError as error:
-        raise InputError(
-            f"{summary}: {error}. One of them was changed or is of another test; run `tse-refine test` again."
-        ) from error
     return grid
 
 
@@ -184,16 +167,17 @@ def read_classifier(folder: Path, grid: MeasuredGrid) -> MeasuredClassifier:
     """
     refinements = [refinement.name for refinement in decisive(grid.refinements)]
     path = folder / "probabilities.csv"
-    try:
-        names, probability, activity = _read_probabilities(path, grid.mixtures)
-        path = folder / "classification.csv"
-        macro_f1 = _read_macro_f1(path, refinements)
-        path = folder / "per_class.csv"
-        scores = _read_scores(path, refinements, dict(zip(names, activity.sum(0).tolist(), strict=True)))
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f"{path}: {error}. {_CHANGED}") from error
+    columns = read_columns(path, dict(zip(PROBABILITY_COLUMNS, (int, str, float, float), strict=True)), {}, REMEDY)
+    with content_of(path, _CHANGED):
+        names, probability, activity = _probabilities(columns, grid.mixtures)
+    path = folder / "classification.csv"
+    rows = read_csv(path, CLASSIFICATION_COLUMNS, REMEDY)
+    with content_of(path, _CHANGED):
+        macro_f1 = _macro_f1(rows, refinements)
+    path = folder / "per_class.csv"
+    rows = read_csv(path, PER_CLASS_COLUMNS, REMEDY)
+    with content_of(path, _CHANGED):
+        scores = _scores(rows, refinements, dict(zip(names, activity.sum(0).tolist(), strict=True)))
     return MeasuredClassifier(names, probability, activity, macro_f1, scores)
 
 
@@ -269,8 +253,8 @@ def _check_cells(grid: MeasuredGrid, num_rows: np.ndarray, num_active: np.ndarra
 def _check_summary(rows: Sequence[Mapping[str, str]], grid: MeasuredGrid) -> None:
     """Raise ValueError where the means and counts of ``summary.csv`` are not those of ``results.csv``."""
     count = (~np.isnan(grid.kept_active)).sum(0)
-    sums = {name: np.nansum(values, axis=0) for name, values in grid.values.items()}
-    counts = {name: (~np.isnan(values)).sum(0) for name, values in grid.values.items()}
+    with np.errstate(invalid="ignore"):  # NaN where a measure has no value
+        means = {name: np.nansum(values, 0) / (~np.isnan(values)).sum(0) for name, values in grid.values.items()}
     due = {(grid.conditions[c], grid.refinements[r].name): (c, r) for c, r in np.ndindex(count.shape)}
     for row in rows:
         condition, name = Condition(int(row["active"]), int(row["inactive"])), row["threshold"]
@@ -280,20 +264,20 @@ def _check_summary(rows: Sequence[Mapping[str, str]], grid: MeasuredGrid) -> Non
         if numbers["n"] != expected:
             raise ValueError(f"{cell} is of {row['n']} mixtures there, of {expected} in results.csv")
         for measure in grid.measures if place is not None else ():
-            total, number = sums[measure.name][place], counts[measure.name][place]
-            if number and not abs(numbers[measure.name] - total / number) <= _ROUNDING:
+            mean = means[measure.name][place]
+            if not np.isnan(mean) and not abs(numbers[measure.name] - mean) <= _ROUNDING:
                 raise ValueError(
                     f"{cell} has {row[measure.name] or 'no'} {measure.unit} there, but the rows of results.csv have "
-                    f"{total / number:.5f} {measure.unit}"
+                    f"{mean:.5f} {measure.unit}"
                 )
     for condition, name in due:
         raise ValueError(f"{condition.name}, {name} is in results.csv, but not there")
 
 
-def _read_probabilities(path: Path, mixtures: np.ndarray) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+def _probabilities(
+    columns: Mapping[str, np.ndarray], mixtures: np.ndarray
+) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     """Return the classes, their probabilities and activity, ``[mixtures, classes]``; ValueError for other mixtures."""
-    types = dict(zip(PROBABILITY_COLUMNS, (int, str, float, float), strict=True))
-    columns = read_columns(path, types, {}, REMEDY)
     names = tuple(dict.fromkeys(columns["class"]))
     in_order = np.repeat(mixtures, len(names)), np.tile(np.array(names, object), len(mixtures))
     if not names or not all(map(np.array_equal, (columns["mixture"], columns["class"]), in_order)):
@@ -304,8 +288,7 @@ def _read_probabilities(path: Path, mixtures: np.ndarray) -> tuple[tuple[str, ..
     return names, probability, activity > 0
 
 
-def _read_macro_f1(path: Path, refinements: Sequence[str]) -> dict[str, float]:
-    rows = read_csv(path, CLASSIFICATION_COLUMNS, REMEDY)
+def _macro_f1(rows: Sequence[Mapping[str, str]], refinements: Sequence[str]) -> dict[str, float]:
     scores = [[float(row[name]) for name in CLASSIFICATION_COLUMNS[1:]] for row in rows]
     if [row["threshold"] for row in rows] != refinements:
         names = ", ".join(row["threshold"] for row in rows) or "none"
@@ -315,15 +298,10 @@ def _read_macro_f1(path: Path, refinements: Sequence[str]) -> dict[str, float]:
     return {row["threshold"]: float(row["macro_f1"]) for row in rows}
 
 
-def _read_scores(path: Path, refinements: Sequence[str], support: Mapping[str, int]) -> dict[str, list[ClassScore]]:
-    """Return the scores of every class by refinement.
-
-    Args:
-        path: ``per_class.csv``.
-        refinements: names of the refinements that decide class by class, in the order of ``results.csv``.
-        support: number of mixtures that hold each class, by its name.
-    """
-    rows = read_csv(path, PER_CLASS_COLUMNS, REMEDY)
+def _scores(
+    rows: Sequence[Mapping[str, str]], refinements: Sequence[str], support: Mapping[str, int]
+) -> dict[str, list[ClassScore]]:
+    """Return the scores of every class by refinement; ``support`` is of each class by its name."""
     if [(row["threshold"], row["class"]) for row in rows] != [(r, name) for r in refinements for name in support]:
         raise ValueError("does not hold every class of probabilities.csv at every threshold of results.csv once")
     scores: dict[str, list[ClassScore]] = {refinement: [] for refinement in refinements}

@@ -102,7 +102,9 @@ def plot_preview(description: Mapping[str, Any], mixture: np.ndarray, sources: n
     image = plot_spectrogram(whole, mixture, rate, loudest)
     whole.set(xlabel="time (s)", ylabel="frequency (kHz)")
     _plot_events(bars, events, colours)
-    bars.set_title(_title(description), fontsize="medium", parse_math=False)
+    epoch = f", epoch {description['epoch']}" if description["split"] == "train" else ""
+    title = f"{description['split']} mixture {description['index']}{epoch}"
+    bars.set_title(title, fontsize="medium", parse_math=False)
     for panel, event, colour, source in zip(parts, events, colours, sources, strict=True):
         plot_spectrogram(panel, source, rate, loudest)
         panel.set_title(_shortened(event["class"]), loc="left", fontsize="small", parse_math=False)
@@ -163,11 +165,6 @@ def _describe(data: MixtureDataModule, recipe: Recipe) -> dict[str, Any]:
             for event, file in zip(recipe.events, files, strict=True)
         ],
     }
-
-
-def _title(description: Mapping[str, Any]) -> str:
-    epoch = f", epoch {description['epoch']}" if description["split"] == "train" else ""
-    return f"{description['split']} mixture {description['index']}{epoch}"
 
 
 def _shortened(name: str) -> str:

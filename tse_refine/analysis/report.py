@@ -14,29 +14,8 @@ import soundfile
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from tse_refine.analysis import figures
-from tse_refine.analysis.comparison_tables import (
-    DIFFERENCE_COLUMNS,
-    condition_table,
-    decision_table,
-    difference_rows,
-    difference_table,
-    measure_table,
-    result_rows,
-    result_table,
-)
-from tse_refine.analysis.comparisons import (
-    CLASS_COLUMNS,
-    DECISION_COLUMNS,
-    QUERY_COLUMNS,
-    Row,
-    class_rows,
-    compare_systems,
-    condition_differences,
-    decision_rows,
-    method_differences,
-    query_rows,
-)
+from tse_refine.analysis import comparison_tables, comparisons, figures
+from tse_refine.analysis.comparisons import Row
 from tse_refine.analysis.example import WorkedExample, extract_example
 from tse_refine.analysis.plotting import require_matplotlib
 from tse_refine.analysis.systems import System, group_systems
@@ -90,14 +69,16 @@ def write_report(runs: Sequence[Path], output: Path, threshold: Refinement | flo
         InputError: a run's file is missing or damaged, runs cannot be compared, the refinement was not tested, or
             matplotlib is not installed.
     """
-    tested = [TestedRun(run) for run in runs]
-    summaries = {str(run): _read_summary(run) for run in runs}
-    systems = group_systems(tested)
-    _check_output(output, tested)
-    shown = _shown_refinement(systems, threshold)
+    summaries = {run: _read_summary(run) for run in runs}
+    systems = group_systems([TestedRun(run) for run in runs])
+    check_output(output, "folder")
+    if output.resolve() in [RunFolder(run).test.resolve() for run in runs]:
+        raise InputError(f"--output: {output} holds the results that are read; name another folder for the report.")
+    refining = [system for system in systems if system.has_classifier]
+    shown = _shown_refinement(refining, threshold) if refining else None
     texts, tables, sections = _compare(systems, shown)
     texts["summary.txt"] = "\n\n".join(f"{run}\n{summary_table(rows)}" for run, rows in summaries.items()) + "\n"
-    example = _example(systems, shown)
+    example = None if shown is None else _example(refining[0].runs[0], shown)
     pictures = _pictures(systems, shown, example)
     texts["index.html"] = _page(systems, sections, pictures, shown, example)
     return _write(output, texts, tables, pictures)
@@ -107,28 +88,31 @@ def _compare(
     systems: Sequence[System], refinement: Refinement | None
 ) -> tuple[dict[str, str], dict[str, tuple[Sequence[str], Sequence[Row]]], dict[str, list[Table]]]:
     """Return the text files, the CSV files and, by heading, the page's tables."""
-    results, decisions, queries = compare_systems(systems), decision_rows(systems), query_rows(systems)
-    methods, conditions = method_differences(systems, refinement), condition_differences(systems, refinement)
-    sections = {
-        "Results": [result_table(results)],
-        "Paired differences": [
-            *([difference_table(methods)] if methods else []),
-            *([condition_table(conditions)] if conditions else []),
-        ],
-        "Decisions per threshold": [decision_table(decisions, queries)] if decisions else [],
-        "All measures": [measure_table(results, refinement)],
-    }
-    (table1,) = sections["Results"]
+    results = comparisons.compare_systems(systems)
+    table1 = comparison_tables.result_table(results)
+    sections = {"Results": [table1]}
     texts = {"table1.md": table1.markdown(), "table1.tex": table1.latex()}
-    tables: dict[str, tuple[Sequence[str], Sequence[Row]]] = {"table1.csv": result_rows(results)}
-    tables["differences.csv"] = (DIFFERENCE_COLUMNS, difference_rows(methods, conditions))
-    for heading, name in (("Paired differences", "differences.md"), ("Decisions per threshold", "decisions.md")):
-        if sections[heading]:
-            texts[name] = "\n".join(table.markdown() for table in sections[heading])
-    if decisions:
-        tables["decisions.csv"] = (DECISION_COLUMNS, decisions)
-        tables["refined_queries.csv"] = (QUERY_COLUMNS, queries)
-        tables["per_class.csv"] = (CLASS_COLUMNS, class_rows(systems))
+    tables: dict[str, tuple[Sequence[str], Sequence[Row]]] = {"table1.csv": comparison_tables.result_rows(results)}
+
+    methods = comparisons.method_differences(systems, refinement)
+    conditions = comparisons.condition_differences(systems, refinement)
+    differences = [comparison_tables.difference_table(methods)] if methods else []
+    if conditions:
+        differences.append(comparison_tables.condition_table(conditions))
+    if differences:
+        sections["Paired differences"] = differences
+        texts["differences.md"] = "\n".join(table.markdown() for table in differences)
+    rows = comparison_tables.difference_rows(methods, conditions)
+    tables["differences.csv"] = (comparison_tables.DIFFERENCE_COLUMNS, rows)
+
+    if decisions := comparisons.decision_rows(systems):
+        queries, classes = comparisons.query_rows(systems), comparisons.class_rows(systems)
+        table = comparison_tables.decision_table(decisions, queries)
+        sections["Decisions per threshold"] = [table]
+        texts["decisions.md"] = table.markdown()
+        for name, rows in (("decisions", decisions), ("refined_queries", queries), ("per_class", classes)):
+            tables[f"{name}.csv"] = (list(rows[0]), rows)
+    sections["All measures"] = [comparison_tables.measure_table(results, refinement)]
     return texts, tables, sections
 
 
@@ -140,20 +124,11 @@ def _read_summary(run: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _check_output(output: Path, runs: Sequence[TestedRun]) -> None:
-    check_output(output, "folder")
-    if output.resolve() in [run.folder.test.resolve() for run in runs]:
-        raise InputError(f"--output: {output} holds the results that are read; name another folder for the report.")
-
-
-def _shown_refinement(systems: Sequence[System], option: Refinement | float | str | None) -> Refinement | None:
-    """Return the refinement that figures show; None where no system refines."""
-    refining = [system for system in systems if system.has_classifier]
-    if not refining:
-        return None
-    recommended = refining[0].runs[0].recommended
+def _shown_refinement(systems: Sequence[System], option: Refinement | float | str | None) -> Refinement:
+    """Return the refinement that figures show of systems that refine."""
+    recommended = systems[0].runs[0].recommended
     shown = recommended if option is None else parse_refinement(option, "--threshold")
-    for system in refining:
+    for system in systems:
         names = [rule.name for rule in system.candidates]
         if shown.name not in names:
             origin = "The threshold that validation recommended" if option is None else "--threshold"
@@ -164,13 +139,10 @@ def _shown_refinement(systems: Sequence[System], option: Refinement | float | st
     return shown
 
 
-def _example(systems: Sequence[System], refinement: Refinement | None) -> WorkedExample | None:
-    """Return the example of the first run that refines; None, with a message, where it cannot be made."""
-    refining = [system for system in systems if system.has_classifier]
-    if not refining or refinement is None:
-        return None
+def _example(run: TestedRun, refinement: Refinement) -> WorkedExample | None:
+    """Return the example of a run that refines; None, with a message, where it cannot be made."""
     try:
-        return extract_example(refining[0].runs[0], refinement)
+        return extract_example(run, refinement)
     except InputError as error:
         print(f"tse-refine: the report has no worked example. {error}", file=sys.stderr)
         return None
@@ -208,7 +180,7 @@ def _figures(systems: Sequence[System], refinement: Refinement | None) -> dict[s
         plotted["trade_off"] = figures.plot_trade_off(trading)
     if UNMATCHED in conditions:
         plotted["attenuation"] = figures.plot_attenuation(systems, refinement)
-    if refining and refinement is not None and refinement.per_class:
+    if refinement is not None and refinement.per_class:
         plotted["per_class"] = figures.plot_per_class(refining[0], refinement)
     return plotted
 
@@ -227,9 +199,7 @@ def _page(
     return environment.get_template("report.html.jinja").render(
         systems=systems,
         num_mixtures=len(systems[0].runs[0].grid.mixtures),
-        sections={
-            heading: [Markup(table.html()) for table in tables] for heading, tables in sections.items() if tables
-        },
+        sections={heading: [Markup(table.html()) for table in tables] for heading, tables in sections.items()},
         figures={n: _shown(pictures[f"{n}.png"], text) for n, text in _CAPTIONS.items() if f"{n}.png" in pictures},
         refinement=refinement,
         example=example,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from tse_refine.evaluation.conditions import Condition
 from tse_refine.evaluation.metrics import HEADLINES, MEASURES
 from tse_refine.evaluation.results import CLASSIFICATION_COLUMNS, REMEDY, summary_columns
 from tse_refine.evaluation.run_folder import RunFolder
-from tse_refine.files.tables import read_csv
-from tse_refine.refinement import Refinement, parse_refinement
+from tse_refine.files.tables import content_of, read_csv
+from tse_refine.refinement import parse_refinement
 
 SPLITS = ("val/", "test/")
 # where a run writes and what it shows: different in every run, but not a setting
@@ -74,25 +74,24 @@ def read_sweep_folder(folder: str | Path) -> list[SweptRun]:
         raise InputError(f"{folder}: there is no such folder; give the folder of a sweep that `tse-refine sweep` made.")
     if _is_run(RunFolder(folder)):
         raise InputError(f"{folder} is a run; give the folder above, which holds the runs to compare.")
-    runs = [run for path in sorted(folder.iterdir()) if path.is_dir() and _is_run(run := RunFolder(path))]
-    if not runs:
+    folders = [run for path in sorted(folder.iterdir()) if path.is_dir() and _is_run(run := RunFolder(path))]
+    if not folders:
         raise InputError(
             f"{folder} holds no run: a folder with config.yaml for each is expected. `tse-refine sweep "
             "configs/sweeps/loss_weight.yaml` makes them."
         )
-    configs = [_flat(_read_config(run)) for run in runs]
-    metrics = [_validation_metrics(run) | _test_metrics(run) for run in runs]
-    for run, measured in zip(runs, metrics, strict=True):
-        if not measured:
+    runs = []
+    for run in folders:
+        options, metrics = _flat(_read_config(run)), _validation_metrics(run) | _test_metrics(run)
+        if not metrics:
             raise InputError(
                 f"{run.path}: neither metrics.csv with a validation nor test/summary.csv is there, so the run has not "
                 "finished. Run the sweep again, which continues where it stopped; or remove this folder."
             )
-    settings = _settings(configs, _swept(folder / "sweep.csv"))
-    swept = [
-        SweptRun(run.path.name, own, values, run.path) for run, own, values in zip(runs, settings, metrics, strict=True)
-    ]
-    return sorted(swept, key=_by_settings)
+        runs.append(SweptRun(run.path.name, options, metrics, run.path))
+    table = folder / "sweep.csv"  # is there once a sweep has ended, not for runs of several sweeps
+    swept = next(iter(read_csv(table, ())), {}) if table.exists() else {}
+    return _in_order(runs, swept)
 
 
 def read_wandb_sweep(path: str, api: Any = None) -> list[SweptRun]:
@@ -126,7 +125,8 @@ def read_wandb_sweep(path: str, api: Any = None) -> list[SweptRun]:
         unknown = isinstance(getattr(error, "exc", None), ValueError)
         what = "W&B has no such sweep" if unknown else "W&B cannot be read"
         raise InputError(f"{path}: {what} ({' '.join(str(error).split())}). {_ONLINE_HELP}") from error
-    measured = []
+    swept = list(sweep_config.get("parameters", {}))
+    runs, left_out = [], []
     for name, config, summary in fetched:
         metrics = {
             key: float(value)
@@ -134,18 +134,17 @@ def read_wandb_sweep(path: str, api: Any = None) -> list[SweptRun]:
             if key.startswith(SPLITS) and isinstance(value, int | float) and not isinstance(value, bool)
         }
         if metrics:
-            measured.append((name, _flat(config), metrics))
-    if not measured:
+            options = _flat(config)
+            # a module's hyper-parameters are logged beside the options that set them, under names of their own
+            options = {option: options[option] for option in swept or options if option in options}
+            runs.append(SweptRun(name, options, metrics))
+        else:
+            left_out.append(name)
+    if not runs:
         raise InputError(f"{path}: none of its {len(fetched)} runs has logged a validation or a test yet.")
-    if len(measured) < len(fetched):
-        left_out = [name for name, *_ in fetched if name not in {run_name for run_name, *_ in measured}]
+    if left_out:
         warnings.warn(f"{path}: left out, without a validation or test: {', '.join(left_out)}", stacklevel=2)
-    swept = list(sweep_config.get("parameters", {}))
-    # a module's hyper-parameters are logged beside the options that set them, under names of their own
-    configs = [{name: config[name] for name in swept or config if name in config} for _, config, _ in measured]
-    settings = _settings(configs, swept)
-    runs = [SweptRun(name, own, metrics) for (name, _, metrics), own in zip(measured, settings, strict=True)]
-    return sorted(runs, key=_by_settings)
+    return _in_order(runs, swept)
 
 
 def by_value(runs: Sequence[SweptRun], parameter: str, metric: str) -> dict[Any, np.ndarray]:
@@ -181,7 +180,7 @@ def _is_run(run: RunFolder) -> bool:
 def _read_config(run: RunFolder) -> dict[str, Any]:
     """Return the configuration of a training, or of the test where another run's checkpoint was tested."""
     path = run.config if run.config.exists() or not run.test.is_dir() else run.test / "config.yaml"
-    config, _ = read_config(path)
+    config = read_config(path)
     if config is None:
         raise InputError(
             f"{path} does not exist, but {run.path} looks like a run. Run the sweep again, or remove this folder."
@@ -194,7 +193,8 @@ def _validation_metrics(run: RunFolder) -> dict[str, float]:
     for row in reversed(read_csv(run.metrics, ()) if run.metrics.exists() else []):
         cells = {name: cell for name, cell in row.items() if cell and name.startswith(SPLITS[0])}
         if cells:
-            return _numbers(run.metrics, cells.items())
+            with content_of(run.metrics, "The file is cut off or changed; make it again."):
+                return {name: float(cell) for name, cell in cells.items()}
     return {}
 
 
@@ -203,59 +203,40 @@ def _test_metrics(run: RunFolder) -> dict[str, float]:
     summary, classification = run.test / "summary.csv", run.test / "classification.csv"
     if not summary.exists():
         return {}
-    operating = _operating(run)
-    cells = []
-    for row in read_csv(summary, summary_columns(HEADLINES), REMEDY):
-        condition, refinement = _cell(summary, row)
-        for measure in (measure for measure in MEASURES.values() if condition.kind in measure.kinds):
-            keys = [refinement.key, *([REFINED] if refinement.name == operating.name else [])]
-            cells += [(f"test/{measure.name}/{condition.key}/{key}", row.get(measure.name, "")) for key in keys]
-    if classification.exists():  # a network without a classifier has none
-        for row in read_csv(classification, CLASSIFICATION_COLUMNS, REMEDY):
-            cells.append((f"test/macro_f1/{_cell(classification, row)[1].key}", row["macro_f1"]))
-            cells.append(("test/map", row["map"]))
-    return _numbers(run.test, ((name, cell) for name, cell in cells if cell))
-
-
-def _operating(run: RunFolder) -> Refinement:
-    """Return the refinement that the metrics of a test call ``refined``."""
     path = run.test / "config.yaml"
-    config, _ = read_config(path)
+    config = read_config(path)
     if config is None:
         raise InputError(f"{path} does not exist; `tse-refine test` writes it beside summary.csv.")
-    return operating_refinement(path, config)
+    operating = operating_refinement(path, config)
+    cells: dict[str, str] = {}
+    rows = read_csv(summary, summary_columns(HEADLINES), REMEDY)
+    with content_of(summary, "Run `tse-refine test` again."):
+        for row in rows:
+            condition = Condition(int(row["active"]), int(row["inactive"]))
+            refinement = parse_refinement(row["threshold"], "threshold")
+            keys = [refinement.key, *([REFINED] if refinement.name == operating.name else [])]
+            for measure in (measure for measure in MEASURES.values() if condition.kind in measure.kinds):
+                cells |= {f"test/{measure.name}/{condition.key}/{key}": row.get(measure.name, "") for key in keys}
+    rows = read_csv(classification, CLASSIFICATION_COLUMNS, REMEDY) if classification.exists() else []
+    with content_of(classification, "Run `tse-refine test` again."):
+        for row in rows:  # none without a classifier
+            key = parse_refinement(row["threshold"], "threshold").key
+            cells |= {f"test/macro_f1/{key}": row["macro_f1"], "test/map": row["map"]}
+    with content_of(run.test, "The file is cut off or changed; make it again."):
+        return {name: float(cell) for name, cell in cells.items() if cell}
 
 
-def _cell(path: Path, row: Mapping[str, str]) -> tuple[Condition, Refinement]:
-    try:
-        condition = Condition(int(row.get("active", 0)), int(row.get("inactive", 0)))  # classification.csv has none
-        return condition, parse_refinement(row["threshold"], "threshold")
-    except ValueError as error:  # InputError is one
-        raise InputError(f"{path}: {str(error).rstrip('.')}. Run `tse-refine test` again.") from error
-
-
-def _numbers(path: Path, cells: Iterable[tuple[str, str]]) -> dict[str, float]:
-    try:
-        return {name: float(cell) for name, cell in cells}
-    except (TypeError, ValueError) as error:  # half a line
-        raise InputError(f"{path}: {error}. The file is cut off or changed; make it again.") from error
-
-
-def _swept(path: Path) -> list[str]:
-    """Return the columns of ``sweep.csv``; nothing while a sweep has not ended, or for runs of several sweeps."""
-    return list(next(iter(read_csv(path, ())), {})) if path.exists() else []
-
-
-def _settings(configs: Sequence[Mapping[str, Any]], swept: Sequence[str]) -> list[dict[str, Any]]:
-    """Return of flat configurations what was swept, then what else differs between them."""
-    names = list(dict.fromkeys(name for config in configs for name in config))
+def _in_order(runs: Sequence[SweptRun], swept: Iterable[str]) -> list[SweptRun]:
+    """Keep of all options, in ``settings``, what was swept, then what else differs; sort the runs by them."""
+    values = {name: [run.settings.get(name) for run in runs] for run in runs for name in run.settings}
     different = [
         name
-        for name in names
-        if not name.startswith(_BOOKKEEPING) and any(config.get(name) != configs[0].get(name) for config in configs)
+        for name, of_runs in values.items()
+        if not name.startswith(_BOOKKEEPING) and any(value != of_runs[0] for value in of_runs)
     ]
-    chosen = dict.fromkeys([*(name for name in swept if name in names), *different])
-    return [{name: config.get(name) for name in chosen} for config in configs]
+    chosen = dict.fromkeys([*(name for name in swept if name in values), *different])
+    runs = [replace(run, settings={name: run.settings.get(name) for name in chosen}) for run in runs]
+    return sorted(runs, key=lambda run: (*map(_sortable, run.settings.values()), run.name))
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -271,10 +252,6 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{name}"] = str(value) if isinstance(value, list) else value
     return flat
-
-
-def _by_settings(run: SweptRun) -> tuple[Any, ...]:
-    return (*(_sortable(value) for value in run.settings.values()), run.name)
 
 
 def _sortable(value: Any) -> tuple[bool, float, str]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from tse_refine.analysis.tested_run import TestedRun
 from tse_refine.errors import InputError
 from tse_refine.evaluation.conditions import Condition
-from tse_refine.evaluation.metrics import MEASURES, Measure
+from tse_refine.evaluation.metrics import Measure
 from tse_refine.evaluation.statistics import Interval, paired_difference, pooled_mean
 from tse_refine.refinement import Gate, NoRefinement, Oracle, Refinement, Threshold
 from tse_refine.version import PACKAGE
@@ -56,11 +56,6 @@ class System:
         """The refinements among which a user chooses: all but the raw query, the oracle and the gate."""
         return tuple(rule for rule in self.refinements if not isinstance(rule, NoRefinement | Oracle | Gate))
 
-    @property
-    def measures(self) -> tuple[Measure, ...]:
-        """The measures that every run of the system was tested with."""
-        return tuple(measure for measure in MEASURES.values() if all(measure.name in r.grid.values for r in self.runs))
-
     def label(self, refinement: Refinement) -> str:
         """Return the name of a method: the system, and how it refines if it can."""
         return f"{self.name}, {self.own(refinement).label}" if self.has_classifier else self.name
@@ -92,16 +87,9 @@ class System:
             return None
 
     def difference(self, other: System, condition: Condition, first: Refinement, second: Refinement) -> Interval:
-        """Return the paired difference of two systems, or of two refinements of one, in the condition's measure.
+        """Return this system with its ``first`` refinement minus another, or the same, with its ``second``, in pairs.
 
-        Args:
-            other: system that is subtracted.
-            condition: condition of the queries.
-            first: refinement of this system.
-            second: refinement of the other system.
-
-        Raises:
-            KeyError: one of them was not measured.
+        The measure is the condition's own; KeyError where one of them was not measured.
         """
         values = self.cell(condition.measure, condition, first), other.cell(condition.measure, condition, second)
         if self is other:  # run by run
@@ -110,13 +98,7 @@ class System:
 
 
 class Method(NamedTuple):
-    """A system with a refinement.
-
-    Attributes:
-        label: name of the method.
-        system: system.
-        refinement: refinement.
-    """
+    """A system with a refinement; ``label`` names both."""
 
     label: str
     system: System
@@ -165,7 +147,7 @@ def group_systems(runs: Sequence[TestedRun]) -> list[System]:
         InputError: runs were tested with different mixtures or queries, by different versions or on other recordings,
             are of one system but cannot be pooled, or are the same run.
     """
-    for first, second in combinations(runs, 2):
+    for first, second in itertools.combinations(runs, 2):
         _check_origin(first, second)
     for run in runs[1:]:
         _check_queries(runs[0], run)
@@ -176,37 +158,31 @@ def group_systems(runs: Sequence[TestedRun]) -> list[System]:
     weights = [members[0].config["model"]["loss_weight"] for members in groups.values()]
     folders = _distinct_folders([members[0] for members in groups.values()])
     systems = []
-    for name, weight, members in zip(names, weights, groups.values(), strict=True):
+    for name, weight, folder, members in zip(names, weights, folders, groups.values(), strict=True):
         alike = [other for other, base in zip(weights, names, strict=True) if base == name]
         if len(alike) > 1:
-            name += f" (λ = {weight:g})" if len(set(alike)) == len(alike) else f" ({folders[members[0]]})"
+            name += f" (λ = {weight:g})" if len(set(alike)) == len(alike) else f" ({folder})"
         systems.append(System(name, tuple(members)))
     return systems
 
 
 def _group(run: TestedRun) -> tuple[str, str]:
     """Return what runs of one system have in common: name and training."""
-    return _system_name(run.config), run.training_fingerprint
+    name = run.config.get("name")
+    if not name:  # configurations of older versions have none, and are named as in the paper
+        inactive = run.config["data"]["queries"]["inactive_sample_rate"] > 0
+        if run.has_classifier:
+            name = "Proposed, with inactive samples" if inactive else "Proposed"
+        else:
+            name = "Baseline 2" if inactive else "Baseline 1"
+    return str(name), run.training_fingerprint
 
 
-def _system_name(config: Mapping[str, Any]) -> str:
-    """Return the experiment's own name; configurations of older versions have none, and are named as in the paper."""
-    if config.get("name"):
-        return str(config["name"])
-    inactive = config["data"]["queries"]["inactive_sample_rate"] > 0
-    if config["model"]["network"]["classifier"] is None:
-        return "Baseline 2" if inactive else "Baseline 1"
-    return "Proposed, with inactive samples" if inactive else "Proposed"
-
-
-def _distinct_folders(runs: Sequence[TestedRun]) -> dict[TestedRun, str]:
-    """Return the ends of the runs' paths, as long as needed to tell them apart."""
+def _distinct_folders(runs: Sequence[TestedRun]) -> list[str]:
+    """Return the ends of the runs' paths, which differ, as long as needed to tell them apart."""
     paths = [run.folder.path.resolve().parts for run in runs]
-    for length in range(1, max(map(len, paths)) + 1):
-        ends = [parts[-length:] for parts in paths]
-        if len(set(ends)) == len(ends):
-            break
-    return {run: "/".join(end) for run, end in zip(runs, ends, strict=True)}
+    length = next(length for length in itertools.count(1) if len({path[-length:] for path in paths}) == len(paths))
+    return ["/".join(path[-length:]) for path in paths]
 
 
 def _check_origin(first: TestedRun, second: TestedRun) -> None:
@@ -225,7 +201,8 @@ def _check_origin(first: TestedRun, second: TestedRun) -> None:
         data = [config.get("data", {}) for config in configs]
         digests = [options["digest"] for options in data if options.get("digest") is not None]
         # the queries of a training are in the digest too: only of the same options the same one is expected
-        if len(set(digests)) > 1 and _digested(data[0]) == _digested(data[1]):
+        alike = [{name: value for name, value in options.items() if name not in _NOT_DIGESTED} for options in data]
+        if len(set(digests)) > 1 and alike[0] == alike[1]:
             raise InputError(
                 f"{where} were {verb} with the same options on different recordings: their data.digest is "
                 f"{' and '.join(map(str, digests))}. Train and test both on the same recordings."
@@ -272,8 +249,3 @@ def _check_queries(first: TestedRun, second: TestedRun) -> None:
             f"{where} were tested on different mixtures: their own SNRs differ by up to {most:.2f} dB. Test both on "
             "the same recordings and data.mixture."
         )
-
-
-def _digested(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of the data that its digest is made of."""
-    return {name: value for name, value in data.items() if name not in _NOT_DIGESTED}

@@ -53,7 +53,7 @@ class TestedRun:
     def config(self) -> dict[str, Any]:
         """The configuration of the training."""
         path = self.folder.config
-        config = read_config(path)[0]
+        config = read_config(path)
         if config is None:
             raise InputError(f"{path} does not exist; give the folder of a run that `tse-refine fit` made.")
         try:
@@ -71,12 +71,14 @@ class TestedRun:
     @cached_property
     def test_config(self) -> dict[str, Any]:
         """The configuration of the test; empty where none was saved, as by a test from Python."""
-        return self._test_config[0] or {}
+        return read_config(self.folder.test / "config.yaml") or {}
 
-    @property
+    @cached_property
     def version(self) -> str | None:
         """The version of the package that tested the run; None where it was not recorded."""
-        return self._test_config[1]
+        text = (self.folder.test / "config.yaml").read_text(encoding="utf-8") if self.test_config else ""
+        version = re.search(rf"^# {PACKAGE}==(\S+)$", text, re.MULTILINE)
+        return version and version[1]
 
     @property
     def has_classifier(self) -> bool:
@@ -144,13 +146,9 @@ class TestedRun:
             ) from error
         return Cost(int(numbers[0]), int(numbers[1]), *numbers[2:])
 
-    @cached_property
-    def _test_config(self) -> tuple[dict[str, Any] | None, str | None]:
-        return read_config(self.folder.test / "config.yaml")
 
-
-def read_config(path: Path) -> tuple[dict[str, Any] | None, str | None]:
-    """Return a saved configuration and the version of the package that saved it; None where it is missing.
+def read_config(path: Path) -> dict[str, Any] | None:
+    """Return a saved configuration; None where it is missing.
 
     Its plugins are imported, and classes of earlier versions have their present names.
 
@@ -161,30 +159,20 @@ def read_config(path: Path) -> tuple[dict[str, Any] | None, str | None]:
         InputError: it is not the configuration of a run, or a plugin is missing.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        config = yaml.safe_load(text)
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(config, dict) or not all(isinstance(config.get(k), dict) for k in ("data", "evaluation")):
             raise TypeError("it has no options of data and evaluation")
     except FileNotFoundError:
-        return None, None
+        return None
     except (yaml.YAMLError, TypeError, UnicodeDecodeError) as error:
         raise _not_a_config(path, error) from error
     config = update_config(config)
     import_plugins(config)
-    version = re.search(rf"^# {PACKAGE}==(\S+)$", text, re.MULTILINE)
-    return config, version[1] if version else None
+    return config
 
 
 def operating_refinement(path: Path, config: Mapping[str, Any]) -> Refinement:
-    """Return the operating refinement of a configuration.
-
-    Args:
-        path: file of the configuration, for messages.
-        config: configuration.
-
-    Raises:
-        InputError: there is none, or it is not valid.
-    """
+    """Return the operating refinement of the configuration in a file; InputError where it has none that is valid."""
     try:
         return parse_refinement(config["evaluation"]["threshold"], "evaluation.threshold")
     except (KeyError, InputError) as error:

@@ -7,6 +7,7 @@ import html
 import itertools
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -236,6 +237,20 @@ def read_columns(
             except (ValueError, OverflowError) as error:
                 raise InputError(f"{path}: {name}: {error}. {remedy}") from error
     return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+
+
+@contextmanager
+def content_of(path: Path, remedy: str) -> Iterator[None]:
+    """Raise each ValueError of the block as an InputError that names a file, whose content the block interprets.
+
+    Args:
+        path: file to name.
+        remedy: sentence for the message, what to do about the file.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(f"{path}: {str(error).rstrip('.')}. {remedy}") from error
 
 
 class _Values(dict[str, Any]):

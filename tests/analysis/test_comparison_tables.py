@@ -91,7 +91,7 @@ def test_decisions_have_a_line_per_refinement_with_counts_and_shares():
         "threshold": "soft:0.2-0.6",
         "seeds": 2,
     }
-    row |= {"active_classes": 30.0, "active_dropped": 0.5, "inactive_classes": 30.0, "inactive_kept": 1.0}
+    row |= {"active_classes": 30.0, "active_removed": 0.5, "inactive_classes": 30.0, "inactive_kept": 1.0}
     query = {"system": "Proposed", "threshold": "soft:0.2-0.6", "active": 1, "inactive": 3, "emptied": 0.125}
     table = decision_table([row], [query | {"inactive_kept": 0.5}]).markdown()
     assert "| Proposed, 2 seeds | δ = 0.2 to 0.6 | 0.500 |" in table

@@ -148,11 +148,11 @@ def seeds(make_run):
     return systems_of(*runs)
 
 
-def test_dropped_and_kept_classes_are_counted_and_averaged_over_seeds(seeds):
+def test_removed_and_kept_classes_are_counted_and_averaged_over_seeds(seeds):
     (row,) = decision_rows(seeds)
     assert (row["system"], row["threshold"], row["seeds"]) == ("Proposed", "0.3", 2)
     assert (row["active_classes"], row["inactive_classes"]) == (30, 30)
-    assert (row["active_dropped"], row["inactive_kept"]) == (0.5, 1.0)
+    assert (row["active_removed"], row["inactive_kept"]) == (0.5, 1.0)
     assert row["macro_recall"] == 1.0  # of per_class.csv, which is unchanged
     assert row["macro_false_negative_rate"] == 0.0
     assert row["map"] == 1.0
@@ -162,10 +162,10 @@ def test_a_soft_threshold_keeps_the_classes_of_at_least_half_weight(make_run):
     """The probabilities are 0.8 for active classes and 0.1 for inactive ones."""
     falls = {"none": 2.0, "soft:0.2-0.6": 0.25, "soft:0.7-1": 0.5, "soft:0-0.19": 0.5}
     rows = {row["threshold"]: row for row in decision_rows(systems_of(make_run("p", falls=falls)))}
-    dropped, kept = (
-        {name: row[column] for name, row in rows.items()} for column in ("active_dropped", "inactive_kept")
+    removed, kept = (
+        {name: row[column] for name, row in rows.items()} for column in ("active_removed", "inactive_kept")
     )
-    assert dropped == {"soft:0.2-0.6": 0, "soft:0.7-1": 120, "soft:0-0.19": 0}
+    assert removed == {"soft:0.2-0.6": 0, "soft:0.7-1": 120, "soft:0-0.19": 0}
     assert kept == {"soft:0.2-0.6": 0, "soft:0.7-1": 0, "soft:0-0.19": 120}
 
 
@@ -174,7 +174,7 @@ def test_what_refinement_does_to_the_queries_of_a_condition(seeds):
     assert set(rows) == {(1, 0), (1, 1), (1, 3), (0, 1)}
     changed = rows[1, 3]
     assert changed["n"] == 10
-    assert changed["active_dropped"] == pytest.approx(1 / 20)
+    assert changed["active_removed"] == pytest.approx(1 / 20)
     assert changed["inactive_kept"] == pytest.approx(2 / 20)
     assert changed["emptied"] == pytest.approx(1 / 20)
     assert rows[1, 0]["emptied"] == 0.0

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -309,3 +310,12 @@ def test_a_closed_pipe_ends_a_command_silently():
     process.stdout.close()
     assert process.stderr.read() == b""
     assert process.wait(60) == 141
+
+
+def test_threads_that_wait_yield_their_cores():
+    command = [sys.executable, "-m", "tse_refine", "classes", "--checkpoint", "missing.ckpt"]
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    printed = subprocess.run(
+        command, env=environment | {"OMP_DISPLAY_ENV": "true"}, capture_output=True, text=True, check=False
+    ).stderr
+    assert re.search(r"OMP_WAIT_POLICY *= *'PASSIVE'", printed)

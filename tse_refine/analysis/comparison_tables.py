@@ -141,7 +141,7 @@ def decision_table(rows: Sequence[Row], queries: Sequence[Row]) -> Table:
             "macro FNR": f"{row['macro_false_negative_rate']:.3f}",
             "macro F1": f"{row['macro_f1']:.3f}",
             "mAP": f"{row['map']:.3f}",
-            "active classes dropped": share(row, "active_dropped", "active_classes"),
+            "active classes removed": share(row, "active_removed", "active_classes"),
             "inactive classes kept": share(row, "inactive_kept", "inactive_classes"),
         }
         for condition in conditions:
@@ -151,7 +151,7 @@ def decision_table(rows: Sequence[Row], queries: Sequence[Row]) -> Table:
                 cell[f"{condition.name}: inactive kept"] = f"{effect['inactive_kept']:.2f}"
         cells.append(cell)
     note = (
-        "FNR, the false-negative rate, is the method's risk: an active class that is dropped cannot be extracted. "
+        "FNR, the false-negative rate, is the method's risk: an active class that is removed cannot be extracted. "
         "Counts are over all classes of all mixtures, means over seeds; emptied: queries of which nothing is left."
     )
     return _table(cells, note, [row["system"] for row in rows])

@@ -131,7 +131,7 @@ def condition_differences(systems: Sequence[System], refinement: Refinement | No
 def decision_rows(systems: Sequence[System]) -> list[Row]:
     """Return one row per system and refinement: the classifier's scores, and how many of its decisions are wrong.
 
-    Of all classes in all mixtures, ``active_dropped`` of the ``active_classes`` would be removed from any query, and
+    Of all classes in all mixtures, ``active_removed`` of the ``active_classes`` would be removed from any query, and
     ``inactive_kept`` of the ``inactive_classes`` would stay in it. Means over the runs of a system; macro averages run
     over the classes that occur.
     """
@@ -146,7 +146,7 @@ def decision_rows(systems: Sequence[System]) -> list[Row]:
 def query_rows(systems: Sequence[System]) -> list[Row]:
     """Return one row per system, refinement and condition: what refinement does to a query.
 
-    ``active_dropped`` and ``inactive_kept`` are means per query; ``emptied`` is the share of queries of which nothing
+    ``active_removed`` and ``inactive_kept`` are means per query; ``emptied`` is the share of queries of which nothing
     is left. Means over mixtures and runs.
     """
     rows = []
@@ -157,7 +157,7 @@ def query_rows(systems: Sequence[System]) -> list[Row]:
             row = {"system": system.name, "threshold": refinement.name, **condition._asdict()}
             row |= {
                 "n": int(exists[0].sum()),
-                "active_dropped": condition.active - float(active[exists].mean()),
+                "active_removed": condition.active - float(active[exists].mean()),
                 "inactive_kept": float(inactive[exists].mean()),
                 "emptied": float((active + inactive == 0)[exists].mean()),
             }
@@ -232,7 +232,7 @@ def _decisions(classifier: MeasuredClassifier, refinement: Refinement) -> dict[s
         "macro_f1": f1,
         "map": classifier.mean_average_precision,
         "active_classes": active.sum(),
-        "active_dropped": (active & ~kept).sum(),
+        "active_removed": (active & ~kept).sum(),
         "inactive_classes": (~active).sum(),
         "inactive_kept": (~active & kept).sum(),
     }

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _CAPTIONS = {
     "snri_by_inactive": "SNRi against the number of inactive classes in the query (as the paper's Fig. 3).",
-    "trade_off": "What refinement costs fully matched queries and gains on partially matched ones, one point per "
+    "trade_off": "What refinement loses on fully matched queries and gains on partially matched ones, one point per "
     "refinement.",
     "thresholds": "SNRi against inactive classes with every refinement, one panel per system.",
     "attenuation": "Attenuation of the output where no queried class is in the mixture.",

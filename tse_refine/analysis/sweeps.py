@@ -78,7 +78,7 @@ def read_sweep_folder(folder: str | Path) -> list[SweptRun]:
     if not folders:
         raise InputError(
             f"{folder} holds no run: a folder with config.yaml for each is expected. `tse-refine sweep "
-            "configs/sweeps/loss_weight.yaml` makes them."
+            "sweeps/loss_weight` makes them."
         )
     runs = []
     for run in folders:

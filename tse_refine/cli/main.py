@@ -44,6 +44,9 @@ def main(args: Sequence[str] | None = None) -> None:
         args: words of the command line; by default those of the process.
     """
     words = sys.argv[1:] if args is None else list(args)
+    # threads of PyTorch that wait for each other yield their cores: spinning, two of them beside one other busy process
+    # take a step in seconds instead of fractions of one
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if words == ["--version"]:
         print(f"tse-refine {__version__}")
         return

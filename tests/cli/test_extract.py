@@ -259,3 +259,17 @@ print(ExtractionModule.__name__, "lightning" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-2:] == ["[]", "ExtractionModule True"]
+
+
+def test_precision_and_compilation_reach_the_network(extract, record, tmp_path, monkeypatch, capsys):
+    path, query = record(), ("--query", "dog", "--threshold", "0")
+    for precision in ("32-true", "bf16-mixed"):
+        extract("--input", path, *query, "--output", tmp_path / f"{precision}.wav", "--precision", precision)
+    exact, rounded = (soundfile.read(tmp_path / f"{name}.wav")[0] for name in ("32-true", "bf16-mixed"))
+    assert np.allclose(exact, rounded, atol=0.02)
+    assert not np.array_equal(exact, rounded)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        extract("--input", path, *query, "--output", tmp_path / "out.wav", "--compile")
+    assert "Compilation needs a C++ compiler" in capsys.readouterr().err

@@ -272,3 +272,17 @@ def test_the_extractor_is_a_public_name_of_the_package(trained: TrainedNetwork):
     import tse_refine
 
     assert tse_refine.Extractor is Extractor
+
+
+def test_in_bfloat16_the_network_alone_is_rounded(extractor, trained, noise):
+    waveform = noise(3000)
+    exact = extractor.extract(waveform, 4000, ["dog"], 0.0).waveform
+    rounded = Extractor(trained, "bf16-mixed").extract(waveform, 4000, ["dog"], 0.0).waveform
+    assert rounded.dtype == exact.dtype
+    error = np.linalg.norm(rounded - exact) / np.linalg.norm(exact)
+    assert 1e-5 < error < 0.05
+
+
+def test_unknown_precisions_are_rejected(trained):
+    with pytest.raises(InputError, match="precision is 'bf16'; 32-true or bf16-mixed is expected"):
+        Extractor(trained, "bf16")

@@ -40,6 +40,9 @@ def extract(words: list[str]) -> None:
     add("--residual", action="store_true", help="also write everything else: the input minus the extraction")
     add("--format", metavar="NAME", help="wav, flac, ogg, ...; by default as the name of the output or the input ends")
     add("--device", metavar="NAME", help="such as cpu or cuda; by default cuda if there is one")
+    add("--precision", choices=("32-true", "bf16-mixed"), default="32-true", help="of the network; bf16-mixed is "
+        "faster where the processor has units for it")  # fmt: skip
+    add("--compile", action="store_true", help="compile the network first, for a minute; needs a C++ compiler")
     add("--overwrite", action="store_true", help="replace files that exist")
     add("--json", action="store_true", help="print one JSON document instead of tables")
     add("--plugins", nargs="+", default=[], metavar="MODULE", help="Python modules that define refinement rules")
@@ -49,7 +52,7 @@ def extract(words: list[str]) -> None:
     from tse_refine.extraction.outputs import plan_outputs
     from tse_refine.extraction.query import parse_query
 
-    extractor = Extractor.load(options.checkpoint, options.device)
+    extractor = Extractor.load(options.checkpoint, options.device, options.precision, options.compile)
     query = parse_query(options.query, extractor.class_names, options.excluded)
     naming = (options.format, options.each, options.residual, options.overwrite)
     plans = plan_outputs(options.input, options.output, query, *naming)

@@ -22,7 +22,7 @@ from tse_refine.extraction.signal import (
     restore_type,
 )
 from tse_refine.extraction.stream import Decision, DecisionScope, ExtractionStream
-from tse_refine.extraction.windows import WindowedNetwork
+from tse_refine.extraction.windows import Precision, WindowedNetwork
 from tse_refine.model.checkpoint import TrainedNetwork, load_network
 from tse_refine.refinement import DEFAULT_THRESHOLD, NoRefinement, Refinement, parse_refinement
 
@@ -52,6 +52,7 @@ class Extractor:
 
     Args:
         trained: trained network; :meth:`load` reads one from a checkpoint.
+        precision: precision of the network, ``32-true`` or ``bf16-mixed``, faster where the processor has units for it.
 
     >>> from tse_refine.model.classifier import ClassifierConfig
     >>> from tse_refine.model.network import Network, NetworkConfig
@@ -66,22 +67,34 @@ class Extractor:
     >>> everything_else = stereo - extraction.waveform
     """
 
-    def __init__(self, trained: TrainedNetwork) -> None:
+    def __init__(self, trained: TrainedNetwork, precision: Precision = "32-true") -> None:
         self._trained = trained
-        self._network = WindowedNetwork(trained)
+        self._network = WindowedNetwork(trained, precision=precision)
 
     @classmethod
-    def load(cls, checkpoint: str | Path, device: str | torch.device | None = None) -> Extractor:
+    def load(
+        cls,
+        checkpoint: str | Path,
+        device: str | torch.device | None = None,
+        precision: Precision = "32-true",
+        compile_stacks: bool = False,
+    ) -> Extractor:
         """Read a checkpoint. The training data are not needed, and no code in the file is executed.
 
         Args:
             checkpoint: checkpoint of a run, such as ``checkpoints/best.ckpt``.
             device: device of the network, such as ``cpu`` or ``cuda:1``; by default ``cuda`` where it is available.
+            precision: ``32-true`` or ``bf16-mixed``.
+            compile_stacks: compile the network, which takes a minute and pays for hours of sound.
 
         Raises:
-            InputError: the checkpoint is missing, damaged or another program's, or the device is not available.
+            InputError: the checkpoint is missing, damaged or another program's, the device is not available, the
+                precision is not as described, or there is no compiler.
         """
-        return cls(load_network(checkpoint, _available(device)))
+        trained = load_network(checkpoint, _available(device))
+        if compile_stacks:
+            trained.network.compile_stacks()
+        return cls(trained, precision)
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from tse_refine.errors import InputError
 from tse_refine.model.checkpoint import TrainedNetwork
 from tse_refine.model.network import Features
 
 RefineQueries = Callable[[Tensor | None], Tensor]
+Precision = Literal["32-true", "bf16-mixed"]  # as in Lightning's option trainer.precision
 
 _SECONDS_PER_PASS = 24.0  # of audio that goes through the network together
 
@@ -29,10 +33,17 @@ class WindowedNetwork:
         trained: trained network.
         overlap: overlap of windows, as a fraction of their length. More than a quarter gains little for its cost
             (docs/extraction.md).
+        precision: precision of the network, ``32-true`` or ``bf16-mixed``; signals are float32 in both.
+
+    Raises:
+        InputError: the precision is neither.
     """
 
-    def __init__(self, trained: TrainedNetwork, overlap: float = 0.25) -> None:
+    def __init__(self, trained: TrainedNetwork, overlap: float = 0.25, precision: Precision = "32-true") -> None:
+        if precision not in get_args(Precision):
+            raise InputError(f"precision is {precision!r}; {' or '.join(get_args(Precision))} is expected.")
         self.trained = trained
+        self.precision = precision
         self.device = next((weight.device for weight in trained.network.parameters()), torch.device("cpu"))
         stride = trained.network.stride
         # from the start of a window to that of the next one; a multiple of the encoder's frames, so that neighbouring
@@ -84,7 +95,8 @@ class WindowedNetwork:
         """Return the features of all rows, in passes, and the probabilities ``[windows, classes]``."""
         num_windows, channels, _ = windows.shape
         rows = windows.flatten(0, 1)
-        features = [self.trained.network.features(part.to(self.device)) for part in rows.split(self.rows_per_pass)]
+        with self._lowered():
+            features = [self.trained.network.features(part.to(self.device)) for part in rows.split(self.rows_per_pass)]
         estimates = [probability for part in features if (probability := part.probability()) is not None]
         if not estimates:
             return features, None
@@ -105,9 +117,13 @@ class WindowedNetwork:
                 rows = query.any(dim=1)  # the others stay silent
                 if rows.any():
                     selected = part if rows.all() else part.select(rows.to(self.device))
-                    sound = self.trained.network.extract(selected, query[rows].to(self.device))
+                    with self._lowered():
+                        sound = self.trained.network.extract(selected, query[rows].to(self.device))
                     estimate[rows] = sound.float().cpu()
         return estimates.view(num_windows, channels, -1, samples).transpose(1, 2)
+
+    def _lowered(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16-mixed" else nullcontext()
 
 
 def cut_windows(blocks: Iterable[Tensor], length: int, hop: int, at_once: int = 1) -> Iterator[tuple[int, Tensor]]:

@@ -37,6 +37,7 @@ import torch
 from measuring import (
     CLASSES,
     RATE,
+    Seconds,
     gmac_per_second,
     limits_text,
     machine,
@@ -179,10 +180,10 @@ class Worker:
         self._process.start()
         theirs.close()  # so that an end of the process is noticed
 
-    def __call__(self) -> float:
+    def __call__(self) -> Seconds:
         """Extract once, and return the seconds."""
         self._pipe.send(True)
-        return self._pipe.recv()
+        return Seconds(self._pipe.recv())
 
     def finish(self) -> float:
         """End the process, and return its largest memory, MB."""

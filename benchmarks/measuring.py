@@ -72,10 +72,7 @@ def report(tables: Table | Sequence[Table], options: argparse.Namespace, **figur
 def take_turns(
     runs: Mapping[Any, Callable[[], object]], repeats: int, device: str = "cpu", warm_up: int = 2
 ) -> dict[Any, list[float]]:
-    """Return the seconds of each run in each round; the runs take turns, so that a slow minute meets all of them.
-
-    A run that returns a float has measured itself, in another process, and these are its seconds.
-    """
+    """Return the seconds of each run in each round; the runs take turns, so that a slow minute meets all of them."""
     seconds: dict[Any, list[float]] = {name: [] for name in runs}
     for turn in range(-warm_up, repeats):
         for name, run in runs.items():
@@ -92,15 +89,19 @@ def medians(
     return {name: median(each) for name, each in take_turns(runs, repeats, device, warm_up).items()}
 
 
+class Seconds(float):
+    """The time that a run has measured itself, in another process, and returns."""
+
+
 def timed(run: Callable[[], object], device: str = "cpu") -> float:
-    """Return the seconds of one run, to the end of what it started on a GPU, or those that it returns itself."""
+    """Return the seconds of one run, to the end of what it started on a GPU, or the `Seconds` that it returns."""
     if device != "cpu":
         torch.cuda.synchronize()
     start = perf_counter()
-    own_seconds = run()
+    returned = run()
     if device != "cpu":
         torch.cuda.synchronize()
-    return own_seconds if isinstance(own_seconds, float) else perf_counter() - start
+    return returned if isinstance(returned, Seconds) else perf_counter() - start
 
 
 def machine(device: str = "cpu") -> str:

@@ -26,7 +26,7 @@ import numpy as np
 import soundfile
 import torch
 import torchaudio.functional as audio_functional
-from measuring import machine, medians, parser, report
+from measuring import Seconds, machine, medians, parser, report
 from scaper_clips import write_clips
 
 from tse_refine.data.bank.clip_bank import ClipBank
@@ -148,9 +148,9 @@ def scaper_runs(python: str, mixtures: int, foregrounds: Path, backgrounds: Path
     draw = ["draw", foregrounds / "val", backgrounds / "val", folder / "scenes", "--count", mixtures]
     render = ["render", folder / "scenes" / "jams", folder / "rendered"]
 
-    def run(words: list[object]) -> float:
+    def run(words: list[object]) -> Seconds:
         found = subprocess.run([python, PEER, *map(str, words)], check=True, capture_output=True, text=True)
-        return float(json.loads(found.stdout.splitlines()[-1])["seconds"])
+        return Seconds(json.loads(found.stdout.splitlines()[-1])["seconds"])
 
     return {
         "Scaper, drawing": (mixtures, lambda: run(draw)),

@@ -39,6 +39,7 @@ from measuring import (
     RATE,
     Seconds,
     gmac_per_second,
+    larger_limits,
     limits_text,
     machine,
     machine_limits,
@@ -90,6 +91,7 @@ def main() -> None:
         noise = 0.1 * np.random.default_rng(0).standard_normal(round(options.seconds * RECORDING_RATE))
         soundfile.write(recording, noise.astype(np.float32), RECORDING_RATE, "PCM_16")
         figures = [row for model in options.model for row in measure_model(model, counts, recording, options)]
+    limits = {threads: larger_limits(limits[threads], limits_of(threads)) for threads in counts}
     precision = {"32": "float32", "bf16": "bfloat16"}[options.precision]
     rows = [
         (

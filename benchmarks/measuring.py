@@ -136,6 +136,11 @@ def machine_limits(device: str = "cpu") -> dict[str, float]:
     return limits
 
 
+def larger_limits(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """Return the larger of limits that were measured twice: a slow minute would let a share exceed one."""
+    return {name: max(before[name], after[name]) for name in before}
+
+
 def limits_text(limits: Mapping[str, float]) -> str:
     """Return the machine's limits in words."""
     return (

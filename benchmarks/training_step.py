@@ -24,6 +24,7 @@ import torch
 from measuring import (
     RATE,
     gmac_per_second,
+    larger_limits,
     limits_text,
     machine,
     machine_limits,
@@ -54,6 +55,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     limits = machine_limits(options.device)
     figures = [row for model in options.model for row in measure_model(model, options)]
+    limits = larger_limits(limits, machine_limits(options.device))
     rows = [
         (
             row["model"], row["work"], row["network"], row["precision"], f"{row['ms']:.1f}",

@@ -1,11 +1,13 @@
-# make setup | demo | compare | notebooks | test | test-browser | coverage | docs | format | gpu: each installs into .venv
-# first, once, and again when pyproject.toml changes.
+# make setup | demo | compare | notebooks | test | test-browser | coverage | bench | gpu | docs | format: each installs
+# into .venv first, once, and again when pyproject.toml changes.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEMO := -c experiment/proposed -c model/small -c data/synthetic -c budget/demo
+BENCHMARKS := training_step extraction evaluation mixing startup
+RESULTS := benchmarks/results
 
-.PHONY: setup demo compare notebooks test test-browser coverage docs format gpu
+.PHONY: setup demo compare notebooks test test-browser coverage bench gpu docs format
 
 setup: $(INSTALLED)
 
@@ -45,6 +47,13 @@ gpu: $(INSTALLED)
 # the lines that no test runs
 coverage: $(INSTALLED)
 	$(BIN)/python -m pytest --cov
+
+# what steps, extraction, evaluation, mixing and starting cost, into benchmarks/results/: ten minutes on two free cores
+bench: $(INSTALLED)
+	for name in $(BENCHMARKS); do \
+		echo "$$name"; $(BIN)/python benchmarks/$$name.py --output $(RESULTS)/$$name.json || exit 1; \
+	done
+	$(BIN)/python benchmarks/summary.py $(BENCHMARKS:%=$(RESULTS)/%.json) > $(RESULTS)/results.md
 
 # the site into site/, which needs no network to be read: open site/index.html
 docs: $(INSTALLED)

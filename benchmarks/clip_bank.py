@@ -1,32 +1,40 @@
-"""Time, memory and disk for building a clip bank, and the SNR of 16-bit storage.
+"""Time, memory and disk of building a clip bank, beside decoding alone, and the SNR of 16-bit storage.
 
 Writes hours of noise in the format of TAU Urban Acoustic Scenes 2019 (48 kHz, 24 bit, stereo, 10 s per file) and three
-recordings of an hour, then builds the bank at 16 kHz and measures the anonymous memory of the process::
+long recordings, a quarter of the hours each, then builds the bank at 16 kHz and measures the anonymous memory of the
+process::
 
     python benchmarks/clip_bank.py --hours 4
 
-Memory does not grow with the number of files; time and disk of a larger corpus are proportional.
+``decoded alone`` is the plain way: files are read, averaged and resampled one after another, and nothing is kept. A
+bank also needs digests and energies, and uses all cores. Memory does not grow with the number of files; time and disk
+of a larger corpus are proportional.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
-from time import perf_counter
 
 import numpy as np
 import soundfile
+import torch
+import torchaudio.functional as audio_functional
+from measuring import machine, medians, parser, report
 
 from tse_refine.data.bank.builder import open_clip_bank
 from tse_refine.data.corpora import LabelFolders, SyntheticSounds
+from tse_refine.files.tables import Table
 
 RATE = 48_000
 BANK_RATE = 16_000
 SECONDS_PER_FILE = 10
+LONG_RECORDINGS = 3
 
 
 class MemoryWatch:
@@ -67,13 +75,47 @@ def write_noise(folder: Path, hours: float) -> None:
         soundfile.write(path, shifted, RATE, subtype="PCM_24")
 
 
-def build(corpus: LabelFolders, cache: Path) -> tuple[float, float, int]:
-    """Build a bank; return seconds, peak memory in GiB and its bytes on disk."""
-    with MemoryWatch() as memory:
-        start = perf_counter()
-        bank = open_clip_bank(corpus, BANK_RATE, cache, False, "data.backgrounds")
-        seconds = perf_counter() - start
-    return seconds, memory.peak / 2**30, sum(path.stat().st_size for path in bank.folder.iterdir())
+def write_long(folder: Path, hours: float) -> None:
+    """Write a few long recordings of noise."""
+    for number in range(LONG_RECORDINGS):
+        path = folder / "street" / f"{number}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).normal(0.0, 0.05, (SECONDS_PER_FILE * RATE, 2))
+        with soundfile.SoundFile(path, "w", RATE, 2, "PCM_24") as file:
+            for _ in range(max(1, round(hours * 3600 / SECONDS_PER_FILE))):
+                file.write(noise)
+
+
+class Build:
+    """Builds the bank of a folder anew at each call.
+
+    Attributes:
+        peak_gib: largest memory so far.
+        size: bytes of the bank on disk.
+    """
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        self.corpus, self.cache = LabelFolders(str(folder)), cache
+        self.peak_gib, self.size = 0.0, 0
+
+    def __call__(self) -> None:
+        """Build."""
+        shutil.rmtree(self.cache, ignore_errors=True)
+        with MemoryWatch() as memory:
+            bank = open_clip_bank(self.corpus, BANK_RATE, self.cache, False, "data.backgrounds")
+        self.peak_gib = max(self.peak_gib, memory.peak / 2**30)
+        self.size = sum(path.stat().st_size for path in bank.folder.iterdir())
+
+
+def decode_alone(folder: Path) -> Callable[[], None]:
+    """Return a function that decodes all files of a folder."""
+
+    def once() -> None:
+        for path in sorted(folder.rglob("*.wav")):
+            sound, rate = soundfile.read(path, dtype="float32", always_2d=True)
+            audio_functional.resample(torch.from_numpy(sound.mean(axis=1)), rate, BANK_RATE)
+
+    return once
 
 
 def storage_snr_db() -> dict[str, float]:
@@ -91,33 +133,40 @@ def storage_snr_db() -> dict[str, float]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hours", type=float, default=4.0, help="hours of recordings in files of 10 s")
-    options = parser.parse_args()
-    for name, snr in storage_snr_db().items():
-        print(f"stored as {name}: SNR {snr:.0f} dB")
+    options_parser = parser(__doc__, threads=os.cpu_count() or 1)
+    options_parser.add_argument("--hours", type=float, default=4.0, help="hours of recordings in files of 10 s")
+    options = options_parser.parse_args()
+    torch.set_num_threads(options.threads)
+    quarter, hours = options.hours / 4, options.hours
     with TemporaryDirectory() as name:
-        folder = Path(name)
-        for hours in (options.hours / 4, options.hours):
-            write_noise(folder / f"{hours:g}", hours)
-            corpus = LabelFolders(str(folder / f"{hours:g}"))
-            seconds, peak, size = build(corpus, folder / "cache")
-            print(
-                f"{hours:g} h in files of 10 s: {seconds:.0f} s on {os.cpu_count()} cores, "
-                f"peak RssAnon {peak:.2f} GiB, "
-                f"{size / 2**20 / hours:.0f} MiB per hour on disk; 40 h: {seconds / hours * 40 / 60:.0f} min, "
-                f"{size / hours * 40 / 2**30:.1f} GiB"
-            )
-        long = folder / "long" / "street"
-        for number in range(3):
-            path = long / f"{number}.wav"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with soundfile.SoundFile(path, "w", RATE, 2, "PCM_24") as file:
-                noise = np.random.default_rng(number).normal(0.0, 0.05, (60 * RATE, 2))
-                for _ in range(60):
-                    file.write(noise)
-        seconds, peak, _ = build(LabelFolders(str(folder / "long")), folder / "cache")
-        print(f"3 recordings of an hour: {seconds:.0f} s, peak RssAnon {peak:.2f} GiB")
+        folder, cache = Path(name), Path(name) / "cache"
+        write_noise(folder / "quarter", quarter)
+        write_noise(folder / "all", hours)
+        write_long(folder / "long", quarter)
+        builds = {
+            f"{quarter:g} h in files of 10 s": (quarter, Build(folder / "quarter", cache)),
+            f"{hours:g} h in files of 10 s": (hours, Build(folder / "all", cache)),
+            f"{LONG_RECORDINGS} recordings of {quarter:g} h": (
+                LONG_RECORDINGS * quarter,
+                Build(folder / "long", cache),
+            ),
+        }
+        plain = f"{quarter:g} h in files of 10 s, decoded alone"
+        runs = {label: build for label, (_, build) in builds.items()} | {plain: decode_alone(folder / "quarter")}
+        seconds = medians(runs, options.repeats, warm_up=0)
+    rows = [
+        (
+            label, f"{seconds[label]:.1f}", f"{seconds[label] / each_hours:.1f}", f"{build.peak_gib:.2f}",
+            f"{build.size / 2**20:.0f}",
+        )
+        for label, (each_hours, build) in builds.items()
+    ]  # fmt: skip
+    rows.append((plain, f"{seconds[plain]:.1f}", f"{seconds[plain] / quarter:.1f}", "", ""))
+    head = ("recordings", "time (s)", "seconds per hour", "peak RssAnon (GiB)", "on disk (MiB)")
+    note = f"{machine()}; {options.threads} threads, medians of {options.repeats}, peaks of all."
+    snr = storage_snr_db()
+    stored = Table(("stored as", "median SNR (dB)"), [(label, f"{each:.0f}") for label, each in snr.items()])
+    report([Table(head, rows, note), stored], options, seconds=seconds, snr_db=snr)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,12 @@
 """What the benchmarks share: turns and medians, the machine's limits, peers of the network, and their files.
 
-Every benchmark prints a table and, with ``--output FILE``, writes JSON with the machine, the options and all figures.
+Every benchmark prints its tables and, with ``--output FILE``, writes JSON: the machine, the options and all figures.
+
+asteroid (0.7.0 was measured) pins a torchmetrics that is older than ours, hence ``--no-deps``, and both packages import
+more than their Conv-TasNets need, hence the others::
+
+    pip install --no-deps --target peers asteroid asteroid-filterbanks speechbrain hyperpyyaml ruamel.yaml scipy
+    PYTHONPATH=peers python benchmarks/training_step.py
 """
 
 from __future__ import annotations
@@ -11,7 +17,8 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -25,31 +32,37 @@ from torch import nn
 from tse_refine.files.atomic import write_text
 from tse_refine.files.tables import Table
 from tse_refine.model.classifier import ClassifierConfig
+from tse_refine.model.cost import count_parameters, measure_cost
 from tse_refine.model.network import Network, NetworkConfig
 
 ROOT = Path(__file__).parent.parent
 RATE, CLASSES = 16_000, 41  # of the published data set, FSDKaggle2018
 
 
-def parser(description: str | None, threads: int = 2, repeats: int = 5) -> argparse.ArgumentParser:
-    """Return a parser of the options that the benchmarks share, described by a module's docstring."""
+def parser(description: str | None, threads: int = 2, repeats: int | None = 5) -> argparse.ArgumentParser:
+    """Return a parser of the options that the benchmarks share, described by a module's docstring.
+
+    Without ``repeats`` there is no option for them: what is measured is the same each time.
+    """
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--repeats", type=int, default=repeats, help="rounds; a figure is their median")
+    if repeats is not None:
+        made.add_argument("--repeats", type=int, default=repeats, help="rounds; a figure is their median")
     made.add_argument("--threads", type=int, default=threads, help="of PyTorch on the CPU")
     made.add_argument("--output", type=Path, help="JSON file of all figures")
     return made
 
 
-def report(table: Table, options: argparse.Namespace, **figures: Any) -> None:
-    """Print a table and, where ``options.output`` names a file, write it with all figures."""
-    print(table.text(), flush=True)
+def report(tables: Table | Sequence[Table], options: argparse.Namespace, **figures: Any) -> None:
+    """Print tables and, where ``options.output`` names a file, write them with all figures."""
+    tables = [tables] if isinstance(tables, Table) else tables
+    print("\n\n".join(table.text() for table in tables), flush=True)
     if options.output:
         device = getattr(options, "device", "cpu")
         content = {
             "command": " ".join(["python", *sys.argv]),
             "machine": machine(device),
             "options": vars(options),
-            "table": {"head": table.head, "rows": table.rows, "note": table.note},
+            "tables": [asdict(table) for table in tables],
             **figures,
         }
         options.output.parent.mkdir(parents=True, exist_ok=True)
@@ -69,20 +82,26 @@ def take_turns(
     return seconds
 
 
-def medians(runs: Mapping[Any, Callable[[], object]], repeats: int, device: str = "cpu") -> dict[Any, float]:
+def medians(
+    runs: Mapping[Any, Callable[[], object]], repeats: int, device: str = "cpu", warm_up: int = 2
+) -> dict[Any, float]:
     """Return the median seconds of each run."""
-    return {name: median(each) for name, each in take_turns(runs, repeats, device).items()}
+    return {name: median(each) for name, each in take_turns(runs, repeats, device, warm_up).items()}
+
+
+class Seconds(float):
+    """The time that a run has measured itself, in another process, and returns."""
 
 
 def timed(run: Callable[[], object], device: str = "cpu") -> float:
-    """Return the seconds of one run, to the end of what it started on a GPU."""
+    """Return the seconds of one run, to the end of what it started on a GPU, or the `Seconds` that it returns."""
     if device != "cpu":
         torch.cuda.synchronize()
     start = perf_counter()
-    run()
+    returned = run()
     if device != "cpu":
         torch.cuda.synchronize()
-    return perf_counter() - start
+    return returned if isinstance(returned, Seconds) else perf_counter() - start
 
 
 def machine(device: str = "cpu") -> str:
@@ -117,6 +136,11 @@ def machine_limits(device: str = "cpu") -> dict[str, float]:
     return limits
 
 
+def larger_limits(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """Return the larger of limits that were measured twice: a slow minute would let a share exceed one."""
+    return {name: max(before[name], after[name]) for name in before}
+
+
 def limits_text(limits: Mapping[str, float]) -> str:
     """Return the machine's limits in words."""
     return (
@@ -136,11 +160,25 @@ def network(name: str, classifier: bool = True) -> Network:
     return Network(CLASSES, RATE, network_config(name, classifier))
 
 
+def gmac_per_second(module: nn.Module, name: str) -> float:
+    """Return the 10^9 multiply-accumulate operations per second of audio of a network of ``name``'s sizes.
+
+    A peer's follow from its parameters: it is made of convolutions, whose weights are used once a frame.
+    """
+    if isinstance(module, Network):
+        return measure_cost(module).gmac_per_second
+    plain = network(name, classifier=False)
+    per_weight = measure_cost(plain).gmac_per_second / (
+        count_parameters(plain) - count_parameters(plain.query_embedding)
+    )
+    return per_weight * count_parameters(module)
+
+
 def peers(sizes: NetworkConfig) -> dict[str, nn.Module]:
     """Build Conv-TasNets of the same sizes from other packages, for mixtures ``[batch, samples]``.
 
-    torchaudio's always; asteroid's and speechbrain's where they are installed. Their skip path is as wide as their
-    features, or not there, and none of them has a classifier.
+    torchaudio's always; asteroid's and speechbrain's where they are installed. torchaudio's skip path is as wide as its
+    features, speechbrain has none, and none of the three has a classifier.
     """
     window = 2 * round(sizes.window_ms * RATE / 2000)
     stacks = sizes.shared_stacks + sizes.mask_stacks
@@ -210,7 +248,7 @@ class _Mono(nn.Module):
 
 
 class _SpeechBrain(nn.Module):
-    """speechbrain's parts of a Conv-TasNet, joined as in its recipes."""
+    """speechbrain's parts of a Conv-TasNet, which it has no class for."""
 
     def __init__(self, encoder: nn.Module, mask_net: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
@@ -218,4 +256,5 @@ class _SpeechBrain(nn.Module):
 
     def forward(self, mixture: torch.Tensor) -> torch.Tensor:
         encoded = self.encoder(mixture)  # [batch, frames, filters]
-        return self.decoder(encoded, self.mask_net(encoded))
+        mask = self.mask_net(encoded.transpose(1, 2))  # [1, batch, filters, frames]
+        return self.decoder(encoded, mask.permute(1, 3, 0, 2))[..., 0]

@@ -10,32 +10,35 @@ ours. ``aligned`` compensates that shift, so that the difference of the resample
 
 ``benchmarks/scaper_peer.py`` describes that environment. Printed for each rate: the signal-to-noise ratio of our
 mixture re Scaper's, over mixtures (median and lowest), the same for single events, also aligned, and for backgrounds,
-and the largest difference of an event's level.
+and the largest difference of an event's level; all in dB.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import torch
+from measuring import parser, report
 from scaper_clips import write_clips
 
 from tse_refine.data.corpora import LabelFolders
 from tse_refine.data.datamodule import MixtureDataModule
+from tse_refine.files.tables import Table
 
 PEER = Path(__file__).with_name("scaper_peer.py")
 
 
 def main() -> None:
     """Draw, render twice, compare."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scaper_python", required=True, help="Python of an environment with scaper 1.6.5")
-    parser.add_argument("--count", type=int, default=40, help="mixtures per rate")
-    options = parser.parse_args()
+    options_parser = parser(__doc__, repeats=None)
+    options_parser.add_argument("--scaper_python", required=True, help="Python of an environment with scaper 1.6.5")
+    options_parser.add_argument("--count", type=int, default=40, help="mixtures per rate")
+    options = options_parser.parse_args()
+    torch.set_num_threads(options.threads)
+    found: dict[tuple[int, str], dict[str, float]] = {}  # by sample rate and who drew the mixtures
     with TemporaryDirectory() as name:
         folder = Path(name)
         foregrounds, backgrounds = write_clips(folder)
@@ -52,19 +55,25 @@ def main() -> None:
             }
             corpora = (LabelFolders(str(foregrounds)), LabelFolders(str(backgrounds)))
             read = MixtureDataModule(*corpora, recipes=str(scenes), **options_of_data)
-            head = {"sample_rate": rate, "mixtures": options.count}
-            print(json.dumps(head | {"drawn_by": "Scaper"} | compare(read, scenes / "rendered")))
+            found[rate, "Scaper"] = compare(read, scenes / "rendered")
             drawn = MixtureDataModule(*corpora, **options_of_data)
             ours = folder / f"ours{rate}"
             drawn.export_scenes("test", ours)
             subprocess.run([options.scaper_python, PEER, "render", ours / "jams", ours / "rendered"], check=True)
-            print(json.dumps(head | {"drawn_by": "us"} | compare(drawn, ours / "rendered")))
+            found[rate, "us"] = compare(drawn, ours / "rendered")
+    report(
+        [
+            Table((f"{rate} Hz, drawn by {drawer}", "dB"), [(name, f"{each:g}") for name, each in agreement.items()])
+            for (rate, drawer), agreement in found.items()
+        ],
+        options,
+    )
 
 
 def compare(data: MixtureDataModule, rendered: Path) -> dict[str, float]:
     """Return the agreement of our rendering of the test recipes with Scaper's, in dB."""
     dataset = data.open_split("test")
-    snr: dict[str, list[float]] = {"mixture": [], "event": [], "event_aligned": [], "background": []}
+    snr: dict[str, list[float]] = {"mixture": [], "event": [], "event, aligned": [], "background": []}
     levels = []
     for index, folder in enumerate(sorted(rendered.glob("test/*"))):
         recipe = dataset.recipe((0, index))
@@ -79,14 +88,14 @@ def compare(data: MixtureDataModule, rendered: Path) -> dict[str, float]:
             reference = max(theirs[1:], key=lambda event, ours=source: snr_db(event, ours))
             snr["event"].append(snr_db(reference, source))
             shifts = np.linspace(-0.5, 0.5, 41)
-            snr["event_aligned"].append(max(snr_db(reference, shifted(source, shift)) for shift in shifts))
+            snr["event, aligned"].append(max(snr_db(reference, shifted(source, shift)) for shift in shifts))
             levels.append(abs(10 * np.log10(np.mean(source**2) / np.mean(reference**2))))
     agreement = {
-        f"{name}_snr_db_{statistic.__name__}": round(float(statistic(values)), 1)
+        f"{name}, {label}": round(float(statistic(values)), 1)
         for name, values in snr.items()
-        for statistic in (np.median, np.min)
+        for label, statistic in (("median", np.median), ("lowest", np.min))
     }
-    return agreement | {"largest_level_difference_db": round(float(max(levels)), 3)}
+    return agreement | {"largest difference of level": round(float(max(levels)), 3)}
 
 
 def shifted(signal: np.ndarray, samples: float) -> np.ndarray:

@@ -5,10 +5,10 @@
     python benchmarks/training_step.py                                  # two CPU cores
     python benchmarks/training_step.py --device cuda --model paper paper_wide --batch 8 --compile
 
-Peers are torchaudio's network and, where they are installed, asteroid's and speechbrain's. The ratio is against
-torchaudio in float32. GFLOP/s count two operations per multiply-accumulate in convolutions, linear layers and GRU
-(three times that in training); the share is of the machine's product of large matrices in the same precision. On a GPU,
-convolutions in float32 use the TF32 mode, as is PyTorch's default.
+Peers are torchaudio's network and, where they are installed, asteroid's and speechbrain's (``measuring.py`` says how).
+The ratio is against torchaudio in float32. GFLOP/s count two operations per multiply-accumulate in convolutions, linear
+layers and GRU (three times that in training); the share is of the machine's product of large matrices in the same
+precision. On a GPU, convolutions in float32 use the TF32 mode, as is PyTorch's default.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from typing import Any
 import torch
 from measuring import (
     RATE,
+    gmac_per_second,
+    larger_limits,
     limits_text,
     machine,
     machine_limits,
@@ -36,7 +38,6 @@ from measuring import (
 from torch import Tensor, nn
 
 from tse_refine.files.tables import Table
-from tse_refine.model.cost import measure_cost
 from tse_refine.model.network import Network
 
 HEAD = ("model", "work", "network", "precision", "ms", "times torchaudio", "GFLOP/s", "of limit")
@@ -54,6 +55,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     limits = machine_limits(options.device)
     figures = [row for model in options.model for row in measure_model(model, options)]
+    limits = larger_limits(limits, machine_limits(options.device))
     rows = [
         (
             row["model"], row["work"], row["network"], row["precision"], f"{row['ms']:.1f}",
@@ -72,14 +74,15 @@ def main() -> None:
 def measure_model(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Return a row for each kind of work, network and precision."""
     mixture = 0.1 * torch.randn(options.batch, round(options.seconds * RATE), device=options.device)
-    whole = network(name)
-    cost = measure_cost(whole)
-    gflop = 2.0 * options.batch * options.seconds * cost.gmac_per_second
-    without = gflop * (1.0 - cost.gmac_per_second_classifier / cost.gmac_per_second)
-    modules = peers(network_config(name)) | {"tse_refine": whole, "without classifier": network(name, classifier=False)}
+    modules = peers(network_config(name)) | {
+        "tse_refine": network(name),
+        "without classifier": network(name, classifier=False),
+    }
+    per_audio_second = {label: 2.0 * gmac_per_second(module, name) for label, module in modules.items()}
     if options.compile:
         modules["compiled"] = compiled = network(name)
         compiled.compile_stacks()
+        per_audio_second["compiled"] = per_audio_second["tse_refine"]
     for module in modules.values():
         module.to(options.device)
     rows = []
@@ -90,12 +93,12 @@ def measure_model(name: str, options: argparse.Namespace) -> list[dict[str, Any]
         }
         seconds = {key: median(each) for key, each in take_turns(runs, options.repeats, options.device).items()}
         for (label, precision), taken in seconds.items():
-            work_done = factor * (gflop if label in ("tse_refine", "compiled") else without)
+            gflop = factor * options.batch * options.seconds * per_audio_second[label]
             rows.append(
                 {
                     "model": name, "work": work, "network": label, "precision": precision, "ms": 1e3 * taken,
                     "times_torchaudio": seconds["torchaudio", "float32"] / taken,
-                    "gflop_per_second": work_done / taken,
+                    "gflop_per_second": gflop / taken,
                 }
             )  # fmt: skip
     return rows

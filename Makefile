@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEMO := -c experiment/proposed -c model/small -c data/synthetic -c budget/demo
-BENCHMARKS := training_step extraction evaluation mixing startup
+BENCHMARKS := training_step extraction evaluation growth mixing startup
 RESULTS := benchmarks/results
 
 .PHONY: setup demo compare notebooks test test-browser coverage bench gpu docs format
@@ -48,7 +48,8 @@ gpu: $(INSTALLED)
 coverage: $(INSTALLED)
 	$(BIN)/python -m pytest --cov
 
-# what steps, extraction, evaluation, mixing and starting cost, into benchmarks/results/: ten minutes on two free cores
+# what steps, extraction, evaluation, mixing and starting cost, and how that grows, into benchmarks/results/: about ten
+# minutes on two free cores
 bench: $(INSTALLED)
 	for name in $(BENCHMARKS); do \
 		echo "$$name"; $(BIN)/python benchmarks/$$name.py --output $(RESULTS)/$$name.json || exit 1; \

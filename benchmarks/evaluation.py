@@ -29,6 +29,7 @@ from tse_refine.files.tables import Table
 from tse_refine.model.network import Features, Network
 from tse_refine.refinement import parse_refinements
 
+MODELS = ("small", "paper")
 QUERIES_PER_PASS = 16
 HEAD = ("network", "mixtures", "distinct queries", "ms per mixture", "masks' part", "engine / parts", "plain / engine")
 
@@ -36,13 +37,13 @@ HEAD = ("network", "mixtures", "distinct queries", "ms per mixture", "masks' par
 def main() -> None:
     """Measure and print the table."""
     options_parser = parser(__doc__)
-    options_parser.add_argument("--mixtures", type=int, nargs=2, default=(4, 1), metavar=("SMALL", "PAPER"))
+    options_parser.add_argument("--mixtures", type=int, nargs="+", default=(4, 1), help="for each network")
     options_parser.add_argument("--seconds", type=float, default=1.0, help="length of a mixture")
     options = options_parser.parse_args()
     torch.set_num_threads(options.threads)
     figures = [
         measure(name, mixtures, options.seconds, options.repeats)
-        for name, mixtures in zip(("small", "paper"), options.mixtures, strict=True)
+        for name, mixtures in zip(MODELS, options.mixtures, strict=True)
     ]
     rows = [
         (

@@ -80,7 +80,7 @@ def main() -> None:
     options_parser = parser(__doc__)
     options_parser.add_argument("--model", nargs="+", default=["paper", "small"], help="names of configs/model")
     options_parser.add_argument("--seconds", type=float, default=19.5, help="of the recording; 19.5 are four windows")
-    options_parser.add_argument("--precision", choices=("32", "bf16"), default="32")
+    options_parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
     options_parser.add_argument("--compile", action="store_true", help="compile our networks, but no peer")
     options_parser.add_argument("--refine", choices=("window", "file"), default="window", help="as in the command")
     options = options_parser.parse_args()
@@ -92,7 +92,7 @@ def main() -> None:
         soundfile.write(recording, noise.astype(np.float32), RECORDING_RATE, "PCM_16")
         figures = [row for model in options.model for row in measure_model(model, counts, recording, options)]
     limits = {threads: larger_limits(limits[threads], limits_of(threads)) for threads in counts}
-    precision = {"32": "float32", "bf16": "bfloat16"}[options.precision]
+    precision = {"32-true": "float32", "bf16-mixed": "bfloat16"}[options.precision]
     rows = [
         (
             row["model"], str(row["cores"]), row["network"], f"{row['real_time_factor']:.4f}",
@@ -158,7 +158,7 @@ class Task:
         label: ``tse_refine``, ``without classifier``, or a peer.
         threads: number of threads and of cores.
         recording: sound file; checkpoints and estimates lie beside it.
-        precision: ``32`` or ``bf16``.
+        precision: ``32-true`` or ``bf16-mixed``.
         compiled: compile the network.
         scope: ``window`` or ``file``.
     """
@@ -215,11 +215,7 @@ def prepare(task: Task) -> Callable[[], None]:
         trained = untrained(PeerNetwork(peers(sizes)[task.label], round(sizes.window_ms * RATE / 2000)))
     if task.compiled:
         trained.network.compile_stacks()
-    if task.precision == "bf16":  # of the network alone: resampling and crossfades are in float32
-        lower = torch.autocast("cpu", torch.bfloat16)
-        trained.network.features = lower(trained.network.features)
-        trained.network.extract = lower(trained.network.extract)
-    extractor = Extractor(trained)
+    extractor = Extractor(trained, task.precision)
     output = task.recording.with_name(f"{task.model}.{task.label}.{task.threads}.wav")
     (plan,) = plan_outputs([task.recording], output, NAMES[:1])
 

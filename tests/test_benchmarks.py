@@ -67,6 +67,23 @@ def test_a_peer_in_the_place_of_the_network_extracts_what_it_separates(run, tmp_
         assert torch.equal(estimate, separated), name
 
 
+def test_evaluation(run, monkeypatch):
+    monkeypatch.setattr("evaluation.MODELS", ("small",))
+    monkeypatch.setattr("evaluation.TEST_CONDITIONS", [[1, 1], [0, 2]])
+    (row,) = run("evaluation", "--mixtures=1", "--repeats=1")["rows"]
+    assert row["distinct"] <= row["cells"] == 2 * 8
+    assert row["plain"] > 0
+
+
+def test_growth(run, monkeypatch, tmp_path):
+    few = {"batch": (1, 2), "classes": (10, 20), "conditions": (1, 2)}
+    monkeypatch.setattr("growth.AXES", few)
+    figure = tmp_path / "growth.png"
+    found = run("growth", "--repeats=1", f"--figure={figure}")
+    assert [(axis, value) for axis, value, _ in found["rows"]] == [(axis, value) for axis in few for value in few[axis]]
+    assert figure.stat().st_size > 1000
+
+
 def test_mixing(run):
     found = run("mixing", "--repeats=1", "--batches=1", "--instances=1")
     assert found["per_second"].keys() >= {"complete mixtures", "from files", "memory: copy", "memory: write"}

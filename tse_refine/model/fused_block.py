@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
-from torch.nn.functional import conv2d, leaky_relu, pad
+from torch.nn.functional import conv2d, leaky_relu
 
 aten = torch.ops.aten
 
@@ -104,7 +104,10 @@ def _norm_backward(d_y: Tensor, x: Tensor, mean: Tensor, scale: Tensor, gain: Te
 
 
 def _padded(frames: Tensor, dilation: int) -> Tensor:
-    return pad(frames, (0, 0, 0, -frames.shape[1] % dilation))
+    missing = -frames.shape[1] % dilation
+    if missing == 0:
+        return frames
+    return torch.cat([frames, frames.new_zeros(len(frames), missing, frames.shape[2])], 1)
 
 
 def _depthwise(x: Tensor, weight: Tensor, bias: Tensor, dilation: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -56,8 +57,11 @@ def extract(words: list[str]) -> None:
     query = parse_query(options.query, extractor.class_names, options.excluded)
     naming = (options.format, options.each, options.residual, options.overwrite)
     plans = plan_outputs(options.input, options.output, query, *naming)
-    deciding = (options.threshold, options.refine)
-    if not extract_files(extractor, plans, query, *deciding, options.overwrite, options.json):
+    refinement = extractor.refinement(options.threshold)
+    described = _extract_files(extractor, plans, query, refinement, options)
+    if options.json:
+        print(json.dumps(described, indent=2, ensure_ascii=False))
+    if any("error" in entry for entry in described):
         raise SystemExit(2)
 
 
@@ -86,11 +90,17 @@ def export(words: list[str]) -> None:
     _import_plugins(options.plugins)
     from tse_refine.extraction.export import export_checkpoint
 
-    inputs = export_checkpoint(options.checkpoint, options.output, options.format, options.overwrite, options.threshold)
-    if options.threshold is None and "threshold" not in inputs:
+    about = export_checkpoint(options.checkpoint, options.output, options.format, options.overwrite, options.threshold)
+    recommended = about["recommended_threshold"]
+    if recommended is None:
         _report(
             "this network has no classifier, so that the model has no input for a threshold and no output for "
             "probabilities: the query is not refined."
+        )
+    elif options.threshold is None and isinstance(recommended, str):
+        _report(
+            f"the refinement that is recommended for this network, {recommended}, is not a single threshold, which is "
+            f"the model's input; --threshold {recommended} makes it a part of the model."
         )
     print(options.output)
 
@@ -110,9 +120,9 @@ def listen(words: list[str]) -> None:
     from tse_refine.extraction.listen.server import serve
     from tse_refine.extraction.listen.sounds import Limits
 
-    limits = {"megabytes": options.max_megabytes, "minutes": options.max_minutes}
-    limits = {name: value for name, value in limits.items() if value is not None}
-    serve(options.checkpoint, options.host, options.port, options.device, Limits(**limits))
+    given = {"megabytes": options.max_megabytes, "minutes": options.max_minutes}
+    limits = Limits(**{name: value for name, value in given.items() if value is not None})
+    serve(options.checkpoint, options.host, options.port, options.device, limits)
 
 
 def _import_plugins(names: Sequence[str]) -> None:
@@ -122,66 +132,39 @@ def _import_plugins(names: Sequence[str]) -> None:
         import_plugins({"plugins": names})
 
 
-def extract_files(
-    extractor: Extractor,
-    plans: Sequence[Outputs],
-    query: tuple[str, ...],
-    threshold: float | str | Refinement | None,
-    scope: DecisionScope,
-    overwrite: bool,
-    as_json: bool,
-) -> bool:
-    """Extract from recordings, and print the decisions about their classes and the files that were written.
-
-    A recording that cannot be used is reported on stderr, and the others are extracted.
-
-    Args:
-        extractor: extractor of a checkpoint.
-        plans: files to read and to write.
-        query: names of classes.
-        threshold: threshold or another refinement; None for the recommended one.
-        scope: ``window`` or ``file``.
-        overwrite: replace existing files.
-        as_json: print one JSON document instead of tables.
-
-    Returns:
-        Whether all recordings were extracted.
-
-    Raises:
-        InputError: the threshold is not a valid refinement.
-    """
+def _extract_files(
+    extractor: Extractor, plans: Sequence[Outputs], query: tuple[str, ...], refinement: Refinement, options: Namespace
+) -> list[dict[str, Any]]:
+    """Extract from recordings, and return a report on each; one that cannot be used does not stop the others."""
     from tse_refine.extraction.file_extraction import extract_file
     from tse_refine.extraction.stream import num_passes
 
-    refinement = extractor.refinement(threshold)
     if not extractor.has_classifier:
         _report("this network has no classifier (a baseline): the query is used as it is.")
     described: list[dict[str, Any]] = []
     with tqdm(
         desc="extract",
-        total=num_passes(refinement, scope) * _seconds(plans) + 1e-6,  # a sum of fractions may be a little larger
+        total=num_passes(refinement, options.refine) * _seconds(plans) + 1e-6,  # a sum of fractions may be larger
         bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}",
         disable=None,  # only on a terminal
         file=sys.stderr,
     ) as progress:
+        deciding = (refinement, options.refine, options.overwrite)
         for plan in plans:
             try:
-                extraction = extract_file(extractor, plan, query, refinement, scope, overwrite, progress.update)
+                extraction = extract_file(extractor, plan, query, *deciding, progress.update)
             except InputError as error:
                 _report(str(error))
                 described.append({"input": printable(plan.recording), "error": str(error)})
                 continue
-            for remark in _remarks(extraction, bool(plan.each)):
-                _report(remark)
-            described.append(describe(extraction, extractor.class_names, scope))
-            if not as_json:
-                tqdm.write(table(described[-1]))
-    if as_json:
-        print(json.dumps(described, indent=2, ensure_ascii=False))
-    return not any("error" in entry for entry in described)
+            _report_remarks(extraction)
+            described.append(_describe(extraction, extractor.class_names, options.refine))
+            if not options.json:
+                tqdm.write(_text(described[-1]))
+    return described
 
 
-def describe(extraction: FileExtraction, class_names: Sequence[str], scope: DecisionScope) -> dict[str, Any]:
+def _describe(extraction: FileExtraction, class_names: Sequence[str], scope: DecisionScope) -> dict[str, Any]:
     """Return the report on a recording in plain types: queried classes first, then the others, the likeliest first."""
     others = [name for name in class_names if name not in extraction.query]
     others.sort(key=lambda name: -extraction.probability.get(name, 0.0))
@@ -212,12 +195,8 @@ def describe(extraction: FileExtraction, class_names: Sequence[str], scope: Deci
     }
 
 
-def table(described: dict[str, Any]) -> str:
-    """Return the report on a recording as text.
-
-    Args:
-        described: report from :func:`describe`.
-    """
+def _text(described: dict[str, Any]) -> str:
+    """Return a report of :func:`_describe` as text."""
     from tse_refine.files.tables import Table
 
     rows = []
@@ -240,21 +219,19 @@ def _decision(entry: dict[str, Any]) -> str:
     return "kept" if entry["kept"] else "weakened" if entry["weight"] else "removed"
 
 
-def _remarks(extraction: FileExtraction, each: bool) -> list[str]:
+def _report_remarks(extraction: FileExtraction) -> None:
     recording = printable(extraction.recording.path)
-    remarks = []
     if extraction.gain_db:
-        remarks.append(
+        _report(
             f"{recording}: its files would be clipped and were scaled by {extraction.gain_db:.1f} dB, all alike; "
             "--format wav keeps the level."
         )
     if extraction.is_silent:
-        consequence = "no file is written for them" if each else "the extraction is silent"
-        remarks.append(
+        consequence = "the extraction is silent" if extraction.outputs.extraction else "no file is written for them"
+        _report(
             f"{recording}: threshold {extraction.refinement.name} removes {', '.join(extraction.query)}, so that "
             f"{consequence}."
         )
-    return remarks
 
 
 def _seconds(plans: Sequence[Outputs]) -> float:
@@ -264,8 +241,7 @@ def _seconds(plans: Sequence[Outputs]) -> float:
     seconds = 0.0
     for plan in plans:
         with suppress(InputError):
-            recording = Recording.open(plan.recording)
-            seconds += recording.samples / recording.sample_rate
+            seconds += Recording.open(plan.recording).seconds
     return seconds
 
 

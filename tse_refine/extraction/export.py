@@ -29,7 +29,7 @@ from tse_refine.extraction.extractor import Extractor
 from tse_refine.files.atomic import check_output, replacing
 from tse_refine.model.checkpoint import TrainedNetwork, load_network
 from tse_refine.model.classifier import Classifier
-from tse_refine.model.network import Features, Network
+from tse_refine.model.network import Network
 from tse_refine.refinement import Refinement, refine
 from tse_refine.version import __version__
 
@@ -49,7 +49,7 @@ def export_checkpoint(
     file_format: str = "onnx",
     overwrite: bool = False,
     threshold: float | str | Refinement | None = None,
-) -> tuple[str, ...]:
+) -> dict[str, Any]:
     """Write the network of a checkpoint as one model that needs neither this package nor the checkpoint.
 
     The model's inputs are ``mixture`` ``[batch, samples]``, ``query`` ``[batch, classes]`` and ``threshold`` ``[]``;
@@ -66,25 +66,33 @@ def export_checkpoint(
         threshold: fixed threshold or another refinement, such as ``soft:0.2-0.6``; by default the model's input.
 
     Returns:
-        The names of the model's inputs.
+        The file's :func:`metadata`.
 
     Raises:
         InputError: the checkpoint or the threshold cannot be used, the file exists or has another suffix, or a package
             is missing.
     """
     output = Path(output)
-    _check_output(output, file_format, overwrite)
+    if file_format not in SUFFIXES:
+        raise InputError(f"{file_format!r} is not a format of models; known are: {', '.join(SUFFIXES)}.")
+    if output.suffix != SUFFIXES[file_format]:
+        raise InputError(f"{output}: a file of the format {file_format} ends in {SUFFIXES[file_format]}.")
+    check_output(output, "file", overwrite)
     if file_format == "onnx":
         _check_packages()
     trained = load_network(checkpoint)
-    refinement = None if threshold is None else _refinement(trained, threshold)
+    refinement = None if threshold is None else Extractor(trained).refinement(threshold)
+    if refinement is not None and trained.network.classifier is None:
+        raise InputError(
+            "threshold: this network has no classifier (a baseline), so that its model cannot refine; leave it out."
+        )
     about = metadata(trained, refinement)
     with _quiet(), _recurrence_of_any_length():
         program = _capture(trained.network, refinement)
         content = _onnx_bytes(program, about) if file_format == "onnx" else _torch_bytes(program, about)
     with replacing(output) as temporary:
         temporary.write_bytes(content)
-    return tuple(program.graph_signature.user_inputs)
+    return about
 
 
 def metadata(trained: TrainedNetwork, refinement: Refinement | None = None) -> dict[str, Any]:
@@ -109,22 +117,10 @@ def metadata(trained: TrainedNetwork, refinement: Refinement | None = None) -> d
     }
 
 
-def _refinement(trained: TrainedNetwork, threshold: float | str | Refinement) -> Refinement:
-    extractor = Extractor(trained)
-    refinement = extractor.refinement(threshold)
-    if not extractor.has_classifier:
-        raise InputError(
-            "threshold: this network has no classifier (a baseline), so that its model cannot refine; leave it out."
-        )
-    return refinement
-
-
 class _Extractor(nn.Module):
     """A network with its refinement and named outputs, whose estimate for an empty query is exact silence.
 
-    Args:
-        network: trained network.
-        refinement: fixed refinement; None where the threshold is an input, or there is no classifier.
+    ``refinement`` is None where the threshold is an input, or there is no classifier.
     """
 
     def __init__(self, network: Network, refinement: Refinement | None) -> None:
@@ -135,20 +131,18 @@ class _Extractor(nn.Module):
     def forward(self, mixture: Tensor, query: Tensor, threshold: Tensor | None = None) -> dict[str, Tensor]:
         features = self.network.features(mixture)
         probability = features.probability()
-        if probability is None:
-            return {"estimate": self._estimate(features, query)}
-        if self.refinement is not None:
-            refined_query = self.refinement(query, probability).clone()  # an output must not be the input itself
-        else:
-            assert threshold is not None, "the threshold is an input where no refinement is fixed"
-            refined_query = refine(query, probability, threshold)
-        estimate = self._estimate(features, refined_query)
-        return {"estimate": estimate, "probability": probability, "refined_query": refined_query}
-
-    def _estimate(self, features: Features, query: Tensor) -> Tensor:
+        others = {}
+        if probability is not None:
+            if self.refinement is not None:
+                query = self.refinement(query, probability).clone()  # an output must not be the input itself
+            else:
+                assert threshold is not None, "the threshold is an input where no refinement is fixed"
+                query = refine(query, probability, threshold)
+            others = {"probability": probability, "refined_query": query}
         estimate = self.network.extract(features, query)
         sounds = (query != 0).any(dim=1, keepdim=True)  # [batch, 1]
-        return torch.where(sounds, estimate, torch.zeros_like(estimate))  # not a product: 0 times NaN is not 0
+        estimate = torch.where(sounds, estimate, torch.zeros_like(estimate))  # not a product: 0 times NaN is not 0
+        return {"estimate": estimate, **others}
 
 
 class _Classifier(nn.Module):
@@ -292,15 +286,6 @@ def check_recurrences(model: ir.Model) -> None:
                 "The installed onnxscript translates GRUs wrongly; 0.7.1 or newer is needed: "
                 "`pip install --upgrade 'tse-refine[export]'`."
             )
-
-
-def _check_output(output: Path, file_format: str, overwrite: bool) -> None:
-    if file_format not in SUFFIXES:
-        raise InputError(f"{file_format!r} is not a format of models; known are: {', '.join(SUFFIXES)}.")
-    suffix = SUFFIXES[file_format]
-    if output.suffix != suffix:
-        raise InputError(f"{output}: a file of the format {file_format} ends in {suffix}.")
-    check_output(output, "file", overwrite)
 
 
 def _check_packages() -> None:

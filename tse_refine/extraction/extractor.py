@@ -173,16 +173,8 @@ class Extractor:
         threshold: float | str | Refinement | None = None,
         scope: DecisionScope = "window",
     ) -> list[Extraction[Waveform]]:
-        """Extract several queries from a recording, which is much faster than one by one.
-
-        Args:
-            waveform: waveform as in :meth:`extract`, like all other arguments.
-            sample_rate: sample rate of the waveform, Hz.
-            queries: one query or more.
-            threshold: threshold or another refinement.
-            scope: ``window`` or ``file``.
-        """
-        stream = self._stream_waveform(waveform, sample_rate, queries, threshold, scope)
+        """Extract one query or more from a recording, much faster than one by one; arguments as in :meth:`extract`."""
+        stream = self.stream(_in_blocks(waveform, sample_rate), sample_rate, queries, threshold, scope)
         estimates = torch.cat([block for _, block in stream], dim=-1)  # [queries, channels, samples]
         return [
             Extraction(**vars(decision), waveform=restore_type(estimate, waveform), sample_rate=int(sample_rate))
@@ -201,7 +193,7 @@ class Extractor:
         """
         if not self.has_classifier:
             raise InputError("this network has no classifier (a baseline), so that it estimates no probabilities.")
-        stream = self._stream_waveform(waveform, sample_rate, [self.class_names])
+        stream = self.stream(_in_blocks(waveform, sample_rate), sample_rate, [self.class_names])
         stream.estimate_probabilities()
         return stream.probability
 
@@ -213,15 +205,10 @@ class Extractor:
         threshold: float | str | Refinement | None = None,
         scope: DecisionScope = "window",
     ) -> ExtractionStream:
-        """Extract from a recording that need not be in memory at once.
+        """Extract one query or more from a recording that need not be in memory at once.
 
-        Args:
-            blocks: function that restarts the recording and returns its consecutive parts ``[channels, samples]``,
-                floating-point.
-            sample_rate: sample rate of the recording, Hz.
-            queries: one query or more, each as for :meth:`extract`.
-            threshold: threshold or another refinement, as for :meth:`extract`.
-            scope: ``window`` or ``file``, as for :meth:`extract`.
+        ``blocks`` is a function that restarts the recording and returns its consecutive parts ``[channels, samples]``,
+        floating-point; the other arguments are as in :meth:`extract`.
 
         Raises:
             InputError: an argument is not as described; for a block, when it is processed.
@@ -242,17 +229,10 @@ class Extractor:
             scope,
         )
 
-    def _stream_waveform(
-        self,
-        waveform: np.ndarray | Tensor,
-        sample_rate: int,
-        queries: Sequence[str | Sequence[str]],
-        threshold: float | str | Refinement | None = None,
-        scope: DecisionScope = "window",
-    ) -> ExtractionStream:
-        channels = as_channels(waveform)
-        size = BLOCK_SECONDS * check_sample_rate(sample_rate)
-        return self.stream(lambda: channels.split(size, dim=-1), sample_rate, queries, threshold, scope)
+
+def _in_blocks(waveform: np.ndarray | Tensor, sample_rate: int) -> Callable[[], Iterable[Tensor]]:
+    channels, size = as_channels(waveform), BLOCK_SECONDS * check_sample_rate(sample_rate)
+    return lambda: channels.split(size, dim=-1)
 
 
 def _available(device: str | torch.device | None) -> torch.device:

@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tse_refine.errors import InputError
 from tse_refine.extraction.extractor import Extractor
 from tse_refine.extraction.outputs import Outputs
 from tse_refine.extraction.recordings import Recording
 from tse_refine.extraction.stream import Decision, DecisionScope
-from tse_refine.extraction.writer import SoundWriter, fitting_format, remove, writing
+from tse_refine.extraction.writer import SoundWriter, fitting_format, writing
 from tse_refine.files.atomic import printable
 from tse_refine.refinement import Refinement
 
@@ -82,59 +83,60 @@ def extract_file(
         weight = {name: weight for decision in decisions for name, weight in decision.weight.items()}
         decision = replace(decisions[0], query=query, weight=weight)
         files.finish(decision.refined_query)
+    each = {name: path for name, path in plan.each.items() if path in files.writers}
     if overwrite:
-        for name in plan.each.keys() - files.each.keys():
-            remove(plan.each[name])
-    outputs = replace(plan, each={name: path for name, path in plan.each.items() if name in files.each})
-    gain_db = min((writer.gain_db for writer in files.writers()), default=0.0)
-    return FileExtraction(**vars(decision), recording=recording, outputs=outputs, gain_db=gain_db)
+        for name in plan.each.keys() - each.keys():
+            _remove(plan.each[name])
+    gain_db = min((writer.gain_db for writer in files.writers.values()), default=0.0)
+    return FileExtraction(**vars(decision), recording=recording, outputs=replace(plan, each=each), gain_db=gain_db)
 
 
 class _Files:
-    """The files of one recording; a class's own file begins when its estimate is not silence any more.
+    """The files of one recording; a class's own file begins when its estimate is not silence any more."""
 
-    Args:
-        plan: files to write.
-        channels: number of channels of the recording.
-        open_file: function that begins a file.
-    """
-
-    def __init__(self, plan: Outputs, channels: int, open_file: Callable[[Path], SoundWriter]) -> None:
-        self.each: dict[str, SoundWriter] = {}  # of the classes' own files that have begun
+    def __init__(self, plan: Outputs, channels: int, begin: Callable[[Path], SoundWriter]) -> None:
+        self.writers: dict[Path, SoundWriter] = {}  # of the files that have begun
         self._plan = plan
         self._channels = channels
-        self._open = open_file
+        self._begin = begin
         self._position = 0
-        self._extraction = open_file(plan.extraction) if plan.extraction else None
-        self._residual = open_file(plan.residual) if plan.residual else None
-
-    def writers(self) -> list[SoundWriter]:
-        """Return the writers of all files that have begun."""
-        return [writer for writer in (self._extraction, *self.each.values(), self._residual) if writer is not None]
+        for path in (plan.extraction, plan.residual):
+            if path is not None:
+                self._writer(path)
 
     def write(self, mixture: Tensor, estimates: Tensor) -> None:
         """Add ``[channels, samples]`` of the recording and ``[queries, channels, samples]`` of its estimates."""
-        if self._extraction:
-            self._extraction.write(estimates[0])
-        for name, estimate in zip(self._plan.each, estimates, strict=False):
-            if name not in self.each and estimate.any():
-                self._begin(name)
-            if name in self.each:
-                self.each[name].write(estimate)
-        if self._residual:
-            self._residual.write(mixture - estimates.sum(0))
+        plan = self._plan
+        paths = list(plan.each.values()) if plan.extraction is None else [plan.extraction]
+        sounds = dict(zip(paths, estimates, strict=True))
+        if plan.residual is not None:
+            sounds[plan.residual] = mixture - estimates.sum(0)
+        for path, sound in sounds.items():
+            if path in self.writers or sound.any():
+                self._writer(path).write(sound)
         self._position += mixture.shape[-1]
 
     def finish(self, kept: tuple[str, ...]) -> None:
         """Complete all files, scaled alike; the files of kept classes without any sound are silent."""
-        for name in self._plan.each:
-            if name in kept and name not in self.each:
-                self._begin(name)
-        peak = max((writer.peak for writer in self.writers()), default=0.0)
-        for writer in self.writers():
+        for name in kept:
+            if name in self._plan.each:
+                self._writer(self._plan.each[name])
+        peak = max((writer.peak for writer in self.writers.values()), default=0.0)
+        for writer in self.writers.values():
             writer.finish(peak)
 
-    def _begin(self, name: str) -> None:
-        writer = self.each[name] = self._open(self._plan.each[name])
-        for begin in range(0, self._position, _SILENCE_PER_BLOCK):
-            writer.write(torch.zeros(self._channels, min(_SILENCE_PER_BLOCK, self._position - begin)))
+    def _writer(self, path: Path) -> SoundWriter:
+        """Return the writer of a file; one that begins now is silent up to here."""
+        if path not in self.writers:
+            self.writers[path] = self._begin(path)
+            silence = torch.zeros(1).expand(self._channels, self._position)  # without memory of its own
+            for part in silence.split(_SILENCE_PER_BLOCK, dim=1):
+                self.writers[path].write(part)
+        return self.writers[path]
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{printable(path)} is of an earlier run and cannot be removed ({error.strerror}).") from error

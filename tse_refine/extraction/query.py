@@ -62,6 +62,7 @@ def parse_queries(queries: Any, class_names: Sequence[str]) -> list[tuple[str, .
 
 
 def _named(words: Any, class_names: Sequence[str], option: str) -> list[str]:
+    """Return the classes that words name, each once and in their order."""
     names: list[str] = []
     if isinstance(words, str):
         words = [words]
@@ -72,22 +73,18 @@ def _named(words: Any, class_names: Sequence[str], option: str) -> list[str]:
             raise InputError(f"{option}: {word!r} is not text; a name of a class or a list of names is expected.")
         # a name may contain a comma ("speech, male"), so the whole word comes first
         parts = [word] if _matches(word, class_names) else word.split(",")
-        for part in filter(str.strip, parts):
-            names += _classes(part.strip(), class_names, option)
+        for part in filter(None, map(str.strip, parts)):
+            matches = _matches(part, class_names)
+            if len(matches) > 1:
+                raise InputError(
+                    f"{option}: {part!r} can mean {' or '.join(map(repr, matches))}; write the name exactly as it is "
+                    "there."
+                )
+            if not matches and _plain(part) != ALL:
+                hint = did_you_mean(part, list(class_names))
+                raise InputError(f"{option}: {part!r} is not a class of this network; {hint}")
+            names += matches or class_names
     return list(dict.fromkeys(names))
-
-
-def _classes(word: str, class_names: Sequence[str], option: str) -> list[str]:
-    matches = _matches(word, class_names)
-    if len(matches) == 1:
-        return matches
-    if matches:
-        raise InputError(
-            f"{option}: {word!r} can mean {' or '.join(map(repr, matches))}; write the name exactly as it is there."
-        )
-    if _plain(word) == ALL:
-        return list(class_names)
-    raise InputError(f"{option}: {word!r} is not a class of this network; {did_you_mean(word, list(class_names))}")
 
 
 def _matches(word: str, class_names: Sequence[str]) -> list[str]:

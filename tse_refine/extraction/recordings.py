@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from tse_refine.errors import InputError
 from tse_refine.extraction.signal import BLOCK_SECONDS, MOST_CHANNELS, check_sample_rate, check_samples
-from tse_refine.extraction.writer import SUFFIXES
+from tse_refine.extraction.writer import SUFFIXES, error_reason
 from tse_refine.files.atomic import printable
 
 # soundfile reads more, but a folder is searched for these; a file that is named is read whatever its suffix
@@ -37,6 +38,11 @@ class Recording:
     channels: int
     samples: int
 
+    @property
+    def seconds(self) -> float:
+        """Duration according to the header."""
+        return self.samples / self.sample_rate
+
     @classmethod
     def open(cls, path: Path) -> Recording:
         """Read the header of a file.
@@ -48,7 +54,7 @@ class Recording:
             InputError: the file cannot be read, is not a sound file, is empty, or has more channels or another sample
                 rate than is supported.
         """
-        with _open(path) as file:
+        with _opened(path) as file:
             recording = cls(path, file.samplerate, file.channels, file.frames)
         try:
             check_sample_rate(recording.sample_rate)
@@ -69,20 +75,14 @@ class Recording:
         Raises:
             InputError: the file is damaged, or has samples that are not finite.
         """
-        count = 0
-        with _open(self.path) as file:
-            while True:
-                try:
-                    block = file.read(BLOCK_SECONDS * self.sample_rate, dtype="float32", always_2d=True)
-                except soundfile.SoundFileError as error:
-                    raise _unreadable(self.path, error) from error
-                if not len(block):
-                    break
+        size = BLOCK_SECONDS * self.sample_rate
+        samples = None
+        with _opened(self.path) as file:
+            while len(block := file.read(size, dtype="float32", always_2d=True)):
                 samples = torch.from_numpy(np.ascontiguousarray(block.T))
                 check_samples(samples, printable(self.path))
-                count += len(block)
                 yield samples
-        if not count:
+        if samples is None:
             raise _no_samples(self.path)
 
 
@@ -104,18 +104,18 @@ def find_recordings(paths: Sequence[Path], excluded: Path) -> list[tuple[Path, P
     recordings: dict[Path, tuple[Path, Path]] = {}
     for path in paths:
         if path.is_dir():
-            files = sorted(_sound_files(path, excluded))
+            base, files = path, sorted(_sound_files(path, excluded))
             if not files:
                 raise InputError(
                     f"{printable(path)} is a folder without sound files; expected are files that end in "
                     f"{', '.join(sorted(READABLE_SUFFIXES))}."
                 )
         elif path.is_file():
-            files = [path]
+            base, files = path.parent, [path]
         else:
             raise InputError(f"{printable(path)} does not exist, or is not a file; name recordings or folders of them.")
         for file in files:
-            recordings.setdefault(location(file), (file, file.relative_to(path if path.is_dir() else path.parent)))
+            recordings.setdefault(location(file), (file, file.relative_to(base)))
     return list(recordings.values())
 
 
@@ -126,35 +126,28 @@ def location(path: Path) -> Path:
 
 def _sound_files(folder: Path, excluded: Path) -> Iterator[Path]:
     for parent, folders, names in os.walk(folder):
-        folders[:] = [
-            name for name in folders if not name.startswith(".") and not _is_same(Path(parent, name), excluded)
-        ]
+        shown = [Path(parent, name) for name in folders if not name.startswith(".")]
+        folders[:] = [path.name for path in shown if not (excluded.exists() and path.samefile(excluded))]
         for name in names:
             if not name.startswith(".") and Path(name).suffix.lower() in READABLE_SUFFIXES:
                 yield Path(parent, name)
 
 
-def _is_same(folder: Path, other: Path) -> bool:
-    return other.exists() and folder.samefile(other)
-
-
-def _open(path: Path) -> soundfile.SoundFile:
+@contextmanager
+def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    """Yield an open file, and turn errors of the system and of libsndfile into messages."""
     try:
         with path.open("rb"):  # its error has a reason, where libsndfile's has only "System error"
             pass
-        return soundfile.SoundFile(os.fsencode(path))  # bytes: a name need not be text
+        with soundfile.SoundFile(os.fsencode(path)) as file:  # bytes: a name need not be text
+            yield file
     except OSError as error:
         raise InputError(f"{printable(path)} cannot be read ({error.strerror}).") from error
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a .raw file
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> InputError:
-    reason = " ".join(str(getattr(error, "error_string", error)).split()).rstrip(".")
-    return InputError(
-        f"{printable(path)} cannot be read as sound ({reason}); expected is a whole file of WAV, FLAC, OGG, MP3 or "
-        "another format that libsndfile supports."
-    )
+        raise InputError(
+            f"{printable(path)} cannot be read as sound ({error_reason(error)}); expected is a whole file of WAV, "
+            "FLAC, OGG, MP3 or another format that libsndfile supports."
+        ) from error
 
 
 def _no_samples(path: Path) -> InputError:

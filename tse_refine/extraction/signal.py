@@ -72,17 +72,15 @@ def as_channels(waveform: Any, owner: str = "waveform") -> Tensor:
             f"{owner} has {shape[0]} channels; up to {MOST_CHANNELS} are expected. If its shape {shape} is [samples, "
             "channels], pass its transpose."
         )
-    if isinstance(waveform, Tensor):
-        is_floating, signal = waveform.is_floating_point(), waveform.detach().to("cpu", torch.float32)
-    else:
-        is_floating = np.issubdtype(waveform.dtype, np.floating)
-        with np.errstate(over="ignore"):  # becomes infinite, and is rejected below
-            signal = torch.from_numpy(np.array(waveform, np.float32)) if is_floating else torch.zeros(1)
-    if not is_floating:
+    if not (waveform.is_floating_point() if isinstance(waveform, Tensor) else waveform.dtype.kind == "f"):
         raise InputError(
             f"{owner} has the type {waveform.dtype}; floating-point samples are expected, for 16-bit ones waveform / "
             "32768."
         )
+    if isinstance(waveform, np.ndarray):
+        with np.errstate(over="ignore"):  # becomes infinite, and is rejected below
+            waveform = torch.from_numpy(waveform.astype(np.float32))
+    signal = waveform.detach().to("cpu", torch.float32)
     check_samples(signal, owner)
     return signal.reshape(-1, shape[-1])
 
@@ -100,10 +98,11 @@ def as_blocks(blocks: Any) -> Iterator[Tensor]:
         raise InputError(f"blocks returns a {type(blocks).__name__}; the blocks of a recording are expected.")
     channels = None
     for block in blocks:
-        if isinstance(block, np.ndarray | Tensor) and block.ndim != 2:
-            raise InputError(f"a block has the shape {list(block.shape)}; [channels, samples] is expected.")
-        if isinstance(block, np.ndarray | Tensor) and block.shape[-1] == 0:
-            continue
+        if isinstance(block, np.ndarray | Tensor):
+            if block.ndim != 2:
+                raise InputError(f"a block has the shape {list(block.shape)}; [channels, samples] is expected.")
+            if block.shape[-1] == 0:
+                continue
         samples = as_channels(block, "a block")
         if channels not in (None, len(samples)):
             raise InputError(f"a block has {len(samples)} channels, earlier ones {channels}; all must have as many.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -51,32 +51,6 @@ class Decision:
         return None if isinstance(self.refinement, NoRefinement) else self.refinement.option
 
 
-class ProbabilityStatistics(NamedTuple):
-    """Probabilities and weights over the windows so far.
-
-    Attributes:
-        largest: largest probability of each class, ``[classes]``.
-        weight: largest weight of each class in each refined query, ``[queries, classes]``.
-        num_kept: number of windows in which the weight is at least 0.5, ``[queries, classes]``; for a class that is
-            not queried, its weight in a query for it alone.
-        num_windows: number of windows.
-    """
-
-    largest: Tensor
-    weight: Tensor
-    num_kept: Tensor
-    num_windows: int
-
-    def join(self, other: ProbabilityStatistics) -> ProbabilityStatistics:
-        """Return the statistics over the windows of both."""
-        return ProbabilityStatistics(
-            torch.maximum(self.largest, other.largest),
-            torch.maximum(self.weight, other.weight),
-            self.num_kept + other.num_kept,
-            self.num_windows + other.num_windows,
-        )
-
-
 def num_passes(refinement: Refinement, scope: DecisionScope) -> int:
     """Return how often a recording is read: a decision for the whole file needs a pass of its own."""
     return 2 if scope == "file" and refinement.needs_classifier else 1
@@ -115,21 +89,27 @@ class ExtractionStream:
         self._ratio = rate_ratio(sample_rate, network.trained.sample_rate)
         self._query_names = queries
         self._queries = torch.tensor([[float(name in query) for name in self._class_names] for query in queries])
-        self._statistics: ProbabilityStatistics | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        """Begin a pass: nothing is known of the windows."""
+        self._num_windows = 0
+        self._largest = torch.zeros(len(self._class_names))  # probability of each class
+        self._weight = torch.zeros_like(self._queries)  # largest in the refined queries, [queries, classes]
+        self._num_kept = torch.zeros_like(self._queries)  # windows by query and class, as for Decision.window_share
 
     @property
     def probability(self) -> dict[str, float]:
         """Largest probability of each class over the windows and channels so far; empty without a classifier."""
-        return {} if self._statistics is None else self._by_class(self._statistics.largest)
+        return self._by_class(self._largest) if self._num_windows else {}
 
     def decisions(self) -> list[Decision]:
         """Return what the refinement left of each query in the windows so far."""
-        weight, statistics = self._queries, self._statistics
+        weight = self._queries
         shares: list[dict[str, float]] = [{} for _ in self._query_names]
-        if statistics is not None:
-            file_scope = self.passes == 2
-            weight = self._refine(self._queries, statistics.largest[None])[0] if file_scope else statistics.weight
-            shares = [self._by_class(num_kept / statistics.num_windows) for num_kept in statistics.num_kept]
+        if self._num_windows:
+            weight = self._weight if self.passes == 1 else self._refine(self._queries, self._largest[None])[0]
+            shares = [self._by_class(num_kept / self._num_windows) for num_kept in self._num_kept]
         return [
             Decision(names, self.refinement, self.probability, {name: weights[name] for name in names}, share)
             for names, weights, share in zip(self._query_names, map(self._by_class, weight), shares, strict=True)
@@ -137,17 +117,17 @@ class ExtractionStream:
 
     def estimate_probabilities(self) -> None:
         """Read the recording once for the probabilities alone."""
-        self._statistics = None
+        self._reset()
         for probability in self._network.probabilities(resample(self._blocks(), self._ratio)):
             self._count(probability)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         if self.passes == 1:
-            self._statistics = None
+            self._reset()
             return self._extract(self._refine_windows)
         self.estimate_probabilities()
-        assert self._statistics is not None, "a refinement that needs a classifier is used with one"
-        refined = self._refine(self._queries, self._statistics.largest[None])
+        assert self._num_windows, "a refinement that needs a classifier is used with one"
+        refined = self._refine(self._queries, self._largest[None])
         return self._extract(lambda _: refined) if refined.any() else self._silence()
 
     def _extract(self, refine_queries: RefineQueries) -> Iterator[tuple[Tensor, Tensor]]:
@@ -183,8 +163,10 @@ class ExtractionStream:
         refined = self._refine(self._queries, probability)
         alone = self._refine(torch.eye(len(self._class_names)), probability).diagonal(dim1=1, dim2=2)
         kept = torch.where(self._queries > 0, refined, alone[:, None]) >= KEPT_WEIGHT  # [windows, queries, classes]
-        here = ProbabilityStatistics(probability.amax(0), refined.amax(0), kept.sum(0), len(probability))
-        self._statistics = here if self._statistics is None else self._statistics.join(here)
+        self._num_windows += len(probability)
+        self._largest = torch.maximum(self._largest, probability.amax(0))
+        self._weight = torch.maximum(self._weight, refined.amax(0))
+        self._num_kept += kept.sum(0)
         return refined
 
     def _by_class(self, values: Tensor) -> dict[str, float]:

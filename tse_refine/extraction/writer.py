@@ -16,6 +16,7 @@ import soundfile
 from torch import Tensor
 
 from tse_refine.errors import InputError
+from tse_refine.extraction.signal import SAMPLE_RATES
 from tse_refine.files.atomic import printable, replacing
 
 _SAMPLES_PER_COPY = 1 << 20
@@ -29,15 +30,15 @@ class SoundFormat:
         container: soundfile's ``format``.
         encoding: soundfile's ``subtype``: 32-bit float where the container has it, otherwise the best that it has.
         most_channels: largest number of channels.
-        sample_rates: supported sample rates, Hz, single or in ranges; None for all.
-        most_bytes: largest size of the samples; None where there is no limit.
+        sample_rates: supported sample rates, Hz, in ranges or single; by default those of all recordings.
+        most_bytes: largest size of the samples.
     """
 
     container: str
     encoding: str
     most_channels: int = 1024
-    sample_rates: tuple[int | range, ...] | None = None
-    most_bytes: int | None = None
+    sample_rates: tuple[range | tuple[int, ...], ...] = (SAMPLE_RATES,)
+    most_bytes: float = math.inf
 
     @property
     def is_float(self) -> bool:
@@ -46,9 +47,7 @@ class SoundFormat:
 
     def supports_rate(self, sample_rate: int) -> bool:
         """Return whether the format supports a sample rate, in Hz."""
-        return self.sample_rates is None or any(
-            sample_rate in rates if isinstance(rates, range) else sample_rate == rates for rates in self.sample_rates
-        )
+        return any(sample_rate in rates for rates in self.sample_rates)
 
 
 _FOUR_GIGABYTES = (1 << 32) - (1 << 16)  # lengths in a header have 32 bits, and include the header
@@ -58,12 +57,12 @@ FORMATS = {
     "flac": SoundFormat("FLAC", "PCM_24", most_channels=8, sample_rates=(range(1, 65_536), range(65_540, 655_351, 10))),
     # libvorbis has no mode above 200 kHz, and libsndfile 1.2 crashes instead of reporting it
     "ogg": SoundFormat("OGG", "VORBIS", most_channels=255, sample_rates=(range(4_000, 192_001),)),
-    "opus": SoundFormat("OGG", "OPUS", most_channels=255, sample_rates=(8_000, 12_000, 16_000, 24_000, 48_000)),
+    "opus": SoundFormat("OGG", "OPUS", most_channels=255, sample_rates=((8_000, 12_000, 16_000, 24_000, 48_000),)),
     "mp3": SoundFormat(
         "MP3",
         "MPEG_LAYER_III",
         most_channels=2,
-        sample_rates=(8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000),
+        sample_rates=((8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000),),
     ),
     "aiff": SoundFormat("AIFF", "FLOAT", most_bytes=_FOUR_GIGABYTES),
     "au": SoundFormat("AU", "FLOAT", most_bytes=_FOUR_GIGABYTES),
@@ -97,21 +96,21 @@ def fitting_format(name: str, sample_rate: int, channels: int, samples: int, own
         most = sound_format.most_channels
         raise InputError(f"{owner} has {channels} channels, but {name} supports up to {most}; use --format wav.")
     if not sound_format.supports_rate(sample_rate):
-        supported = ", ".join(map(_in_words, sound_format.sample_rates or ()))
+        supported = ", ".join(map(_in_words, sound_format.sample_rates))
         others = "wav or flac" if FORMATS["flac"].supports_rate(sample_rate) else "wav"
         raise InputError(
             f"{owner} has a sample rate of {sample_rate} Hz, but {name} supports {supported}; use --format {others}."
         )
-    if sound_format.most_bytes is not None and 4 * channels * samples > sound_format.most_bytes:
+    if 4 * channels * samples > sound_format.most_bytes:
         if name != "wav":
             raise InputError(f"{owner} is too long for {name}, which is limited to 4 GB; use --format wav.")
         return FORMATS["rf64"]
     return sound_format
 
 
-def _in_words(rates: int | range) -> str:
-    if isinstance(rates, int):
-        return str(rates)
+def _in_words(rates: range | tuple[int, ...]) -> str:
+    if isinstance(rates, tuple):
+        return ", ".join(map(str, rates))
     return f"up to {rates[-1]}" + (f" in steps of {rates.step}" if rates.step > 1 else "")
 
 
@@ -120,28 +119,23 @@ class SoundWriter:
 
     In a format of fixed full scale, samples beyond it would be clipped. There the samples are kept as floats until the
     peak is known, and then scaled as a whole, so that nothing is clipped. Files that add up are scaled alike, by the
-    largest of their peaks.
+    largest of their peaks. :func:`writing` begins and ends a file.
 
-    Args:
-        path: sound file, as messages name it.
-        temporary: file that is written.
-        sound_format: format of the file.
-        sample_rate: sample rate, Hz.
-        channels: number of channels of all blocks.
+    Attributes:
+        gain_db: gain by which the file was scaled, at most 0 dB.
+        peak: largest magnitude so far; 0 where nothing would be clipped.
     """
 
     def __init__(self, path: Path, temporary: Path, sound_format: SoundFormat, sample_rate: int, channels: int) -> None:
-        self.gain_db = 0.0  # by which the file was scaled, at most 0 dB
-        self.peak = 0.0  # largest magnitude so far; 0 where nothing would be clipped
+        self.gain_db = self.peak = 0.0
         self._path = path
         self._samples = 0
         self._channels = channels
         self._temporary = os.fsencode(temporary)  # a name need not be text
-        with _system_errors(path):
-            self._file = soundfile.SoundFile(
-                self._temporary, "w", sample_rate, channels, sound_format.encoding, format=sound_format.container
-            )
-            self._floats = None if sound_format.is_float else TemporaryFile(dir=path.parent)  # noqa: SIM115  see close()
+        self._file = soundfile.SoundFile(
+            self._temporary, "w", sample_rate, channels, sound_format.encoding, format=sound_format.container
+        )
+        self._floats = None if sound_format.is_float else TemporaryFile(dir=path.parent)  # noqa: SIM115  see close()
 
     def write(self, block: Tensor) -> None:
         """Add samples, ``[channels, samples]``."""
@@ -209,29 +203,19 @@ def writing(
             raise InputError(f"{printable(path)} was created while extracting and is kept; use --overwrite.")
 
 
-def remove(path: Path) -> None:
-    """Remove a file of an earlier run, if there is one.
-
-    Args:
-        path: file to remove.
-
-    Raises:
-        InputError: the file cannot be removed; the text gives the reason.
-    """
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"{printable(path)} is of an earlier run and cannot be removed ({error.strerror}).") from error
-
-
 @contextmanager
 def _system_errors(path: Path) -> Iterator[None]:
     """Turn errors of the system and of libsndfile into messages."""
     try:
         yield
     except (OSError, soundfile.SoundFileError) as error:
-        reason = error.strerror if isinstance(error, OSError) else getattr(error, "error_string", str(error))
-        reason = " ".join(str(reason).split()).rstrip(".")
         raise InputError(
-            f"{printable(path)} cannot be written ({reason}). Check that you may write there and that there is space."
+            f"{printable(path)} cannot be written ({error_reason(error)}). Check that you may write there and that "
+            "there is space."
         ) from error
+
+
+def error_reason(error: Exception) -> str:
+    """Return the reason that an error of the system or of libsndfile gives, in one line and without a full stop."""
+    reason = error.strerror if isinstance(error, OSError) else getattr(error, "error_string", error)
+    return " ".join(str(reason).split()).rstrip(".")

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 TITLE = "Target sound extraction with query refinement"
 NO_SOUND = "Drop or record a sound, or load a test mixture, to see its class probabilities."
+# the network runs for one visitor at a time; of a slider's events meanwhile, only the last one counts
+_NETWORK: dict[str, Any] = {"concurrency_id": "network", "concurrency_limit": 1, "api_visibility": "private"}
+_QUICK: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
 
 
 class Actions:
@@ -132,40 +135,22 @@ def build_page(actions: Actions, checkpoint: str, no_mixtures: str = "") -> "gra
                 thresholds = _thresholds(extractor)
                 extract = gr.Button("Extract", variant="primary")
             with gr.Column(min_width=320):
-                shown = [_html(elem_id="message"), _html(actions.empty_table(), elem_id="table")]
+                remarks, table = _html(elem_id="message"), _html(actions.empty_table(), elem_id="table")
         with gr.Row(elem_id="cards"):
-            shown += [_html(elem_classes="listen-cell") for _ in TITLES]
-        shown.append(_html())
-        _connect(actions, sound, draw, [query, *thresholds], extract, shown)
+            cards = [_html(elem_classes="listen-cell") for _ in TITLES]
+        shown = [remarks, table, *cards, _html()]  # the parts of a View, in its order
+        settings = [query, *thresholds]
+        # the sound is shown as a card; its control is cleared for the next one
+        upload, uploaded = _handler(actions.upload, None), [sound.upload, sound.stop_recording]
+        gr.on(uploaded, upload, [sound, *settings], [*shown, sound], show_progress_on=table, **_NETWORK)
+        draw.click(_handler(actions.draw), settings, shown, show_progress_on=table, **_NETWORK)
+        changed = [query.change, *(threshold.change for threshold in thresholds)]
+        gr.on(changed, _handler(actions.update_table), settings, shown, queue=False, **_QUICK)
+        extract.click(_handler(actions.extract), settings, shown, show_progress_on=cards, **_NETWORK)
+        released = [threshold.release for threshold in thresholds]
+        gr.on(released, _handler(actions.extract_again), settings, shown, **(_NETWORK | _QUICK))
         page.unload(_handler(actions.close))
     return page
-
-
-def _connect(
-    actions: Actions,
-    sound: "gradio.Audio",
-    draw: "gradio.Button",
-    settings: "list[Any]",
-    extract: "gradio.Button",
-    shown: "list[gradio.HTML]",
-) -> None:
-    """Connect the controls; ``shown`` are the parts of a :class:`View`, in its order."""
-    import gradio as gr
-
-    _, table, *cards, _ = shown
-    query, *thresholds = settings
-    # the network runs for one visitor at a time; of a slider's events meanwhile, only the last one counts
-    network: dict[str, Any] = {"concurrency_id": "network", "concurrency_limit": 1, "api_visibility": "private"}
-    quick: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
-    # the sound is shown as a card; its control is cleared for the next one
-    upload, uploaded = _handler(actions.upload, None), [sound.upload, sound.stop_recording]
-    gr.on(uploaded, upload, [sound, *settings], [*shown, sound], show_progress_on=table, **network)
-    draw.click(_handler(actions.draw), settings, shown, show_progress_on=table, **network)
-    changed = [query.change, *(threshold.change for threshold in thresholds)]
-    gr.on(changed, _handler(actions.update_table), settings, shown, queue=False, **quick)
-    extract.click(_handler(actions.extract), settings, shown, show_progress_on=cards, **network)
-    released = [threshold.release for threshold in thresholds]
-    gr.on(released, _handler(actions.extract_again), settings, shown, **{**network, **quick})
 
 
 def head() -> str:
@@ -208,28 +193,16 @@ def _thresholds(extractor: Extractor) -> "list[gradio.Slider]":
     """Return the sliders of the two ends of the threshold, set to the recommended one."""
     import gradio as gr
 
+    def slider(label: str, value: float, info: str) -> gr.Slider:
+        visible = extractor.has_classifier  # without a classifier nothing is compared with it
+        name = label.split()[0].lower()
+        return gr.Slider(0.0, 1.0, value, step=0.01, label=label, info=info, visible=visible, elem_id=name)
+
     recommended = extractor.recommended_refinement
-    low = recommended.gate_threshold
-    ends = {
-        "Threshold": (low, f"Queried classes of lower probability are removed. Recommended: {recommended.name}"),
-        "Full weight from": (
-            recommended.high if isinstance(recommended, SoftThreshold) else 0.0,
-            "Above the threshold, this makes it soft: weights rise from 0 there to 1 here.",
-        ),
-    }
-    return [
-        gr.Slider(
-            0.0,
-            1.0,
-            value=value,
-            step=0.01,
-            label=label,
-            info=info,
-            visible=extractor.has_classifier,  # without a classifier nothing is compared with it
-            elem_id=label.split()[0].lower(),
-        )
-        for label, (value, info) in ends.items()
-    ]
+    high = recommended.high if isinstance(recommended, SoftThreshold) else 0.0
+    removes = f"Queried classes of lower probability are removed. Recommended: {recommended.name}"
+    softens = "Above the threshold, this makes it soft: weights rise from 0 there to 1 here."
+    return [slider("Threshold", recommended.gate_threshold, removes), slider("Full weight from", high, softens)]
 
 
 def _handler(action: Callable[..., View | None], *others: Any) -> Callable[..., list[Any]]:

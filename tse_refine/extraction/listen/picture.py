@@ -24,12 +24,8 @@ class Spectrograms:
         top_hz: highest frequency that is shown.
 
     Attributes:
-        top_hz: highest frequency that is shown.
         brightest_db: level of the brightest colour, dB re full-scale sine.
     """
-
-    top_hz: float
-    brightest_db: float
 
     def __init__(self, waveform: np.ndarray, rate: int, top_hz: float) -> None:
         self.top_hz = top_hz
@@ -92,7 +88,7 @@ def data_uri(levels: np.ndarray, brightest_db: float) -> str:
     shade = np.clip(1.0 + (levels - brightest_db) / RANGE_DB, 0.0, 1.0)
     pixels = np.round(255.0 * shade[::-1]).astype(np.uint8)
     image = Image.frombytes("P", pixels.shape[::-1], pixels.tobytes())
-    image.putpalette([int(part) for colour in _colours() for part in colour])
+    image.putpalette(_colours().tobytes())
     file = BytesIO()
     image.save(file, "PNG")
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from tse_refine.errors import InputError
 from tse_refine.extraction.extractor import Extractor
-from tse_refine.extraction.listen.sounds import SOUNDS_PATH, Limits, Mixtures, find_mixtures
+from tse_refine.extraction.listen.sounds import SOUNDS_PATH, Limits, find_mixtures
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -68,7 +68,12 @@ def serve(checkpoint: Path, host: str, port: int, device: str | None, limits: Li
     Raises:
         InputError: Gradio is not installed, or the checkpoint, host, port or device cannot be used.
     """
-    require_gradio()
+    missing = [name for name in ("gradio", "matplotlib") if find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"The page needs {' and '.join(missing)}, not installed here; install with `pip install "
+            "'tse-refine[listen]'`."
+        )
     extractor = Extractor.load(checkpoint, device)
     with bound_socket(host, port) as (listening, is_local), temporary_folder() as folder:
         if not is_local:
@@ -79,16 +84,6 @@ def serve(checkpoint: Path, host: str, port: int, device: str | None, limits: Li
         app = build_app(extractor, checkpoint, limits, folder, [*_LOOPBACK_NAMES, host] if is_local else _ANY_HOST)
         shown = f"[{host}]" if ":" in host else host
         run_server(app, listening, f"http://{shown}:{listening.getsockname()[1]}/")
-
-
-def require_gradio() -> None:
-    """Raise an :class:`InputError` where the packages that the page needs are not installed."""
-    missing = [name for name in ("gradio", "matplotlib") if find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f"The page needs {' and '.join(missing)}, not installed here; install with `pip install "
-            "'tse-refine[listen]'`."
-        )
 
 
 def build_app(extractor: Extractor, checkpoint: Path, limits: Limits, folder: Path, host_names: list[str]) -> ASGIApp:
@@ -111,8 +106,7 @@ def build_app(extractor: Extractor, checkpoint: Path, limits: Limits, folder: Pa
 
     sounds = folder / "sounds"
     sounds.mkdir()
-    mixtures: Mixtures | None = None
-    reason = ""
+    mixtures, reason = None, ""
     try:
         mixtures = find_mixtures(checkpoint, folder / "bank")
     except InputError as error:
@@ -190,12 +184,7 @@ def is_allowed(path: str) -> bool:
 
 
 def names_other_files(body: bytes, uploads: Path) -> bool:
-    """Return whether a call contains a file outside a folder, or is not valid JSON.
-
-    Args:
-        body: body of the request.
-        uploads: the folder.
-    """
+    """Return whether a call, the body of a request, contains a file outside a folder, or is not valid JSON."""
     inside = os.path.realpath(uploads) + os.sep
 
     def is_uploaded(path: Any) -> bool:
@@ -239,16 +228,14 @@ def temporary_folder() -> Iterator[Path]:
     """Yield a folder for all files of the page, Gradio's uploads too; it is removed at the end."""
     with TemporaryDirectory(prefix="tse-refine-listen-") as folder:
         settings = {"GRADIO_TEMP_DIR": str(Path(folder, "uploads")), "GRADIO_ANALYTICS_ENABLED": "False"}
-        before = {name: os.environ.get(name) for name in settings}
+        before = {name: os.environ[name] for name in settings if name in os.environ}
         os.environ.update(settings)
         try:
             yield Path(folder)
         finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
+            for name in settings:
+                del os.environ[name]
+            os.environ.update(before)
 
 
 @contextmanager
@@ -294,13 +281,9 @@ def run_server(app: ASGIApp, listening: socket.socket, address: str) -> None:
 
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
     # uvicorn shuts down and then raises the signal again: as an exception, so that the folder is removed
-    before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, lambda *_: sys.exit(0)) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         Server(config).run(sockets=[listening])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _stop(number: int, frame: object) -> NoReturn:
-    raise SystemExit(0)

@@ -20,7 +20,6 @@ from tse_refine.refinement import KEPT_WEIGHT, NoRefinement, Refinement
 MOST_SESSIONS = 16  # whose sounds are kept in memory and on disk
 MOST_ESTIMATE_BYTES = 256_000_000  # of a session; the estimates on the page are kept in any case
 
-
 _WeightedQuery = tuple[tuple[str, float], ...]  # class names with their weights, in (0, 1]
 
 
@@ -60,25 +59,18 @@ class Session:
         folder: served folder of all sessions.
 
     Attributes:
-        sound: recording or test mixture.
         probability: probability of each class, in [0, 1]; empty without a classifier.
         result: last result; None before the first extraction.
         files: WAV files of the sounds on the page.
         network_rate: sample rate of the network, Hz.
     """
 
-    sound: Sound
-    probability: dict[str, float]
-    result: Result | None
-    files: SoundFiles
-    network_rate: int
-
     def __init__(self, extractor: Extractor, sound: Sound, folder: Path) -> None:
         self.sound = sound
-        self.probability = {}
+        self.probability: dict[str, float] = {}
         if extractor.has_classifier:
             self.probability = extractor.probabilities(sound.waveform, sound.sample_rate)
-        self.result = None
+        self.result: Result | None = None
         self.files = SoundFiles(folder)
         self.network_rate = extractor.sample_rate
         self._extractor = extractor
@@ -114,14 +106,15 @@ class Session:
         refinement, weight = self._extractor.refinement(threshold), self.weight(query, threshold)
         raw = tuple((name, 1.0) for name in query)
         refined = tuple((name, value) for name, value in weight.items() if value > 0.0)
-        estimates = self._estimate([raw, refined] if self.probability else [raw], refinement)
-        refined_estimate = estimates[refined] if self.probability else None
-        self.result = Result(tuple(query), refinement, weight, estimates[raw], refined_estimate)
+        self._estimate([raw, refined], refinement)  # one and the same without a classifier
+        refined_estimate = self._estimates[refined] if self.probability else None
+        self.result = Result(tuple(query), refinement, weight, self._estimates[raw], refined_estimate)
         return self.result
 
-    def _estimate(self, queries: Sequence[_WeightedQuery], refinement: Refinement) -> dict[_WeightedQuery, np.ndarray]:
-        missing = [query for query in dict.fromkeys(queries) if query not in self._estimates]
+    def _estimate(self, queries: Sequence[_WeightedQuery], refinement: Refinement) -> None:
+        """Add the estimates of queries that are missing, and discard the oldest of too many others."""
         waveform, rate = self.sound.waveform, self.sound.sample_rate
+        missing = [query for query in dict.fromkeys(queries) if query not in self._estimates]
         whole = [query for query in missing if all(weight == 1.0 for _, weight in query)]
         if whole:
             names = [tuple(name for name, _ in query) for query in whole]
@@ -130,13 +123,11 @@ class Session:
         for query in (query for query in missing if query not in whole):  # only the rule itself gives other weights
             classes = [name for name, _ in query]
             self._estimates[query] = self._extractor.extract(waveform, rate, classes, refinement, "file").waveform
-        estimates = {query: self._estimates[query] for query in queries}
         for query in list(self._estimates):
             if sum(estimate.nbytes for estimate in self._estimates.values()) <= MOST_ESTIMATE_BYTES:
                 break
-            if query and query not in estimates:  # the oldest first
+            if query and query not in queries:
                 del self._estimates[query]
-        return estimates
 
 
 class Sessions:

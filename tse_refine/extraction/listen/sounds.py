@@ -8,6 +8,7 @@ import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,6 +19,7 @@ import torch
 from tse_refine.analysis.tested_run import TestedRun
 from tse_refine.data.corpora import SyntheticBackgrounds, SyntheticSounds
 from tse_refine.data.datamodule import MixtureDataModule
+from tse_refine.data.dataset import MixtureDataset
 from tse_refine.data.recipes import MixtureConfig
 from tse_refine.errors import InputError
 from tse_refine.evaluation.run_config import data_of_run
@@ -100,9 +102,8 @@ def read_upload(path: Path, limits: Limits) -> Sound:
         size = path.stat().st_size
         if size > limits.num_bytes:
             raise InputError(f"{path} has {size / 1024**2:.1f} MB; this page accepts {limits}.")
-        seconds = recording.samples / recording.sample_rate
-        if seconds > 60.0 * limits.minutes:
-            length = f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+        if recording.seconds > 60.0 * limits.minutes:
+            length = f"{recording.seconds // 60:.0f} min {recording.seconds % 60:.0f} s"
             raise InputError(f"{path} is {length} long; this page accepts {limits}. Cut a part out.")
         num_samples = recording.channels * recording.samples
         if num_samples > MOST_SAMPLES:
@@ -127,7 +128,10 @@ class Mixtures:
     def __init__(self, data: MixtureDataModule, origin: str) -> None:
         self.data = data
         self.origin = origin
-        self._ready = False
+
+    @cached_property
+    def _split(self) -> MixtureDataset:
+        return self.data.open_split("test")
 
     def draw(self) -> Sound:
         """Return a random mixture of the split.
@@ -135,15 +139,11 @@ class Mixtures:
         Raises:
             InputError: the recordings are missing or cannot be used.
         """
-        if not self._ready:
-            self.data.prepare_data()
-            self.data.setup("test")
-            self._ready = True
-        return self.render(secrets.randbelow(self.data.sizes["test"]))
+        return self.render(secrets.randbelow(len(self._split)))
 
     def render(self, index: int) -> Sound:
-        """Return the mixture at an index of the split, once a mixture has been drawn."""
-        batch = self.data.datasets["test"].__getitems__([(0, index)])
+        """Return the mixture at an index of the split."""
+        batch = self._split.__getitems__([(0, index)])
         labels = [label for label in batch["source_classes"][0].tolist() if label >= 0]
         sources = {
             self.data.class_names[label]: source[None].numpy()

@@ -42,24 +42,6 @@ class GlobalLayerNorm(nn.GroupNorm):
             return torch.addcmul((self.bias - mean * gain)[..., None], features, gain[..., None])
 
 
-class PointwiseConv(nn.Conv1d):
-    """A 1x1 convolution, on a CPU as a product of matrices: PyTorch's goes through a slower path for few frames.
-
-    Args:
-        in_channels: width of the features.
-        out_channels: width of the result.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, 1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Map ``[batch, in_channels, frames]`` to ``[batch, out_channels, frames]``."""
-        if features.device.type != "cpu" or torch.compiler.is_compiling() or self.bias is None:
-            return super().forward(features)
-        return torch.baddbmm(self.bias[:, None], self.weight[..., 0].expand(len(features), -1, -1), features)
-
-
 class ConvBlock(nn.Module):
     """1x1, PReLU, norm, depthwise dilated convolution, PReLU, norm, then 1x1 back (residual) and 1x1 aside (skip).
 
@@ -157,7 +139,7 @@ class ConvStacks(nn.Module):
         )
         if skip_channels is not None:
             self.blocks[-1].residual.requires_grad_(False)
-        self.output = nn.Sequential(nn.PReLU(), PointwiseConv(skip_channels or channels, out_channels))
+        self.output = nn.Sequential(nn.PReLU(), nn.Conv1d(skip_channels or channels, out_channels, 1))
 
     def forward(self, features: Tensor) -> Tensor:
         """Map ``[batch, channels, frames]`` to ``[batch, out_channels, frames]``.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tse_refine.errors import InputError
-from tse_refine.model.blocks import ConvStacks, GlobalLayerNorm, PointwiseConv
+from tse_refine.model.blocks import ConvStacks, GlobalLayerNorm
 from tse_refine.model.classifier import Classifier, ClassifierConfig, pooled_probability
 from tse_refine.model.filterbank import sinusoidal_filters
 
@@ -140,7 +140,7 @@ class Network(nn.Module):
         self.num_classes = num_classes
         channels, filters = config.bottleneck_channels, config.num_filters
         self.encoder = nn.Conv1d(1, filters, self.window, stride=self.stride, bias=False)
-        self.bottleneck = nn.Sequential(GlobalLayerNorm(filters), PointwiseConv(filters, channels))
+        self.bottleneck = nn.Sequential(GlobalLayerNorm(filters), nn.Conv1d(filters, channels, 1))
         self.shared_extractor = self._stacks(config, config.shared_stacks, channels)
         self.query_embedding = nn.Linear(num_classes, channels, bias=False)
         nn.init.normal_(self.query_embedding.weight, mean=1.0, std=0.5)  # starts near "all channels pass"

@@ -2,10 +2,11 @@
 
 ::
 
-    python benchmarks/growth.py --figure docs/growth.png
+    python benchmarks/growth.py --output benchmarks/results/growth.json
 
 The demo's network and mixtures (``configs/model/small``, eight mixtures of 2 s at 8 kHz, 10 classes), with one of them
-changed at a time. The evaluation answers the first conditions of the default test grid, with all its refinements.
+changed at a time. The figure lies beside the output, as a PNG file. The evaluation answers the first conditions of the
+default test grid, with all its refinements.
 """
 
 from __future__ import annotations
@@ -40,9 +41,7 @@ AXES = {
 
 def main() -> None:
     """Measure, print the table and plot it."""
-    options_parser = parser(__doc__)
-    options_parser.add_argument("--figure", type=Path, help="file of the figure, such as docs/growth.png")
-    options = options_parser.parse_args()
+    options = parser(__doc__).parse_args()
     torch.set_num_threads(options.threads)
     makers: dict[str, Callable[..., Callable[[], object]]] = {
         "mixture (s)": lambda seconds: training_step(seconds=seconds),
@@ -67,8 +66,8 @@ def main() -> None:
     head = ("grows", "work", "value", "ms", "times the first", "times its cost")
     note = f"{options.threads} threads, medians of {options.repeats}."
     report(Table(head, rows, note, num_left=2), options, rows=[[*key, taken] for key, taken in seconds.items()])
-    if options.figure:
-        plot(seconds, options.figure)
+    if options.output:
+        plot(seconds, options.output.with_suffix(".png"))
 
 
 def training_step(seconds: float = 2.0, batch: int = 8, classes: int = 10) -> Callable[[], None]:

@@ -1,8 +1,12 @@
-"""The exception for input that a user can correct, and hints for misspelt names."""
+"""The exceptions that end a command without a traceback, and hints for misspelt names."""
 
 import difflib
+import signal
 from collections.abc import Sequence
 from pathlib import Path
+
+# signals that stop a training; Windows has no SIGUSR1
+STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
 
 class InputError(ValueError):
@@ -24,6 +28,17 @@ class MissingFileError(InputError):
     def __init__(self, text: str, path: Path) -> None:
         super().__init__(text)
         self.path = path
+
+
+class StoppedError(SystemExit):
+    """Ends a command that a signal has stopped, with the exit status of a shell: 128 and the signal's number.
+
+    Args:
+        number: number of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
 
 
 def did_you_mean(word: str, known: list[str], few: bool = False) -> str:

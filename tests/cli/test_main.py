@@ -36,11 +36,14 @@ def command(tiny_config_file: Path):
 def test_fit_validate_test_predict_report(command, run, tmp_path, capsys):
     command("fit")
     assert sorted(path.name for path in run.iterdir()) == [
+        ".training.lock",
         "checkpoints",
         "config.yaml",
         "metrics.csv",
+        "trained.json",
         "validation.csv",
     ]
+    assert json.loads((run / "trained.json").read_text()) == {"steps": 2}
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["data"]["digest"]

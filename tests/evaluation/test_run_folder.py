@@ -1,3 +1,4 @@
+import os
 import re
 from pathlib import Path
 
@@ -120,3 +121,24 @@ def test_a_missing_checkpoint_is_rejected_with_its_path_and_what_to_give(tmp_pat
     path = str(run.checkpoints / f"{word}.ckpt") if word in ("best", "last") else word
     with pytest.raises(InputError, match=rf"--ckpt_path: {re.escape(path)} does not exist.*trainer.default_root_dir"):
         run.checkpoint(given, needed=True)
+
+
+def test_a_training_killed_before_its_first_checkpoint_is_not_told_to_resume(tmp_path):
+    write(tmp_path, ["config.yaml"])
+    with pytest.raises(InputError, match=r"Give another folder, or start over with --overwrite") as refused:
+        RunFolder(tmp_path).refuse_second_training(None, overwrite=False)
+    assert "ckpt_path" not in str(refused.value)
+
+
+def test_a_requeued_training_goes_on_from_its_latest_state_and_overwriting_removes_it(tmp_path):
+    write(tmp_path, ["config.yaml", "checkpoints/last.ckpt"])
+    run = RunFolder(tmp_path)
+    assert run.latest() is None
+    write(tmp_path, ["hpc_ckpt_1.ckpt"])
+    os.utime(run.checkpoints / "last.ckpt", (0, 0))
+    assert run.latest() == str(tmp_path / "hpc_ckpt_1.ckpt")
+    run.refuse_second_training(run.latest(), overwrite=False)
+    os.utime(tmp_path / "hpc_ckpt_1.ckpt", (-9, -9))
+    assert run.latest() == str(run.checkpoints / "last.ckpt")
+    run.clear()
+    assert not list(tmp_path.iterdir())

@@ -26,6 +26,13 @@ def test_a_test_is_run_alone_and_once(tmp_path):
     assert runner.commands == [["tse-refine", "test", "-c", "x", f"--trainer.default_root_dir={tmp_path}"]]
 
 
+def test_a_training_that_has_ended_is_only_tested(tmp_path):
+    (tmp_path / "trained.json").write_text('{"steps": 2}')
+    runner = Runner()
+    finish_run(["tse-refine", "fit"], tmp_path, runner)
+    assert [words[1] for words in runner.commands] == ["test"]
+
+
 @pytest.mark.parametrize("fails_at", [0, 1])
 def test_an_interrupted_training_is_resumed(tmp_path, fails_at):
     last = tmp_path / "checkpoints" / "last.ckpt"

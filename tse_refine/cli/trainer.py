@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
+from filelock import FileLock, Timeout
 from jsonargparse import ActionConfigFile, Namespace, get_loader, set_loader
 from lightning import LightningModule, Trainer
 from lightning import __version__ as lightning_version
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from tse_refine.cli.options import find_config
 from tse_refine.data.datamodule import MixtureDataModule
@@ -26,9 +30,11 @@ from tse_refine.evaluation.callback import QueryRefinementEvaluation
 from tse_refine.evaluation.prediction import PredictionWriter
 from tse_refine.evaluation.run_config import build_data, import_plugin, update_config
 from tse_refine.evaluation.run_folder import RunFolder
-from tse_refine.files.atomic import write_text
+from tse_refine.files.atomic import remove_leftovers, write_text
 from tse_refine.model.checkpoint import read_checkpoint
+from tse_refine.training.checkpoints import AtomicCheckpointIO, RunCheckpoint
 from tse_refine.training.module import ExtractionModule
+from tse_refine.training.stopping import StopSignals, restored_signals
 from tse_refine.version import PACKAGE, __version__
 
 DEFAULTS: dict[str, Any] = {
@@ -36,11 +42,6 @@ DEFAULTS: dict[str, Any] = {
     "trainer.gradient_clip_val": 5.0,  # ours; the paper does not say
     "trainer.num_sanity_val_steps": 1,  # one batch through the whole evaluation before the first epoch
     "trainer.logger": {"class_path": "tse_refine.RunCSVLogger"},
-    "checkpoint.monitor": "val/snri_db/1a0i/none",
-    "checkpoint.mode": "max",
-    "checkpoint.filename": "best",
-    "checkpoint.save_last": True,
-    "checkpoint.enable_version_counter": False,  # a resumed training replaces its best checkpoint
 }
 COMMAND_DEFAULTS: dict[str, dict[str, Any]] = {
     "fit": {},
@@ -117,10 +118,15 @@ class SaveRunConfig(SaveConfigCallback):
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write the file of a training; leave that of a test to the evaluation."""
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]  # a trial leaves no trace
+            return
         run = RunFolder(trainer.default_root_dir)
         config = self.config.clone()
-        if stage == "fit" and config.pop("overwrite"):
-            run.clear()
+        if stage == "fit":
+            if config.pop("overwrite"):
+                run.clear()
+            run.trained.unlink(missing_ok=True)
+            remove_leftovers(run.checkpoints)
         # these belong to the command, not to the run; only a test's configuration names the checkpoint
         for key in ("config", "overwrite", *(["ckpt_path"] if stage == "fit" else [])):
             config.pop(key, None)
@@ -171,6 +177,8 @@ class TrainerCLI(LightningCLI):
         if config.trainer.default_root_dir is None:
             config.trainer.default_root_dir = default_folder(config.name, config.budget)
         run = RunFolder(config.trainer.default_root_dir)
+        if self.command == "fit" and config.ckpt_path is None and not config.overwrite and SLURMEnvironment.detect():
+            config.ckpt_path = run.latest()
         config.ckpt_path = run.checkpoint(config.ckpt_path, needed=self.command != "fit")
         if config.ckpt_path is not None:
             options = read_checkpoint(config.ckpt_path).get("hyper_parameters", {})
@@ -186,7 +194,8 @@ class TrainerCLI(LightningCLI):
             folder = Path(config.trainer.default_root_dir) / os.environ["WANDB_RUN_ID"]
             config.trainer.default_root_dir = str(folder)
         run = RunFolder(config.trainer.default_root_dir)
-        if self.command == "fit":
+        config.trainer.default_root_dir = str(run.path)
+        if self.command == "fit" and not config.trainer.fast_dev_run:
             run.refuse_second_training(config.ckpt_path, config.overwrite)
         if config.checkpoint.dirpath is None:
             config.checkpoint.dirpath = str(run.checkpoints)
@@ -199,10 +208,47 @@ class TrainerCLI(LightningCLI):
                 logger for logger in loggers if not logger.class_path.endswith("RunCSVLogger")
             ] or False
 
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Make the trainer, which stops at signals and writes checkpoints whole or not at all."""
+        trainer = super().instantiate_trainer(**kwargs)
+        trainer.callbacks.append(StopSignals())  # type: ignore[attr-defined]  # after the checkpoint's
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        return trainer
+
     def run(self) -> None:
-        """Run the command."""
+        """Run the command.
+
+        Raises:
+            InputError: another training runs in the folder.
+            StoppedError: a signal has stopped the command.
+        """
         options = {name: self.config_init[name] for name in self.parser.method_options}
-        getattr(self.trainer, self.command)(model=self.model, datamodule=self.datamodule, **options)
+        run = RunFolder(self.trainer.default_root_dir)
+        trial = bool(self.trainer.fast_dev_run)  # type: ignore[attr-defined]
+        writes = self.command == "fit" and self.trainer.is_global_zero and not trial
+        with ExitStack() as stack:
+            stack.enter_context(restored_signals())
+            if writes:
+                stack.enter_context(_only_training(run))
+                # one that ended since the options were checked
+                run.refuse_second_training(self.config.ckpt_path, self.config.overwrite)
+            getattr(self.trainer, self.command)(model=self.model, datamodule=self.datamodule, **options)
+            if writes:
+                write_text(run.trained, json.dumps({"steps": self.trainer.global_step}) + "\n")
+
+
+@contextmanager
+def _only_training(run: RunFolder) -> Iterator[None]:
+    """Keep other trainings out of a run's folder."""
+    run.path.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(run.path / ".training.lock", timeout=0):
+            yield
+    except Timeout:
+        raise InputError(
+            f"trainer.default_root_dir: another training is running in {run.path}. Give another folder, or wait."
+        ) from None
 
 
 def run_trainer(command: str, words: list[str]) -> None:
@@ -253,7 +299,7 @@ def command_parser(command: str) -> TrainerParser:
         "own init_args.root.")  # fmt: skip
     parser.add_lightning_class_args(QueryRefinementEvaluation, "evaluation")
     parser.add_lightning_class_args(PredictionWriter, "prediction")
-    parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+    parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
     parser.link_arguments("data.class_names", "model.class_names", apply_on="instantiate")
     parser.link_arguments("data.sample_rate", "model.sample_rate", apply_on="instantiate")
     parser.method_options = parser.add_method_arguments(Trainer, command, skip=_NOT_OPTIONS)

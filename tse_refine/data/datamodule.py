@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -26,7 +27,7 @@ from tse_refine.data.recipes import DrawnRecipes, MixtureConfig, Recipes
 from tse_refine.data.rendering import Renderer
 from tse_refine.data.scaper.exporting import SceneExporter
 from tse_refine.data.scaper.importing import ImportedRecipes, scenes_digest
-from tse_refine.errors import InputError
+from tse_refine.errors import STOP_SIGNALS, InputError
 
 _STAGE_SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 _SPLIT_STAGES = {"train": "fit", "val": "validate", "test": "test"}  # a stage that prepares the split
@@ -316,8 +317,15 @@ class MixtureDataModule(LightningDataModule):
             collate_fn=default_convert,  # the dataset has assembled the batch
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
+            worker_init_fn=_ignore_stop_signals,
         )
 
     def _samples_done(self) -> int:
         """Return how many samples of the starting epoch a resumed training has already used."""
         return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready * self.batch_size if self.trainer else 0
+
+
+def _ignore_stop_signals(worker: int) -> None:
+    """Let a loader's process live on at signals to the whole group: the training needs it to end its step."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

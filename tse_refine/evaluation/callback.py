@@ -124,7 +124,8 @@ class QueryRefinementEvaluation(Callback):
     def on_test_start(self, trainer: Trainer, pl_module: Module) -> None:
         """Report which results this test will replace, while it can still be stopped."""
         folder = RunFolder(trainer.default_root_dir).test
-        earlier = earlier_results(folder) if trainer.is_global_zero else None
+        writes = trainer.is_global_zero and not trainer.fast_dev_run  # type: ignore[attr-defined]
+        earlier = earlier_results(folder) if writes else None
         if earlier is not None:
             print(f"{folder}: replacing {earlier}, when this test ends", file=sys.stderr, flush=True)
 
@@ -161,7 +162,7 @@ class QueryRefinementEvaluation(Callback):
     def on_test_epoch_end(self, trainer: Trainer, pl_module: Module) -> None:
         """Write every result file, print the table, log the named metrics."""
         results = _joined(self._parts)
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             folder = RunFolder(trainer.default_root_dir).test
             cost = measure_cost(pl_module.network)
             rows = write_test_results(folder, results, pl_module.class_names, cost, self.test_config)

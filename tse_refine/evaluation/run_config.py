@@ -19,6 +19,19 @@ RENAMED_CLASSES = {
     "tse_refine.data.corpora.EmbeddedSounds": "tse_refine.data.corpora.SyntheticSounds",
     "tse_refine.data.corpora.EmbeddedBackgrounds": "tse_refine.data.corpora.SyntheticBackgrounds",
 }
+# options of the checkpoint in configurations that earlier versions saved, with the values that are now fixed
+FORMER_CHECKPOINT_OPTIONS: dict[str, Any] = {
+    "filename": "best",
+    "verbose": False,
+    "save_last": True,
+    "save_on_exception": False,
+    "save_weights_only": False,
+    "auto_insert_metric_name": True,
+    "every_n_train_steps": None,
+    "every_n_epochs": None,
+    "save_on_train_epoch_end": None,
+    "enable_version_counter": False,
+}
 _START_FOLDER = os.getcwd()
 hinted: set[str] = set()  # old names for which a hint has been printed
 
@@ -33,7 +46,13 @@ def update_config(config: Any) -> Any:
     {'trainer': {'logger': {'class_path': 'tse_refine.RunCSVLogger'}}}
     """
     if isinstance(config, Mapping):
-        return {key: update_config(value) for key, value in config.items()}
+        updated = {key: update_config(value) for key, value in config.items()}
+        if isinstance(checkpoint := updated.get("checkpoint"), dict):
+            former = FORMER_CHECKPOINT_OPTIONS
+            updated["checkpoint"] = {
+                key: value for key, value in checkpoint.items() if key not in former or value != former[key]
+            }
+        return updated
     if isinstance(config, list):
         return [update_config(value) for value in config]
     if not isinstance(config, str) or config not in RENAMED_CLASSES:

@@ -16,13 +16,14 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         self.config = self.path / "config.yaml"
         self.checkpoints = self.path / "checkpoints"
         self.metrics = self.path / "metrics.csv"
         self.validation = self.path / "validation.csv"
         self.test = self.path / "test"
         self.predict = self.path / "predict"
+        self.trained = self.path / "trained.json"  # there once a training has ended, not where it was stopped
 
     def holds_training(self) -> bool:
         """Whether a training has been started here."""
@@ -38,23 +39,36 @@ class RunFolder:
         Raises:
             InputError: names the folder and the ways out.
         """
-        resumes = ckpt_path is not None and Path(ckpt_path).resolve().is_relative_to(self.checkpoints.resolve())
+        given = None if ckpt_path is None else Path(ckpt_path).resolve()
+        resumes = given is not None and (
+            given.is_relative_to(self.checkpoints.resolve()) or given in [path.resolve() for path in self._requeued()]
+        )
         if resumes and overwrite:
             raise InputError(
                 f"--overwrite: starting over in {self.path} would remove {ckpt_path}. Resume without --overwrite, or "
                 "start over without --ckpt_path."
             )
         if self.holds_training() and not resumes and not overwrite:
+            last = self.checkpoints / "last.ckpt"
+            resume = f"resume with --ckpt_path {last}, " if last.exists() else ""  # none before the first epoch's end
             raise InputError(
-                f"trainer.default_root_dir: {self.path} already holds a training. Give another folder, resume with "
-                f"--ckpt_path {self.checkpoints / 'last.ckpt'}, or start over with --overwrite."
+                f"trainer.default_root_dir: {self.path} already holds a training. Give another folder, {resume}or "
+                "start over with --overwrite."
             )
+
+    def latest(self) -> str | None:
+        """Return the latest state of a training that a scheduler has requeued; None where none was."""
+        states = [*self._requeued(), *self.checkpoints.glob("last.ckpt")]
+        return str(max(states, key=lambda path: path.stat().st_mtime)) if self._requeued() else None
+
+    def _requeued(self) -> list[Path]:
+        return list(self.path.glob("hpc_ckpt_*.ckpt"))  # Lightning's, at SLURM's signal
 
     def clear(self) -> None:
         """Remove what a training and its evaluation wrote; other files stay."""
         for folder in (self.checkpoints, self.test, self.predict):
             shutil.rmtree(folder, ignore_errors=True)
-        for file in (self.config, self.metrics, self.validation):
+        for file in (self.config, self.metrics, self.validation, self.trained, *self._requeued()):
             file.unlink(missing_ok=True)
 
     def checkpoint(self, given: str | None, needed: bool) -> str | None:
@@ -69,7 +83,8 @@ class RunFolder:
         """
         if given is None and not needed:
             return None
-        path = self.checkpoints / f"{given or 'best'}.ckpt" if given in (None, "best", "last") else Path(given)
+        named = given in (None, "best", "last")
+        path = self.checkpoints / f"{given or 'best'}.ckpt" if named else Path(str(given)).expanduser()
         if not path.is_file():
             raise InputError(
                 f"--ckpt_path: {path} does not exist. Give the checkpoint to use, or in trainer.default_root_dir a run "

@@ -68,10 +68,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing, damaged, or another program's.
     """
+    path = Path(path).expanduser()
     hint = "expected is checkpoints/best.ckpt or last.ckpt of a run"
-    if Path(path).is_dir():
+    if path.is_dir():
         raise InputError(f"{path} is a folder; {hint}.")
-    if not Path(path).is_file():
+    if not path.is_file():
         raise InputError(f"{path} does not exist; {hint}.")
     try:
         if not zipfile.is_zipfile(path):

@@ -52,9 +52,11 @@ def finish_run(words: Sequence[str], folder: Path, run: Runner = run_command) ->
         return
     place = f"{FOLDER}={folder}"
     if words[1] == "fit":
-        last = RunFolder(folder).checkpoints / "last.ckpt"
-        run([*words, place, f"--ckpt_path={last}" if last.exists() else "--overwrite"])
-        run([words[0], "test", "-c", str(RunFolder(folder).config), place])
+        training = RunFolder(folder)
+        last = training.checkpoints / "last.ckpt"
+        if not training.trained.exists():
+            run([*words, place, f"--ckpt_path={last}" if last.exists() else "--overwrite"])
+        run([words[0], "test", "-c", str(training.config), place])
     else:
         run([*words, place])
     finished.touch()

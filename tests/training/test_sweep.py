@@ -6,7 +6,7 @@ import yaml
 
 from tests.fixtures.commands import Runner
 from tse_refine.cli.main import main
-from tse_refine.cli.trainer import TrainerCLI
+from tse_refine.cli.trainer import TrainerCLI, command_parser
 from tse_refine.errors import InputError
 from tse_refine.training.sweep import read_sweep, run_sweep
 
@@ -125,6 +125,55 @@ def test_a_random_search_draws_within_bounds_and_the_same_again(sweep_file):
     assert all(0.1 <= one["evaluation.threshold"] <= 0.5 for one in drawn)
     assert {one["seed_everything"] for one in drawn} == {0, 1, 2, 3}
     assert {one["data.batch_size"] for one in drawn} == {8}
+
+
+def test_values_reach_the_command_as_it_reads_them(sweep_file):
+    values = {
+        "model.network.classifier": None,
+        "evaluation.thresholds": ["none", 0.3, "soft:0.2-0.6"],
+        "model.network.sinusoidal_filters": True,
+        "model.learning_rate": 1e-05,
+        "trainer.logger": False,
+        "name": "Mine: a # b",
+    }
+    sweep = read_sweep(sweep_file(parameters={name: {"value": value} for name, value in values.items()}))
+    (settings,) = sweep.settings()
+    config = command_parser("fit").parse_args(
+        ["-c", "data/synthetic", *(word for word in sweep.words(settings) if word.startswith("--"))]
+    )
+    assert {name: config[name] for name in values} == values
+
+
+ALIKE = [None, "None", "none", "a/b", "a:b", "a_b", "A_b", [1, 2], ["1, 2"], "ä", "ö", {"a": None}, "x" * 400]
+
+
+def test_settings_that_differ_have_folders_that_differ_also_without_case(sweep_file):
+    class Empty(Runner):
+        def __call__(self, words):
+            super().__call__(words)
+            folder = Path(next(w for w in words if w.startswith("--trainer.default_root_dir=")).split("=", 1)[1])
+            (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+            (folder / "metrics.csv").write_text("epoch\n0\n")
+
+    runs = Empty()
+    long = {f"data.option_{number}": {"value": number} for number in range(60)}
+    with open(run_sweep(sweep_file(parameters={"model.option": {"values": ALIKE}, **long}), run=runs)) as table:
+        rows = list(csv.DictReader(table))
+    names = [Path(row["run"]).name for row in rows]
+    assert len({name.lower() for name in names}) == len(ALIKE) == len(runs.commands) / 2
+    assert max(len(name.encode()) for name in names) <= 200
+    assert all(name.startswith("option_0=0,") for name in names)
+    assert [row["model.option"] for row in rows][:3] == ["null", "None", "none"]
+
+
+def test_settings_drawn_twice_are_one_run(sweep_file):
+    runs = Runs()
+    parameters = {"model.loss_weight": {"values": [1, 10]}}
+    with open(run_sweep(sweep_file(method="random", run_cap=9, parameters=parameters), run=runs)) as table:
+        rows = list(csv.DictReader(table))
+    assert {row["model.loss_weight"] for row in rows} == {"1", "10"}
+    assert len(rows) == 2
+    assert [words[1] for words in runs.commands] == ["fit", "test"] * 2
 
 
 @pytest.mark.parametrize(

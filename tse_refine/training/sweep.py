@@ -7,6 +7,7 @@ own below ``trainer.default_root_dir`` of the command, named after its parameter
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 import re
@@ -25,6 +26,8 @@ from tse_refine.refinement import parse_key, parse_refinement
 from tse_refine.training.runs import FOLDER, Runner, finish_run, run_command
 
 ARGS = "${args}"
+_LONGEST_NAME = 200  # bytes, of a run's folder; file systems allow 255
+_DIGEST_BYTES = 5
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,11 @@ class Sweep:
             yield {name: _draw(rng, spec) for name, spec in self.parameters.items()}
 
     def words(self, settings: Mapping[str, Any]) -> list[str]:
-        """Return the command line of a run, as W&B's agent makes it, without the folder."""
-        flags = [f"--{name}={value}" for name, value in settings.items()]
+        """Return the command line of a run, as W&B's agent makes it, without the folder.
+
+        The agent writes values as Python does, such as ``None``; here they are YAML, as the command reads them.
+        """
+        flags = [f"--{name}={_word(value)}" for name, value in settings.items()]
         return [part for word in self.command for part in (flags if word == ARGS else [word])]
 
 
@@ -124,18 +130,19 @@ def run_sweep(path: Path, seed: int = 0, run: Runner = run_command) -> Path:
         run: function that runs a command line; by default in a process of its own.
 
     Returns:
-        Path of ``sweep.csv``: one row per run, with its parameters and the metric.
+        Path of ``sweep.csv``: one row per run, with its parameters and the metric. Settings that a random search draws
+        twice are one run.
 
     Raises:
         InputError: the file cannot be used, or a run failed.
     """
     sweep = read_sweep(path)
     rows = []
-    for settings in sweep.settings(seed):
-        folder = sweep.folder / _folder_name(settings)
+    for name, settings in {_folder_name(settings): settings for settings in sweep.settings(seed)}.items():
+        folder = sweep.folder / name
         finish_run(sweep.words(settings), folder, run)
-        row = {"run": folder, **settings, sweep.metric: _metric(folder, sweep)}
-        rows.append({name: str(value) for name, value in row.items()})  # settings with all their digits
+        values = {parameter: _text(value) for parameter, value in settings.items()}  # with all their digits
+        rows.append({"run": str(folder), **values, sweep.metric: str(_metric(folder, sweep))})
     table = sweep.folder / "sweep.csv"
     write_csv(table, list(rows[0]), rows)
     return table
@@ -173,15 +180,43 @@ def _draw(rng: np.random.Generator, spec: Mapping[str, Any]) -> Any:
     )
 
 
+def _word(value: Any) -> str:
+    """Return a value as the command line has it: text as it is, everything else as YAML.
+
+    >>> [_word(value) for value in (10.0, None, True, [1, None], "soft:0.2-0.6")]
+    ['10.0', 'null', 'true', '[1, null]', 'soft:0.2-0.6']
+    """
+    if isinstance(value, str):
+        return value
+    line: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=math.inf)
+    return line.removesuffix("\n").removesuffix("\n...")
+
+
+def _text(value: Any) -> str:
+    """Return a value as tables and names of folders have it."""
+    return str(value) if isinstance(value, bool | int | float) else _word(value)
+
+
 def _folder_name(settings: Mapping[str, Any]) -> str:
-    """Return the name of a run's folder.
+    """Return the name of a run's folder, another for other settings, also where the file system ignores case.
+
+    A digest of the settings ends a name that does not show them exactly: of values with other characters than names may
+    have or with capitals, and of more parameters than fit.
 
     >>> _folder_name({"model.loss_weight": 10.0, "seed_everything": 1})
     'loss_weight=10.0,seed_everything=1'
+    >>> _folder_name({"evaluation.threshold": "soft:0.2-0.6"})
+    'threshold=soft_0.2-0.6-5e9b6f8e16'
     """
-    return ",".join(
-        f"{name.rsplit('.', 1)[-1]}={re.sub(r'[^A-Za-z0-9.+-]', '_', str(value))}" for name, value in settings.items()
-    )
+    texts = [(name.rsplit(".", 1)[-1], _text(value)) for name, value in settings.items()]
+    cleaned = [tuple(re.sub(r"[^A-Za-z0-9.+-]", "_", text) for text in pair) for pair in texts]
+    name = ",".join(f"{option}={text}" for option, text in cleaned)
+    has_capitals = any(isinstance(value, str) and value != value.lower() for value in settings.values())
+    if cleaned == texts and not has_capitals and len(name) <= _LONGEST_NAME:
+        return name
+    words = [f"{option}={_word(value)}" for option, value in settings.items()]
+    digest = hashlib.blake2b("\0".join(words).encode(), digest_size=_DIGEST_BYTES).hexdigest()
+    return f"{name[: _LONGEST_NAME - len(digest) - 1]}-{digest}"
 
 
 def _metric(folder: Path, sweep: Sweep) -> float | str:

@@ -173,7 +173,7 @@ def test_a_training_resumed_in_the_middle_of_an_epoch_ends_as_if_never_interrupt
 
 def test_a_diverged_training_is_rejected_with_the_way_out(command, run, refusal):
     text = refusal(command, "fit", "--model.learning_rate", "1e30")
-    assert re.search(r"tse-refine: mixture \d: .* is not finite.*a lower model\.learning_rate", text)
+    assert re.search(r"tse-refine: training step 1 in epoch 0: the loss is nan.*a lower model\.learning_rate", text)
     assert not (run / "validation.csv").exists()
 
 

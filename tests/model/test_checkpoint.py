@@ -72,6 +72,15 @@ def test_a_checkpoint_whose_weights_do_not_fit_is_rejected(path):
         load_network(path)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_of_a_diverged_training_are_rejected(path, value):
+    content = torch.load(path, weights_only=True)
+    next(iter(content["state_dict"].values())).view(-1)[0] = value
+    torch.save(content, path)
+    with pytest.raises(InputError, match=r"best\.ckpt: the weights .* not all finite.*model\.learning_rate"):
+        load_network(path)
+
+
 class Harm:
     def __reduce__(self):
         return (open, ("harm", "w"))

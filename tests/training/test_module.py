@@ -45,6 +45,20 @@ def test_total_loss_is_extraction_plus_weighted_classification(tiny_data, tiny_n
     assert logged["train/loss_tse"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("name", ["loss_weight", "learning_rate", "snr_max_db", "warmup_fraction"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_options_that_are_not_finite_are_rejected(tiny_data, tiny_network_config, name, value):
+    with pytest.raises(InputError, match=f"model.{name} is {value}"):
+        ExtractionModule(tiny_data.class_names, tiny_data.sample_rate, tiny_network_config, **{name: value})
+
+
+def test_a_loss_that_is_not_finite_ends_the_step_and_names_its_mixtures(tiny_data, tiny_network_config, batch):
+    module = ExtractionModule(tiny_data.class_names, tiny_data.sample_rate, tiny_network_config)
+    batch["mixture"][1] = float("nan")
+    with pytest.raises(InputError, match=r"step 0 in epoch 0: the loss is nan.*mixtures 0, 1, 2, 3.*preview --split"):
+        module.training_step(batch, 0)
+
+
 def test_without_classifier_the_loss_is_the_extraction_loss(tiny_data, batch):
     config = NetworkConfig(16, 10.0, 8, 8, 8, 3, 2, 1, 1)
     module = ExtractionModule(tiny_data.class_names, tiny_data.sample_rate, config)

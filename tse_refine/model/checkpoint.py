@@ -111,9 +111,30 @@ def load_network(path: str | Path, device: str | torch.device = "cpu") -> Traine
             if name.startswith(_NETWORK_PREFIX)
         }
         network.load_state_dict(weights)
+        check_weights(weights, str(path))
+    except InputError:
+        raise
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"{path}: its weights do not fit the network it describes ({type(error).__name__}: {error}); it is "
             "damaged, or of another version of tse-refine."
         ) from error
     return TrainedNetwork(network.to(device).eval(), names, rate, about.get("recommended_threshold"), duration)
+
+
+def check_weights(weights: Mapping[str, torch.Tensor], owner: str) -> None:
+    """Reject weights of a training that has diverged.
+
+    Args:
+        weights: weights by name.
+        owner: where they come from, for the message.
+
+    Raises:
+        InputError: a weight is NaN or infinite.
+    """
+    for name, weight in weights.items():
+        if not torch.isfinite(weight).all():
+            raise InputError(
+                f"{owner}: the weights {name} are not all finite, so the training has diverged. Use an earlier "
+                "checkpoint, or train again with a lower model.learning_rate."
+            )

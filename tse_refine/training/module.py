@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from tse_refine.data.dataset import Batch
 from tse_refine.errors import InputError
 from tse_refine.evaluation.metrics import SNRI
-from tse_refine.model.checkpoint import CHECKPOINT_KEY, TrainedNetwork
+from tse_refine.model.checkpoint import CHECKPOINT_KEY, TrainedNetwork, check_weights
 from tse_refine.model.classifier import pooled_log_probability
 from tse_refine.model.network import Network, NetworkConfig
 from tse_refine.training.losses import clip_bce_loss, thresholded_snr_loss
@@ -55,8 +55,10 @@ class ExtractionModule(LightningModule):
         options = {"network": asdict(network), "loss_weight": loss_weight, "snr_max_db": snr_max_db}
         self.save_hyperparameters(options | {"learning_rate": learning_rate, "warmup_fraction": warmup_fraction})
         for name, value in (("loss_weight", loss_weight), ("learning_rate", learning_rate)):
-            if value < 0.0:
-                raise InputError(f"model.{name} is {value}; it must not be negative.")
+            if not 0.0 <= value < math.inf:
+                raise InputError(f"model.{name} is {value}; a finite number from 0 is expected.")
+        if not math.isfinite(snr_max_db):
+            raise InputError(f"model.snr_max_db is {snr_max_db}; a finite number of dB is expected.")
         if not 0.0 <= warmup_fraction < 1.0:
             raise InputError(f"model.warmup_fraction is {warmup_fraction}; a fraction from 0 to below 1 is expected.")
         self.class_names = list(class_names)
@@ -79,6 +81,14 @@ class ExtractionModule(LightningModule):
         """Return the total loss of a batch."""
         estimate, features = self.network(batch["mixture"], batch["query"])
         losses = self._losses(estimate, features.frame_logits, batch)
+        if not torch.isfinite(losses["loss"]):
+            indices = ", ".join(str(index) for index in batch["index"].tolist())
+            raise InputError(
+                f"training step {self.global_step} in epoch {self.current_epoch}: the loss is {losses['loss']}, of the "
+                f"training mixtures {indices}. Either the training diverges, which a lower model.learning_rate or "
+                "--trainer.precision 32-true avoids, or one of them is at fault: `tse-refine preview --split train "
+                f"--epoch {self.current_epoch} --index N` with the data's options renders it."
+            )
         active = (batch["query"] * batch["activity"]).sum(1) > 0  # a silent target has no SNRi
         if active.any():
             improvement = SNRI.of_signals(estimate.detach()[active], batch["target"][active], batch["mixture"][active])
@@ -145,6 +155,7 @@ class ExtractionModule(LightningModule):
                 "--ckpt_path: the checkpoint was not written by tse-refine; expected is checkpoints/best.ckpt or "
                 "last.ckpt of a run."
             )
+        check_weights(checkpoint.get("state_dict", {}), "the checkpoint (--ckpt_path)")
         check_class_names(checkpoint[CHECKPOINT_KEY]["class_names"], self.class_names, "the checkpoint (--ckpt_path)")
         trained_rate = checkpoint[CHECKPOINT_KEY]["sample_rate"]
         if trained_rate != self.sample_rate:

@@ -177,6 +177,22 @@ def test_a_diverged_training_is_rejected_with_the_way_out(command, run, refusal)
     assert not (run / "validation.csv").exists()
 
 
+def test_a_checkpoint_cannot_name_code_to_import(command, run, refusal, tmp_path, monkeypatch):
+    command("fit")
+    (tmp_path / "harm.py").write_text(f"open({str(tmp_path / 'harmed')!r}, 'w')\nclass Config: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = run / "checkpoints" / "best.ckpt"
+    content = torch.load(path, weights_only=True)
+    harm = {"class_path": "harm.Config"}
+    for key, value in (("hyper_parameters", {"network": harm}), ("tse_refine", {"network": harm})):
+        torch.save({**content, key: {**content[key], **value}}, path)
+        if key == "tse_refine":
+            assert "best.ckpt" in refusal(command, "test")
+        else:
+            command("test")  # the description decides, and is intact
+        assert not (tmp_path / "harmed").exists()
+
+
 def test_wandb_logs_offline_beside_the_csv_file(command, run, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")

@@ -128,3 +128,14 @@ def test_how_the_network_is_computed_is_no_hyperparameter_of_a_checkpoint(tiny_d
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(InputError, match="no-such-compiler"):
         ExtractionModule(tiny_data.class_names, tiny_data.sample_rate, tiny_network_config, compile_stacks=True)
+
+
+def test_a_checkpoint_loads_without_its_data(tiny_runs):
+    path = next(tiny_runs.glob("*/checkpoints/best.ckpt"))
+    module = ExtractionModule.load_from_checkpoint(path, learning_rate=1.0)
+    weights = torch.load(path, weights_only=True)["state_dict"]
+    assert all(torch.equal(weights[name], value) for name, value in module.state_dict().items())
+    assert len(module.class_names) == 12
+    assert module.learning_rate == 1.0
+    assert not module.training
+    assert module(torch.randn(1, 4000), torch.ones(1, 12)).shape == (1, 4000)

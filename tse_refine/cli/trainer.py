@@ -31,7 +31,7 @@ from tse_refine.evaluation.prediction import PredictionWriter
 from tse_refine.evaluation.run_config import build_data, import_plugin, update_config
 from tse_refine.evaluation.run_folder import RunFolder
 from tse_refine.files.atomic import remove_leftovers, write_text
-from tse_refine.model.checkpoint import read_checkpoint
+from tse_refine.model.checkpoint import training_options
 from tse_refine.training.checkpoints import AtomicCheckpointIO, RunCheckpoint
 from tse_refine.training.module import ExtractionModule
 from tse_refine.training.stopping import StopSignals, restored_signals
@@ -181,9 +181,7 @@ class TrainerCLI(LightningCLI):
             config.ckpt_path = run.latest()
         config.ckpt_path = run.checkpoint(config.ckpt_path, needed=self.command != "fit")
         if config.ckpt_path is not None:
-            options = read_checkpoint(config.ckpt_path).get("hyper_parameters", {})
-            options.pop("_instantiator", None)
-            config = parser.parse_object({"model": options}, config)
+            config = parser.parse_object({"model": training_options(config.ckpt_path)}, config)
         self.config = share_root(config)
 
     def before_instantiate_classes(self) -> None:

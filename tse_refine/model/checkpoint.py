@@ -16,6 +16,7 @@ from tse_refine.model.classifier import ClassifierConfig
 from tse_refine.model.network import Network, NetworkConfig
 
 CHECKPOINT_KEY = "tse_refine"  # where a checkpoint holds TrainedNetwork.description and the digest of its data
+_NUMBERS = ("loss_weight", "snr_max_db", "learning_rate", "warmup_fraction")  # of a training, beside its network
 _NETWORK_PREFIX = "network."  # of the module's weights
 
 
@@ -99,9 +100,7 @@ def load_network(path: str | Path, device: str | torch.device = "cpu") -> Traine
     checkpoint = read_checkpoint(path)
     about: Mapping[str, Any] = checkpoint[CHECKPOINT_KEY]
     try:
-        sizes = dict(about["network"])
-        classifier = None if sizes["classifier"] is None else ClassifierConfig(**sizes["classifier"])
-        config = NetworkConfig(**{**sizes, "classifier": classifier})
+        config = network_config(about)
         names, rate = tuple(about["class_names"]), int(about["sample_rate"])
         duration = float(about.get("duration_seconds", TrainedNetwork.duration_seconds))
         network = Network(len(names), rate, config)
@@ -120,6 +119,51 @@ def load_network(path: str | Path, device: str | torch.device = "cpu") -> Traine
             "damaged, or of another version of tse-refine."
         ) from error
     return TrainedNetwork(network.to(device).eval(), names, rate, about.get("recommended_threshold"), duration)
+
+
+def network_config(about: Mapping[str, Any]) -> NetworkConfig:
+    """Return the sizes that a checkpoint describes.
+
+    They are data: no name in them is imported, whatever the file says.
+
+    Args:
+        about: description of a checkpoint, in plain types.
+
+    Raises:
+        KeyError: there are none.
+        TypeError: they have other names than the network's.
+        ValueError: they are not sizes.
+    """
+    sizes = dict(about["network"])
+    classifier = None if sizes["classifier"] is None else ClassifierConfig(**sizes["classifier"])
+    if not all(
+        value is None or isinstance(value, int | float) for name, value in sizes.items() if name != "classifier"
+    ):
+        raise ValueError("a size is not a number")
+    return NetworkConfig(**{**sizes, "classifier": classifier})
+
+
+def training_options(path: str | Path) -> dict[str, Any]:
+    """Return the options of the model that a checkpoint was trained with, in plain types.
+
+    Args:
+        path: checkpoint of a run.
+
+    Raises:
+        InputError: the file is missing, damaged, or another program's.
+    """
+    checkpoint = read_checkpoint(path)
+    saved = checkpoint.get("hyper_parameters", {})
+    try:
+        options = {name: saved[name] for name in _NUMBERS if name in saved}
+        if not all(type(value) in (int, float) for value in options.values()):
+            raise ValueError("an option of the training is not a number")
+        return options | {"network": asdict(network_config(checkpoint[CHECKPOINT_KEY]))}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: does not describe its network ({type(error).__name__}: {error}); it is damaged, or of another "
+            "version of tse-refine."
+        ) from error
 
 
 def check_weights(weights: Mapping[str, torch.Tensor], owner: str) -> None:

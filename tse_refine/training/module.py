@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from tse_refine.data.dataset import Batch
 from tse_refine.errors import InputError
 from tse_refine.evaluation.metrics import SNRI
-from tse_refine.model.checkpoint import CHECKPOINT_KEY, TrainedNetwork, check_weights
+from tse_refine.model.checkpoint import CHECKPOINT_KEY, TrainedNetwork, check_weights, load_network, training_options
 from tse_refine.model.classifier import pooled_log_probability
 from tse_refine.model.network import Network, NetworkConfig
 from tse_refine.training.losses import clip_bce_loss, thresholded_snr_loss
@@ -72,6 +73,26 @@ class ExtractionModule(LightningModule):
             self.network.compile_stacks()
         if checkpoint_activations:
             self.network.checkpoint_activations()
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls, checkpoint_path: str | Path, map_location: str | torch.device = "cpu", **options: Any
+    ) -> ExtractionModule:
+        """Build the module of a checkpoint with its weights, in evaluation mode; the data are not needed.
+
+        Args:
+            checkpoint_path: checkpoint of a run.
+            map_location: device of the module.
+            options: options of the module that replace those of the checkpoint.
+
+        Raises:
+            InputError: the file is missing, damaged, another program's, or its weights do not fit the sizes it states.
+        """
+        trained = load_network(checkpoint_path)
+        options = training_options(checkpoint_path) | options | {"network": trained.network.config}
+        module = cls(list(trained.class_names), trained.sample_rate, **options)
+        module.network.load_state_dict(trained.network.state_dict())
+        return module.to(map_location).eval()
 
     def forward(self, mixture: Tensor, query: Tensor) -> Tensor:
         """Extract the classes of ``query`` ``[batch, classes]`` from ``mixture`` ``[batch, samples]``."""

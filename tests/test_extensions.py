@@ -1,12 +1,13 @@
 """New ideas from outside the package reach training, results and report by their names alone."""
 
-import csv
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tests.fixtures.tables import rows_of
 
 RUN_ALL = """
 import sys
@@ -45,10 +46,6 @@ def run(tmp_path_factory, cache_dir):
     report = ["report", str(folder / "run"), "--output", str(folder / "report"), "--threshold", "power:2"]
     subprocess.run([sys.executable, "-m", "tse_refine", *report], check=True, cwd=root)
     return folder / "run"
-
-
-def rows_of(path):
-    return list(csv.DictReader(path.read_text().splitlines()))
 
 
 def test_a_rule_and_a_measure_of_ones_own_are_in_every_result_file(run):

@@ -1,12 +1,12 @@
 """A run of version 0.1.0 still loads: its saved configuration, its checkpoint, its results."""
 
-import csv
 import gzip
 import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.fixtures.tables import rows_of
 from tse_refine import Extractor
 from tse_refine.analysis.report import write_report
 from tse_refine.cli.main import main
@@ -32,10 +32,6 @@ def call(run, cache_dir):
         main([command, "-c", str(run / "config.yaml"), f"--data.cache_dir={cache_dir}", *map(str, words)])
 
     return call
-
-
-def rows_of(path):
-    return list(csv.DictReader(path.read_text().splitlines()))
 
 
 def test_a_test_of_the_old_checkpoint_repeats_the_old_results(run, call, tmp_path, capsys):

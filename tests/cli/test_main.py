@@ -1,6 +1,5 @@
 """The command line from end to end on a tiny configuration."""
 
-import csv
 import json
 import os
 import re
@@ -14,10 +13,12 @@ import soundfile
 import torch
 import yaml
 
+from tests.fixtures.tables import rows_of
 from tse_refine import __version__
 from tse_refine.analysis.tested_run import TestedRun
 from tse_refine.cli.main import COMMANDS, main
 from tse_refine.evaluation.callback import QueryRefinementEvaluation
+from tse_refine.training.module import ExtractionModule
 
 
 @pytest.fixture
@@ -49,9 +50,8 @@ def test_fit_validate_test_predict_report(command, run, tmp_path, capsys):
     assert config["data"]["digest"]
     assert config["model"]["network"]["num_filters"] == 16
     logged = (run / "metrics.csv").read_text()
-    assert {"train/loss_tse", "train/loss_sed", "val/loss", "val/snri_db/1a3i/refined"} <= set(
-        next(csv.reader(logged.splitlines()))
-    )
+    measured = {"train/loss_tse", "train/loss_sed", "val/loss", "val/snri_db/1a3i/refined"}
+    assert measured <= set(rows_of(run / "metrics.csv")[0])
 
     command("validate")
     assert "(1:3)" in capsys.readouterr().out
@@ -116,8 +116,7 @@ def test_a_failed_test_leaves_the_results_before_it_with_their_configuration(com
 
     command("test", "--evaluation.threshold", "0.25")
     assert yaml.safe_load((run / "test" / "config.yaml").read_text())["evaluation"]["threshold"] == 0.25
-    summary = (run / "test" / "summary.csv").read_text()
-    assert "0.25" in {row["threshold"] for row in csv.DictReader(summary.splitlines())}
+    assert "0.25" in {row["threshold"] for row in rows_of(run / "test" / "summary.csv")}
 
 
 def test_a_runs_config_used_for_another_run_leaves_the_first_alone(command, run, tmp_path):
@@ -134,7 +133,7 @@ def test_the_networks_sizes_come_from_the_checkpoint_and_the_evaluation_from_the
     command("fit", "--model.network.num_filters", "12")
     # the tiny config has 16 filters; those of the checkpoint are used
     command("test", "--evaluation.thresholds", "[none, 0.25]", "--evaluation.conditions", "[[1, 0]]")
-    rows = list(csv.DictReader((run / "test" / "summary.csv").read_text().splitlines()))
+    rows = rows_of(run / "test" / "summary.csv")
     assert [row["threshold"] for row in rows] == ["none", "0.25", "0.1"]
 
 
@@ -167,8 +166,22 @@ def test_a_training_resumed_in_the_middle_of_an_epoch_ends_as_if_never_interrupt
     command("fit", *options, "--trainer.default_root_dir", cut, "--ckpt_path", middle)
     for name, value in weights(whole).items():
         torch.testing.assert_close(weights(cut)[name], value, rtol=0, atol=0, msg=name)
-    validated = [row["epoch"] for row in csv.DictReader((cut / "validation.csv").read_text().splitlines())]
-    assert validated == [row["epoch"] for row in csv.DictReader((whole / "validation.csv").read_text().splitlines())]
+    for name, column in (("validation.csv", "epoch"), ("metrics.csv", "step")):
+        values = [[row[column] for row in rows_of(folder / name)] for folder in (whole, cut)]
+        assert values[0] == values[1]
+
+
+@pytest.mark.parametrize("name", ["validation.csv", "metrics.csv"])
+def test_a_damaged_table_of_a_resumed_training_is_rejected_before_its_first_step(
+    command, run, refusal, monkeypatch, name
+):
+    command("fit")
+    (run / name).write_text("damaged\n1\n")
+    monkeypatch.setattr(ExtractionModule, "training_step", lambda *_: pytest.fail("a step was trained"))
+    text = refusal(command, "fit", "--ckpt_path", "last", "--trainer.max_epochs", "9")
+    assert str(run / name) in text
+    assert "Rename or remove the file" in text
+    assert (run / name).read_text() == "damaged\n1\n"
 
 
 def test_a_diverged_training_is_rejected_with_the_way_out(command, run, refusal):

@@ -1,10 +1,9 @@
-import csv
-
 import pytest
 import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
+from tests.fixtures.tables import rows_of
 from tse_refine.errors import InputError
 from tse_refine.evaluation import callback
 from tse_refine.evaluation.callback import QueryRefinementEvaluation, metric_names
@@ -34,10 +33,6 @@ def trainer(tmp_path):
         )
 
     return make
-
-
-def rows_of(path):
-    return list(csv.DictReader(path.read_text().splitlines()))
 
 
 def test_logged_metrics_are_the_named_ones_and_agree_with_the_files(trainer, module, tiny_data, tmp_path):

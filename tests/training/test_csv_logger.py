@@ -4,6 +4,7 @@ import warnings
 import pytest
 import torch
 
+from tse_refine.errors import InputError
 from tse_refine.training.csv_logger import RunCSVLogger
 
 
@@ -121,3 +122,44 @@ def test_the_default_folder_is_the_working_directory(tmp_path, monkeypatch):
     logger.log_metrics({"loss": 1.0}, 0)
     logger.save()
     assert files(tmp_path) == ["metrics.csv"]
+
+
+def test_rows_of_a_state_that_was_lost_are_replaced(tmp_path):
+    log(tmp_path, *((step, {"loss": float(step)}) for step in range(6)))
+    log(tmp_path, *((step, {"loss": -1.0}) for step in range(3, 5)))
+    assert [(row["step"], row["loss"]) for row in read(tmp_path)] == [
+        ("0", "0.0"),
+        ("1", "1.0"),
+        ("2", "2.0"),
+        ("3", "-1.0"),
+        ("4", "-1.0"),
+    ]
+
+
+@pytest.mark.parametrize("cut", [1, 4, 8])
+def test_a_line_that_was_cut_off_is_not_continued(tmp_path, cut):
+    log(tmp_path, (0, {"loss": 3.0}), (1, {"loss": 2.125}))
+    (tmp_path / "metrics.csv").write_bytes((tmp_path / "metrics.csv").read_bytes()[:-cut])
+    log(tmp_path, (1, {"loss": 2.25}), (2, {"loss": 1.0}))
+    assert [(row["step"], row["loss"]) for row in read(tmp_path)] == [("0", "3.0"), ("1", "2.25"), ("2", "1.0")]
+
+
+@pytest.mark.parametrize("every", [1, 100])
+def test_a_step_has_one_row(tmp_path, every):
+    logger = RunCSVLogger(str(tmp_path), flush_logs_every_n_steps=every)
+    for step in range(2):
+        logger.log_metrics({"train/loss": 1.0 + step}, step)
+        logger.log_metrics({"val/loss": 3.0 + step}, step)
+    logger.finalize("success")
+    assert read(tmp_path) == [
+        {"step": "0", "train/loss": "1.0", "val/loss": "3.0"},
+        {"step": "1", "train/loss": "2.0", "val/loss": "4.0"},
+    ]
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\n", b"loss\n1.0\n", b"loss,step\n1.0,one\n", b"loss,step\n1.0\n"])
+def test_a_file_that_is_no_table_of_metrics_is_rejected_before_the_training(tmp_path, content):
+    (tmp_path / "metrics.csv").write_bytes(content)
+    with pytest.raises(InputError, match=r"metrics.csv.*Rename or remove the file"):
+        RunCSVLogger(str(tmp_path)).save()
+    assert (tmp_path / "metrics.csv").read_bytes() == content

@@ -22,6 +22,7 @@ from tse_refine.evaluation.results import (
     append_validation,
     decisive,
     earlier_results,
+    read_validation,
     summary_rows,
     summary_table,
     write_test_results,
@@ -112,6 +113,11 @@ class QueryRefinementEvaluation(Callback):
             self.grids[split] = Grid(conditions, refinements)
         if stage == "fit":
             self._check_monitors(trainer)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: Module) -> None:
+        """Reject a damaged ``validation.csv`` of a training that is resumed, before an epoch is spent."""
+        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            read_validation(RunFolder(trainer.default_root_dir).validation)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: Module) -> None:
         """Discard the batches of the previous epoch."""

@@ -19,7 +19,7 @@ from tse_refine.evaluation.grid import GridResults
 from tse_refine.evaluation.metrics import HEADLINES, SNRI, Measure
 from tse_refine.evaluation.statistics import bootstrap_mean
 from tse_refine.files.atomic import remove_leftovers, replacing
-from tse_refine.files.tables import Table, read_csv, write_csv
+from tse_refine.files.tables import Table, content_of, read_csv, write_csv
 from tse_refine.model.cost import Cost
 from tse_refine.refinement import NoRefinement, Refinement
 
@@ -184,10 +184,26 @@ def write_test_results(
 def append_validation(path: Path, rows: Sequence[Row], measures: Sequence[Measure], epoch: int) -> None:
     """Add an epoch's summary rows to ``validation.csv``, without those of this or a later epoch before a resume."""
     columns = (*summary_columns(measures), "epoch")
-    remedy = "Remove the file to continue without the rows of earlier epochs."
-    earlier = read_csv(path, (*_CELL_COLUMNS, "epoch"), remedy) if path.exists() else []
-    kept: list[Row] = [{name: row.get(name, "") for name in columns} for row in earlier if int(row["epoch"]) < epoch]
+    kept: list[Row] = [
+        {name: row.get(name, "") for name in columns} for row in read_validation(path) if int(row["epoch"]) < epoch
+    ]
     write_csv(path, columns, [*kept, *({**row, "epoch": epoch} for row in rows)])
+
+
+def read_validation(path: Path) -> list[dict[str, str]]:
+    """Read the rows of ``validation.csv``; none where there is no file.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    if not path.exists():
+        return []
+    remedy = "Rename or remove the file to go on without the rows of earlier epochs."
+    rows = read_csv(path, (*_CELL_COLUMNS, "epoch"), remedy)
+    with content_of(path, remedy):
+        for row in rows:
+            int(row["epoch"])
+    return rows
 
 
 def summary_table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -146,7 +146,10 @@ def test_a_used_folder_is_rejected_and_kept_without_overwrite(command, run, refu
     refusal(command, "fit", "--overwrite", "--evaluation.conditions", "[[9, 0]]")
     assert (run / "checkpoints" / "best.ckpt").read_bytes() == before  # a rejected command removes nothing
     (run / "notes.txt").write_text("mine")
+    refusal(command, "fit", "--overwrite", "--model.learning_rate", "1e30")
+    assert (run / "replaced" / "checkpoints" / "best.ckpt").read_bytes() == before  # nothing has replaced it yet
     command("fit", "--overwrite", "--seed_everything", "1")
+    assert not (run / "replaced").exists()
     assert (run / "checkpoints" / "best.ckpt").read_bytes() != before
     assert (run / "notes.txt").read_text() == "mine"
 

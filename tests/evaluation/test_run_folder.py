@@ -19,6 +19,10 @@ OURS = (
 )
 
 
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
 def write(folder, names):
     for name in names:
         path = folder / name
@@ -86,17 +90,28 @@ def test_starting_over_from_a_checkpoint_that_starting_over_would_remove_is_reje
         run.refuse_second_training(str(run.checkpoints / "last.ckpt"), overwrite=True)
 
 
-def test_clearing_removes_what_a_training_wrote_and_nothing_else(run):
+def test_setting_aside_moves_what_a_training_wrote_and_nothing_else(run):
     foreign = ["notes.txt", "figures/loss.png", "metrics_old.csv", "checkpoints_kept/best.ckpt"]
     write(run.path, foreign)
-    run.clear()
-    left = sorted(str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file())
-    assert left == sorted(foreign)
+    assert run.set_aside()
+    assert files(run.replaced) == sorted(OURS)
+    assert files(run.path) == sorted([*foreign, *(f"replaced/{name}" for name in OURS)])
     assert not run.holds_training()
+    with pytest.raises(InputError, match=f"The training before the last --overwrite is in {run.replaced}"):
+        run.checkpoint("best", needed=True)
+    run.forget_replaced()
+    assert files(run.path) == sorted(foreign)
 
 
-def test_clearing_a_missing_folder_does_nothing(tmp_path):
-    RunFolder(tmp_path / "missing").clear()
+def test_a_training_without_a_checkpoint_does_not_take_the_place_of_one_set_aside(run):
+    run.set_aside()
+    write(run.path, ["config.yaml", "metrics.csv"])
+    assert run.set_aside()
+    assert files(run.path) == sorted(f"replaced/{name}" for name in OURS)
+
+
+def test_there_is_nothing_to_set_aside_in_a_missing_folder(tmp_path):
+    assert not RunFolder(tmp_path / "missing").set_aside()
     assert not (tmp_path / "missing").exists()
 
 
@@ -140,5 +155,6 @@ def test_a_requeued_training_goes_on_from_its_latest_state_and_overwriting_remov
     run.refuse_second_training(run.latest(), overwrite=False)
     os.utime(tmp_path / "hpc_ckpt_1.ckpt", (-9, -9))
     assert run.latest() == str(run.checkpoints / "last.ckpt")
-    run.clear()
-    assert not list(tmp_path.iterdir())
+    run.set_aside()
+    assert files(tmp_path) == ["replaced/checkpoints/last.ckpt", "replaced/config.yaml", "replaced/hpc_ckpt_1.ckpt"]
+    assert run.latest() is None

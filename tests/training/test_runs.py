@@ -1,9 +1,14 @@
+import os
+import signal
 import sys
+import threading
+import time
+from pathlib import Path
 
 import pytest
 
 from tests.fixtures.commands import Runner
-from tse_refine.errors import InputError
+from tse_refine.errors import InputError, StoppedError
 from tse_refine.training.runs import finish_run, run_command, train_systems
 
 EXPERIMENTS = ("experiment/baseline1", "experiment/proposed")
@@ -79,6 +84,45 @@ def test_a_command_runs_in_a_process_of_its_own(capfd):
     printed = capfd.readouterr()
     assert printed.out.startswith("tse-refine ")
     assert printed.err == "tse-refine --version\n"
+
+
+TRAINING = """
+import signal, sys, time
+from pathlib import Path
+def save(number, _):
+    time.sleep(0.5)
+    Path("saved").touch()
+    sys.exit(128 + number)
+signal.signal(int(sys.argv[1]), save)
+Path("started").touch()
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
+def test_a_stop_signal_reaches_the_training_which_saves(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    number = getattr(signal, name)
+    handler = signal.getsignal(number)
+
+    def stop():
+        while not Path("started").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=stop).start()
+    with pytest.raises(StoppedError) as stopped:
+        run_command([sys.executable, "-c", TRAINING, str(int(number))])
+    assert stopped.value.code == 128 + number
+    assert Path("saved").exists()
+    assert signal.getsignal(number) == handler
+
+
+def test_a_training_that_was_stopped_alone_stops_the_others(capfd):
+    with pytest.raises(StoppedError) as stopped:
+        run_command([sys.executable, "-c", "raise SystemExit(143)"])
+    assert stopped.value.code == 143
+    assert "finished runs are kept" in capfd.readouterr().err
 
 
 def test_a_command_that_fails_is_named(capfd):

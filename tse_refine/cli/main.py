@@ -59,6 +59,9 @@ def main(args: Sequence[str] | None = None) -> None:
     except InputError as error:
         print(f"tse-refine: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("\ntse-refine: stopped by SIGINT.", file=sys.stderr)
+        raise SystemExit(130) from None
     except BrokenPipeError:  # the reader of the output has closed it, and gets no further message
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(141) from None  # as a shell reports a program that a closed pipe ended

@@ -113,7 +113,7 @@ class SaveRunConfig(SaveConfigCallback):
 
     The file of a test is written by the evaluation, together with the results that it describes.
 
-    With ``--overwrite`` it first clears the run's folder: only now, since all options have been checked by then.
+    With ``--overwrite`` it first sets the earlier training aside: only now, since all options have been checked.
     """
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -123,8 +123,8 @@ class SaveRunConfig(SaveConfigCallback):
         run = RunFolder(trainer.default_root_dir)
         config = self.config.clone()
         if stage == "fit":
-            if config.pop("overwrite"):
-                run.clear()
+            if config.pop("overwrite") and run.set_aside():
+                print(f"The training before this one is in {run.replaced} until this one has a checkpoint.", flush=True)
             run.trained.unlink(missing_ok=True)
             remove_leftovers(run.checkpoints)
         # these belong to the command, not to the run; only a test's configuration names the checkpoint

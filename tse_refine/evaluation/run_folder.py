@@ -23,6 +23,7 @@ class RunFolder:
         self.validation = self.path / "validation.csv"
         self.test = self.path / "test"
         self.predict = self.path / "predict"
+        self.replaced = self.path / "replaced"  # the training before this one, until this one has a checkpoint
         self.trained = self.path / "trained.json"  # there once a training has ended, not where it was stopped
 
     def holds_training(self) -> bool:
@@ -64,12 +65,31 @@ class RunFolder:
     def _requeued(self) -> list[Path]:
         return list(self.path.glob("hpc_ckpt_*.ckpt"))  # Lightning's, at SLURM's signal
 
-    def clear(self) -> None:
-        """Remove what a training and its evaluation wrote; other files stay."""
-        for folder in (self.checkpoints, self.test, self.predict):
-            shutil.rmtree(folder, ignore_errors=True)
-        for file in (self.config, self.metrics, self.validation, self.trained, *self._requeued()):
-            file.unlink(missing_ok=True)
+    def set_aside(self) -> bool:
+        """Move what a training and its evaluation wrote to ``replaced``; other files stay.
+
+        One without a checkpoint is removed: it must not take the place of one that was set aside before.
+
+        Returns:
+            Whether ``replaced`` holds a training now.
+        """
+        written = (self.config, self.checkpoints, self.metrics, self.validation, self.trained, self.test, self.predict)
+        found = [path for path in (*written, *self._requeued()) if path.exists()]
+        if self._requeued() or any(self.checkpoints.glob("*.ckpt")):
+            self.forget_replaced()
+            self.replaced.mkdir()
+            for path in found:
+                path.rename(self.replaced / path.name)
+        for path in found:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        return self.replaced.exists()
+
+    def forget_replaced(self) -> None:
+        """Remove the training that was set aside."""
+        shutil.rmtree(self.replaced, ignore_errors=True)
 
     def checkpoint(self, given: str | None, needed: bool) -> str | None:
         """Return the checkpoint to use: the one given, ``best`` or ``last`` of this run, or, where needed, its best.
@@ -86,8 +106,9 @@ class RunFolder:
         named = given in (None, "best", "last")
         path = self.checkpoints / f"{given or 'best'}.ckpt" if named else Path(str(given)).expanduser()
         if not path.is_file():
+            kept = f" The training before the last --overwrite is in {self.replaced}." if self.replaced.exists() else ""
             raise InputError(
                 f"--ckpt_path: {path} does not exist. Give the checkpoint to use, or in trainer.default_root_dir a run "
-                "that has one."
+                f"that has one.{kept}"
             )
         return str(path)

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from tse_refine.errors import InputError
+from tse_refine.evaluation.run_folder import RunFolder
 from tse_refine.files.atomic import replacing
 
 BEST, LAST = "best", ModelCheckpoint.CHECKPOINT_NAME_LAST
@@ -106,6 +107,8 @@ class RunCheckpoint(ModelCheckpoint):
     def write_last(self, trainer: Trainer) -> None:
         """Write ``last.ckpt``; all ranks call this, between two steps."""
         self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+        if trainer.is_global_zero:
+            RunFolder(trainer.default_root_dir).forget_replaced()
         self._last_saved = time.monotonic()
 
     def _save_best(self, trainer: Trainer) -> None:

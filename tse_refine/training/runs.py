@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from tse_refine.errors import InputError
+from tse_refine.errors import STOP_SIGNALS, InputError, StoppedError
 from tse_refine.evaluation.run_folder import RunFolder
 
 FOLDER = "--trainer.default_root_dir"
@@ -23,15 +26,39 @@ def run_command(words: Sequence[str]) -> None:
 
     Raises:
         InputError: the command failed.
+        StoppedError: a signal has stopped it, or this process, which passes it on and lets the command save.
     """
     print(" ".join(words), file=sys.stderr, flush=True)
     program = [sys.executable, "-m", "tse_refine"] if words[0] == "tse-refine" else [words[0]]
-    ended = subprocess.run([*program, *words[1:]], check=False, env=os.environ | {"WANDB_MODE": "disabled"})
-    if ended.returncode:
-        raise InputError(
-            f"the run failed with exit status {ended.returncode}: {' '.join(words)}. Start the command again: finished "
-            "runs are kept."
-        )
+    with (
+        subprocess.Popen([*program, *words[1:]], env=os.environ | {"WANDB_MODE": "disabled"}) as process,
+        _passed_on(process) as received,
+    ):
+        status = process.wait()
+    again = "Start the command again: finished runs are kept"
+    stopped = [*received, *(number for number in STOP_SIGNALS if status in (-number, 128 + number))]
+    if stopped:
+        print(f"tse-refine: stopped by {signal.Signals(stopped[0]).name}. {again}.", file=sys.stderr, flush=True)
+        raise StoppedError(stopped[0])
+    if status:
+        raise InputError(f"the run failed with exit status {status}: {' '.join(words)}. {again}.")
+
+
+@contextmanager
+def _passed_on(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+    """Pass stop signals on to a process within the block, and yield the list of those that came."""
+    received: list[int] = []
+
+    def receive(number: int, _: Any) -> None:
+        received.append(number)
+        process.send_signal(number)
+
+    before = {number: signal.signal(number, receive) for number in STOP_SIGNALS}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def finish_run(words: Sequence[str], folder: Path, run: Runner = run_command) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,17 +17,20 @@ from lightning.pytorch.callbacks import Callback
 from tse_refine.errors import STOP_SIGNALS, StoppedError
 from tse_refine.training.checkpoints import RunCheckpoint
 
+_ONE_SIGNAL_SECONDS = 1.0
+
 
 class StopSignals(Callback):
     """Stops a command at SIGINT, SIGTERM and SIGUSR1 with :class:`tse_refine.errors.StoppedError`.
 
     A training first ends the step that it is in, or the validation after an epoch, and saves ``last.ckpt``; a second
-    signal ends it at once. Every other command ends at once. In jobs of SLURM that are requeued SIGUSR1 and SIGTERM
-    are Lightning's.
+    signal, a second or more after the first, ends it at once. Every other command ends at once. In jobs of SLURM that
+    are requeued SIGUSR1 and SIGTERM are Lightning's.
     """
 
     def __init__(self) -> None:
         self._received: int | None = None
+        self._since = 0.0
         self._training = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -71,12 +75,15 @@ class StopSignals(Callback):
                 signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: Any) -> None:
+        # a signal to all processes of a job comes twice where their parent passes it on too
+        if self._received is not None and time.monotonic() - self._since < _ONE_SIGNAL_SECONDS:
+            return
         ends = self._received is not None or not self._training
         after = "" if ends else " after this step or validation; at once at a second signal"
         print(f"\ntse-refine: stopped by {signal.Signals(number).name}{after}.", file=sys.stderr, flush=True)
         if ends:
             raise StoppedError(number)
-        self._received = number
+        self._received, self._since = number, time.monotonic()
 
 
 @contextmanager

@@ -194,6 +194,8 @@ def test_batches_have_the_documented_tensors(make_data):
         "query": (4, 12),
         "activity": (4, 12),
         "index": (4,),
+        "source_classes": (4, 5),
+        "source_spans": (4, 5, 2),
     }
     assert [train[name].dtype for name in ("mixture", "target", "query", "activity")] == [torch.float32] * 4
     assert train["index"].dtype == torch.int64
@@ -211,6 +213,7 @@ def test_batches_for_evaluation_also_have_sources_and_their_classes(make_data, s
         "index": (6,),
         "sources": (6, 5, 4000),
         "source_classes": (6, 5),
+        "source_spans": (6, 5, 2),
         "query_order": (6, 12),
     }
     assert len(set(val["activity"].sum(1).tolist())) > 1  # so that padding is seen
@@ -220,6 +223,9 @@ def test_batches_for_evaluation_also_have_sources_and_their_classes(make_data, s
         assert torch.equal(val["source_classes"][row, :num_active], active)
         assert torch.all(val["source_classes"][row, num_active:] == -1)
         assert torch.all(val["sources"][row, num_active:] == 0.0)
+        for source, (first, end) in zip(val["sources"][row], val["source_spans"][row].tolist(), strict=True):
+            sounding = torch.nonzero(source)[:, 0]
+            assert len(sounding) == 0 or first <= sounding[0] <= sounding[-1] < end <= 4000
         assert torch.all(val["activity"][row, active] == 1.0)
         assert sorted(val["query_order"][row].tolist()) == list(range(12))
 

@@ -97,8 +97,29 @@ def test_a_tenth_of_the_training_queries_has_as_many_inactive_classes():
     assert {name for query in inactive for name in query} == {0, 2, 3, 6, 8}
 
 
+def test_half_of_the_training_queries_also_have_inactive_classes():
+    queries = drawn(QueryConfig((1, 2, 3), partial_sample_rate=0.5, inactive_counts=(1, 3)))
+    matched = drawn(QueryConfig((1, 2, 3)), number=1)
+    assert queries[0][: len(matched[0])] == matched[0]
+    added = [len(set(query) - {1, 4, 5, 7}) for query in queries]
+    assert all(len(set(query)) == len(query) and set(query) & {1, 4, 5, 7} for query in queries)
+    assert sum(count > 0 for count in added) == pytest.approx(500, abs=64)  # 4 standard deviations
+    assert added.count(1) == pytest.approx(250, abs=55)
+    assert set(added) == {0, 1, 3}
+
+
+def test_options_without_effect_leave_the_settings_of_earlier_versions():
+    config = QueryConfig((1,), 0.1)
+    assert config.settings() == {"target_counts": (1,), "inactive_sample_rate": 0.1}
+    assert QueryConfig((1,), 0.1, 0.5).settings() == config.settings() | {
+        "partial_sample_rate": 0.5,
+        "inactive_counts": (1, 2, 3),
+    }
+
+
 def test_validation_never_queries_inactive_classes_alone():
-    queries = drawn(QueryConfig((1, 2, 3), inactive_sample_rate=1.0), allow_inactive=False)
+    queries = drawn(QueryConfig((1, 2, 3), 1.0, 1.0), allow_inactive=False)
+    queries += drawn(QueryConfig((1, 2, 3), 0.0, 1.0), allow_inactive=False)
     assert all(set(query) <= {1, 4, 5, 7} for query in queries)
 
 
@@ -112,6 +133,10 @@ def test_validation_never_queries_inactive_classes_alone():
         (QueryConfig((1,), -0.1), "inactive_sample_rate"),
         (QueryConfig((1,), float("nan")), "inactive_sample_rate"),
         (QueryConfig((3,), 0.5), "inactive_sample_rate"),  # 4 active and 3 inactive of 6 classes
+        (QueryConfig((1,), partial_sample_rate=2.0), "partial_sample_rate"),
+        (QueryConfig((1,), partial_sample_rate=0.5), "partial_sample_rate"),  # 4 active and 3 inactive of 6 classes
+        (QueryConfig((1,), inactive_counts=()), "inactive_counts"),
+        (QueryConfig((1,), inactive_counts=(0, 1)), "inactive_counts"),
     ],
 )
 def test_impossible_queries_are_rejected_by_option(config, option):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tse_refine.model.classifier import pooled_log_probability
-from tse_refine.training.losses import clip_bce_loss, thresholded_snr_loss
+from tse_refine.training.losses import clip_bce_loss, frame_activity, frame_bce_loss, thresholded_snr_loss
 
 SAMPLES = 4000
 
@@ -158,3 +158,22 @@ def test_clip_bce_of_a_certain_classifier_is_finite_and_its_gradient_is_not_zero
     assert loss.item() == pytest.approx(100.0 if wrong else 0.0, abs=1e-4)
     assert torch.isfinite(logits.grad).all()
     assert bool((logits.grad.abs() > 0.01).all()) is wrong
+
+
+def test_a_class_sounds_in_the_frames_whose_middle_an_event_of_it_covers():
+    classes = torch.tensor([[2, 0, 2], [1, -1, -1]])
+    spans = torch.tensor([[[0, 25], [50, 100], [90, 100]], [[15, 55], [0, 0], [0, 0]]])
+    activity = frame_activity(classes, spans, 4, 100, 10)  # middles at 5, 15, ... 95
+    assert activity.shape == (2, 10, 4)
+    assert activity[0, :, 2].tolist() == [1, 1, 0, 0, 0, 0, 0, 0, 0, 1]
+    assert activity[0, :, 0].tolist() == [0] * 5 + [1] * 5
+    assert activity[1, :, 1].tolist() == [0, 1, 1, 1, 1, 0, 0, 0, 0, 0]
+    assert activity[0, :, [1, 3]].sum() == activity[1, :, [0, 2, 3]].sum() == 0
+
+
+def test_the_loss_of_frames_is_their_mean_cross_entropy():
+    logits = torch.tensor([[[0.0, 2.0], [-1.0, 0.5]]])
+    activity = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    probability = torch.sigmoid(logits)
+    expected = -torch.log(torch.where(activity > 0, probability, 1 - probability)).mean()
+    torch.testing.assert_close(frame_bce_loss(logits, activity), expected)

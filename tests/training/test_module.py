@@ -7,7 +7,7 @@ from tse_refine.evaluation.metrics import SNRI
 from tse_refine.model.checkpoint import CHECKPOINT_KEY
 from tse_refine.model.classifier import ClassifierConfig
 from tse_refine.model.network import NetworkConfig
-from tse_refine.training.losses import thresholded_snr_loss
+from tse_refine.training.losses import frame_activity, frame_bce_loss, thresholded_snr_loss
 from tse_refine.training.module import ExtractionModule, check_class_names
 
 
@@ -45,7 +45,23 @@ def test_total_loss_is_extraction_plus_weighted_classification(tiny_data, tiny_n
     assert logged["train/loss_tse"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["loss_weight", "learning_rate", "snr_max_db", "warmup_fraction"])
+def test_the_truth_of_frames_adds_to_the_classification_loss(tiny_data, tiny_network_config, batch):
+    logged = {}
+    for weight in (0.0, 2.0):
+        torch.manual_seed(0)
+        module = ExtractionModule(
+            tiny_data.class_names, tiny_data.sample_rate, tiny_network_config, frame_loss_weight=weight
+        )
+        module.log = lambda *args, **kwargs: None
+        module.log_dict = lambda values, weight=weight, **kwargs: logged.update({weight: values["train/loss_sed"]})
+        module.training_step(batch, 0)
+    logits = module.network.features(batch["mixture"]).frame_logits
+    spans = (batch["source_classes"], batch["source_spans"])
+    sounding = frame_activity(*spans, len(tiny_data.class_names), batch["mixture"].shape[1], logits.shape[1])
+    torch.testing.assert_close(logged[2.0] - logged[0.0], (2.0 * frame_bce_loss(logits, sounding)).detach())
+
+
+@pytest.mark.parametrize("name", ["loss_weight", "frame_loss_weight", "learning_rate", "snr_max_db", "warmup_fraction"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_options_that_are_not_finite_are_rejected(tiny_data, tiny_network_config, name, value):
     with pytest.raises(InputError, match=f"model.{name} is {value}"):

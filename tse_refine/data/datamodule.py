@@ -133,7 +133,7 @@ class MixtureDataModule(LightningDataModule):
             [self.banks[option].digest, [[clip.name, clip.label, clip.split] for clip in clips]]
             for option, clips in self.clips.items()
         ]
-        distributions = (asdict(self.mixture), asdict(self.queries))
+        distributions = (asdict(self.mixture), self.queries.settings())
         settings: list[Any] = [parts, self.sample_rate, *distributions, self.seed, self.redraw]
         if self.recipes:
             settings.append(scenes_digest(self.recipes, self.cache_dir))

@@ -20,8 +20,9 @@ class MixtureDataset(Dataset[Batch]):
     """Renders batches of mixtures; a mixture does not depend on its batch, worker or rank.
 
     A batch holds ``mixture`` and ``target`` ``[batch, samples]``, ``query`` and ``activity`` ``[batch, classes]``
-    (multi-hot, float32) and ``index`` ``[batch]``; for evaluation also ``sources`` ``[batch, events, samples]``,
-    ``source_classes`` ``[batch, events]`` (-1 pads) and ``query_order`` ``[batch, classes]``, the orders of
+    (multi-hot, float32), ``index`` ``[batch]``, and when what sounds: ``source_classes`` ``[batch, events]`` (-1 pads)
+    and ``source_spans`` ``[batch, events, 2]``, the first sample and the one after the last. For evaluation it also
+    holds ``sources`` ``[batch, events, samples]`` and ``query_order`` ``[batch, classes]``, the orders of
     :func:`tse_refine.data.queries.draw_query_order`.
 
     Args:
@@ -59,10 +60,11 @@ class MixtureDataset(Dataset[Batch]):
             "query": np.zeros((num_mixtures, num_classes), np.float32),
             "activity": np.zeros((num_mixtures, num_classes), np.float32),
             "index": np.array([recipe.index for recipe in recipes]),
+            "source_classes": np.full((num_mixtures, self.recipes.max_events), -1),
+            "source_spans": np.zeros((num_mixtures, self.recipes.max_events, 2), np.int64),
         }
         if self.with_sources:
             batch["sources"] = np.empty((num_mixtures, self.recipes.max_events, num_samples), np.float32)
-            batch["source_classes"] = np.full((num_mixtures, self.recipes.max_events), -1)
             batch["query_order"] = np.array([recipe.query_order for recipe in recipes])
         for row, recipe in enumerate(recipes):
             classes = [event.class_index for event in recipe.events]
@@ -70,8 +72,8 @@ class MixtureDataset(Dataset[Batch]):
             self.renderer.render(recipe, batch["mixture"][row], batch["target"][row], sources)
             batch["query"][row, list(recipe.query)] = 1.0
             batch["activity"][row, classes] = 1.0
-            if self.with_sources:
-                batch["source_classes"][row, : len(classes)] = classes
+            batch["source_classes"][row, : len(classes)] = classes
+            batch["source_spans"][row, : len(classes)] = [(e.onset, e.onset + e.length) for e in recipe.events]
         return {name: torch.from_numpy(value) for name, value in batch.items()}
 
 

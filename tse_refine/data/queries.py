@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,10 +20,20 @@ class QueryConfig:
         target_counts: possible numbers of active classes in a query, equally likely.
         inactive_sample_rate: fraction of training mixtures whose query has inactive classes only, with silence as the
             target, in [0, 1]; 0 in the proposed training and baseline 1, 0.1 in baseline 2.
+        partial_sample_rate: fraction of the other training mixtures whose query also has inactive classes, which do not
+            change the target, in [0, 1]; 0 in the paper, 0.5 in baseline 3 (ours).
+        inactive_counts: possible numbers of those inactive classes, equally likely.
     """
 
     target_counts: tuple[int, ...] = (1, 2, 3)
     inactive_sample_rate: float = 0.0
+    partial_sample_rate: float = 0.0
+    inactive_counts: tuple[int, ...] = (1, 2, 3)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what decides on the queries, for a digest: options without effect are left out."""
+        idle = () if self.partial_sample_rate > 0.0 else ("partial_sample_rate", "inactive_counts")
+        return {name: value for name, value in asdict(self).items() if name not in idle}
 
     def check(self, num_events: Sequence[int], num_classes: int) -> None:
         """Reject settings that mixtures cannot satisfy.
@@ -39,16 +50,22 @@ class QueryConfig:
                 f"data.queries.target_counts is {list(self.target_counts)}; each must be from 1 to {min(num_events)}, "
                 "the fewest active classes of a mixture (data.mixture.num_events)."
             )
-        if not 0.0 <= self.inactive_sample_rate <= 1.0:
+        if not self.inactive_counts or min(self.inactive_counts) < 1:
             raise InputError(
-                f"data.queries.inactive_sample_rate is {self.inactive_sample_rate}; a fraction from 0 to 1 is expected."
+                f"data.queries.inactive_counts is {list(self.inactive_counts)}; numbers of at least 1 are expected."
             )
-        most = max(num_events) + max(self.target_counts)
-        if self.inactive_sample_rate > 0.0 and num_classes < most:
-            raise InputError(
-                f"data.queries.inactive_sample_rate is {self.inactive_sample_rate}, but {num_classes} classes leave "
-                f"too few inactive ones beside {max(num_events)} active: at least {most} classes are needed."
-            )
+        for name, counts in (
+            ("inactive_sample_rate", self.target_counts),
+            ("partial_sample_rate", self.inactive_counts),
+        ):
+            rate, most = getattr(self, name), max(num_events) + max(counts)
+            if not 0.0 <= rate <= 1.0:
+                raise InputError(f"data.queries.{name} is {rate}; a fraction from 0 to 1 is expected.")
+            if rate > 0.0 and num_classes < most:
+                raise InputError(
+                    f"data.queries.{name} is {rate}, but {num_classes} classes leave too few inactive ones beside "
+                    f"{max(num_events)} active: at least {most} classes are needed."
+                )
 
 
 def draw_query(
@@ -64,13 +81,18 @@ def draw_query(
         allow_inactive: whether the query may have inactive classes only (in training, not in validation).
 
     Returns:
-        Class indices, ``[queried]``: all active, or all inactive.
+        Class indices, ``[queried]``: all active, all inactive, or active ones and then inactive ones.
     """
     count = config.target_counts[rng.integers(len(config.target_counts))]
     is_inactive = rng.random() < config.inactive_sample_rate
     query = rng.permutation(active)[:count]
-    if is_inactive and allow_inactive:
-        query = rng.permutation(inactive_classes(active, num_classes))[:count]
+    if not allow_inactive:
+        return query
+    if is_inactive:
+        return rng.permutation(inactive_classes(active, num_classes))[:count]
+    if config.partial_sample_rate > 0.0 and rng.random() < config.partial_sample_rate:
+        count = config.inactive_counts[rng.integers(len(config.inactive_counts))]
+        query = np.concatenate([query, rng.permutation(inactive_classes(active, num_classes))[:count]])
     return query
 
 
@@ -118,6 +140,6 @@ def condition_queries(
     """
     place = torch.argsort(query_order, dim=1)[:, None, :]  # [batch, 1, classes]: place of each class in the order
     num_active = num_active[:, None, None]
-    queried_active = torch.tensor([a for a, _ in conditions], device=place.device)[None, :, None]
-    queried_inactive = torch.tensor([i for _, i in conditions], device=place.device)[None, :, None]
+    counts = torch.tensor(conditions, dtype=torch.long, device=place.device).reshape(-1, 2)
+    queried_active, queried_inactive = (counts[None, :, kind, None] for kind in (0, 1))
     return torch.where(place < num_active, place < queried_active, place - num_active < queried_inactive).float()

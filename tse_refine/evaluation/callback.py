@@ -20,6 +20,7 @@ from tse_refine.evaluation.grid import Grid, GridResults, evaluate_batch
 from tse_refine.evaluation.metrics import SNRI, Measure
 from tse_refine.evaluation.results import (
     append_validation,
+    classification_table,
     decisive,
     earlier_results,
     read_validation,
@@ -101,7 +102,8 @@ class QueryRefinementEvaluation(Callback):
         most_active, num_classes = max(data.mixture.num_events), len(data.class_names)
         has_classifier = pl_module.network.classifier is not None
         for split, (conditions_option, refinements_option) in _OPTIONS.items():
-            conditions = parse_conditions(self._conditions[split], conditions_option, most_active, num_classes)
+            given = self._conditions[split] if pl_module.extraction else []  # a classifier alone extracts nothing
+            conditions = parse_conditions(given, conditions_option, most_active, num_classes)
             refinements = self._refinements[split]
             if has_classifier:  # the operating refinement is always measured
                 refinements = tuple({rule.name: rule for rule in (*refinements, self.operating)}.values())
@@ -160,7 +162,7 @@ class QueryRefinementEvaluation(Callback):
             heading = f"Validation after epoch {trainer.current_epoch}"
             if self.recommended is not None:
                 heading += f", recommended threshold {self.recommended.name}"
-            _show(pl_module, f"\n{heading}\n{summary_table(rows)}\n")
+            _show(pl_module, f"\n{heading}\n{_table(results, rows)}\n")
             if trainer.state.fn == "fit" and not trainer.fast_dev_run:  # type: ignore[attr-defined]
                 path = RunFolder(trainer.default_root_dir).validation
                 append_validation(path, rows, results.grid.measures, trainer.current_epoch)
@@ -175,7 +177,7 @@ class QueryRefinementEvaluation(Callback):
             heading = f"Test, {len(results.index)} mixtures"
             if self.recommended is not None:
                 heading += f"; recommended on validation: {self.recommended.name}"
-            _show(pl_module, f"\n{heading}\n{summary_table(rows)}\nWritten to {folder}")
+            _show(pl_module, f"\n{heading}\n{_table(results, rows)}\nWritten to {folder}")
         else:
             rows = summary_rows(results)
         pl_module.log_dict(logged_metrics(results, rows, "test", self.operating), batch_size=1, sync_dist=True)
@@ -275,6 +277,11 @@ def _metric_cells(grid: Grid, split: str, operating: Refinement) -> Iterator[tup
                 yield f"{prefix}/{refinement.key}", number, measure
                 if refinement.name == operating.name:
                     yield f"{prefix}/{REFINED}", number, measure
+
+
+def _table(results: GridResults, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the table to print: of extraction or, where nothing is extracted, of the classifier."""
+    return summary_table(rows) if results.grid.conditions else classification_table(results)
 
 
 def _show(pl_module: Module, text: str) -> None:

@@ -40,7 +40,7 @@ class Grid:
 
     def exists(self, measure: Measure) -> np.ndarray:
         """Whether a measure exists in each condition, ``[conditions]``."""
-        return np.array([condition.kind in measure.kinds for condition in self.conditions])
+        return np.array([condition.kind in measure.kinds for condition in self.conditions], bool)
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,9 @@ def evaluate_batch(
     queries = condition_queries(batch["query_order"], num_active, grid.conditions)  # [batch, conditions, classes]
     per_condition = None if probability is None else probability[:, None]
     refined = torch.stack([rule(queries, per_condition, activity[:, None]) for rule in grid.refinements], dim=2)
-    num_queried = torch.tensor([condition.active for condition in grid.conditions], device=activity.device)
+    num_queried = torch.tensor(
+        [condition.active for condition in grid.conditions], dtype=torch.long, device=activity.device
+    )
     exists = num_queried[None, :] <= num_active[:, None]  # [batch, conditions]
     cells = _Cells.of(refined, exists, num_queried, grid)
     estimates = _estimate(network, features, batch, cells, grid.measures, queries_per_pass, precision)
@@ -228,12 +230,13 @@ def _estimate(
         for measure in measures
         if measure.from_waveforms is not None
     }
-    for rows in torch.arange(len(cells.pair_mixture), device=sources.device).split(queries_per_pass):
+    for first in range(0, len(cells.pair_mixture), queries_per_pass):
+        rows = slice(first, first + queries_per_pass)
         mixtures = cells.pair_mixture[rows]
         with precision():
             estimates = network.extract(features.select(mixtures), cells.pair_query[rows])
         estimates = estimates.double()
-        _measure_waveforms(values, measures, batch, cells, estimates, int(rows[0]))
+        _measure_waveforms(values, measures, batch, cells, estimates, first)
         energies.append(estimates.square().sum(1))
         # pairs are sorted by mixture: each mixture's sources are converted once per pass and multiplied as a matrix
         for mixture, count in zip(*torch.unique_consecutive(mixtures, return_counts=True), strict=True):
@@ -291,7 +294,9 @@ def _measure(
     gram = torch.einsum("bet,bft->bef", sources, sources).cumsum(1).cumsum(2)
     target_energy = _from_none(gram.diagonal(dim1=1, dim2=2))  # [batch, 1 + events]: of the first 0, 1, ... sources
     mixture_product = _from_none(torch.einsum("bet,bt->be", sources, mixture).cumsum(1))
-    num_queried = torch.tensor([condition.active for condition in grid.conditions], device=exists.device)
+    num_queried = torch.tensor(
+        [condition.active for condition in grid.conditions], dtype=torch.long, device=exists.device
+    )
     products = _from_none(estimates.products[cells.pair].cumsum(1)).gather(1, cells.num_queried[:, None])[:, 0]
     of_cells = Energies(
         target_energy[cells.place[0], cells.num_queried],
@@ -312,7 +317,7 @@ def _measure(
             value = measure.from_energies(of_cells)
         assert value is not None
         own = torch.zeros_like(exists, dtype=torch.float64)
-        if measure.is_improvement:
+        if measure.is_improvement and grid.conditions:
             own = _of_mixtures(measure, of_mixtures, batch, grid)
         there = exists & torch.from_numpy(grid.exists(measure)).to(exists.device)
         place = cells.place[:2]

@@ -42,6 +42,11 @@ class PredictionWriter(Callback):
     def setup(self, trainer: Trainer, pl_module: Module, stage: str) -> None:
         """Check the condition against the data."""
         if stage == "predict":
+            if not pl_module.extraction:
+                raise InputError(
+                    "The checkpoint is of a training of the classifier alone (model.extraction false), so that nothing "
+                    "can be extracted with it. Train an extractor beside it with model.classifier_from."
+                )
             data = trainer.datamodule  # type: ignore[attr-defined]
             most_active, num_classes = max(data.mixture.num_events), len(data.class_names)
             self._conditions = parse_conditions([self.condition], "prediction.condition", most_active, num_classes)

@@ -63,6 +63,8 @@ def summary_rows(results: GridResults) -> list[Row]:
     query is exact silence instead of the network's response to a zero query.
     """
     grid = results.grid
+    if not grid.conditions:
+        return []
     cells = (len(results.index), -1)
     columns: dict[str, np.ndarray] = {}
     for measure in grid.measures:
@@ -229,6 +231,14 @@ def summary_table(rows: Sequence[Mapping[str, Any]]) -> str:
     counts = ["mixtures", *(str(cells[(*condition, refinements[0])]["n"]) for condition in conditions)]
     title = "SNRi in dB by condition (active:inactive); att: attenuation in dB"
     return f"{title}\n{Table(head, [*body, counts], rules=(0, len(body))).text()}"
+
+
+def classification_table(results: GridResults) -> str:
+    """Lay out the classifier's scores for people: refinements down."""
+    rows = classification_rows(results)
+    names = ("macro_f1", "macro_precision", "macro_recall", "micro_f1")
+    body = [[row["threshold"], *(f"{row[name]:.3f}" for name in names)] for row in rows]
+    return f"mean average precision {rows[0]['map']:.3f}\n{Table(['threshold', *names], body).text()}"
 
 
 def earlier_results(folder: Path) -> str | None:

@@ -146,7 +146,7 @@ class _Extractor(nn.Module):
 
 
 class _Classifier(nn.Module):
-    """A classifier whose pooling can be exported.
+    """A classifier on the shared features whose pooling can be exported.
 
     The usual average pooling branches on whether the last frames fill a pool, and an export keeps only the branch of
     its example. Sums over pools of a padded signal, divided by the number of frames in each, do not branch. They differ
@@ -179,7 +179,8 @@ def _capture(network: Network, refinement: Refinement | None) -> ExportedProgram
     example: dict[str, Tensor] = {"mixture": mixture, "query": torch.ones(len(mixture), network.num_classes)}
     shapes: dict[str, Any] = {"mixture": {0: batch, 1: samples}, "query": {0: batch}}
     if network.classifier is not None:
-        network.add_module("classifier", _Classifier(network.classifier))
+        if isinstance(network.classifier, Classifier):
+            network.add_module("classifier", _Classifier(network.classifier))
         if refinement is None:
             example["threshold"], shapes["threshold"] = torch.tensor(0.1), None
     model = _Extractor(network, refinement).eval()

@@ -54,6 +54,9 @@ class Extractor:
         trained: trained network; :meth:`load` reads one from a checkpoint.
         precision: precision of the network, ``32-true`` or ``bf16-mixed``, faster where the processor has units for it.
 
+    Raises:
+        InputError: the classifier alone was trained.
+
     >>> from tse_refine.model.classifier import ClassifierConfig
     >>> from tse_refine.model.network import Network, NetworkConfig
     >>> config = NetworkConfig(num_filters=8, bottleneck_channels=8, hidden_channels=8, skip_channels=8,
@@ -68,6 +71,11 @@ class Extractor:
     """
 
     def __init__(self, trained: TrainedNetwork, precision: Precision = "32-true") -> None:
+        if not trained.extracts:
+            raise InputError(
+                "The checkpoint is of a training of the classifier alone (model.extraction false), so that nothing can "
+                "be extracted with it. Train an extractor beside it with model.classifier_from."
+            )
         self._trained = trained
         self._network = WindowedNetwork(trained, precision=precision)
 

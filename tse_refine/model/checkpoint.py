@@ -16,7 +16,13 @@ from tse_refine.model.classifier import ClassifierConfig
 from tse_refine.model.network import Network, NetworkConfig
 
 CHECKPOINT_KEY = "tse_refine"  # where a checkpoint holds TrainedNetwork.description and the digest of its data
-_NUMBERS = ("loss_weight", "snr_max_db", "learning_rate", "warmup_fraction")  # of a training, beside its network
+_NUMBERS = (
+    "loss_weight",
+    "frame_loss_weight",
+    "snr_max_db",
+    "learning_rate",
+    "warmup_fraction",
+)  # of a training, beside its network
 _NETWORK_PREFIX = "network."  # of the module's weights
 
 
@@ -32,6 +38,7 @@ class TrainedNetwork:
             name of another rule (:func:`tse_refine.refinement.parse_refinement`); None where none was measured.
         duration_seconds: length of the mixtures that it was trained on; older checkpoints do not hold it, and six
             seconds is the default of trainings.
+        extracts: whether the extractor was trained; else the classifier alone was (``model.extraction`` false).
     """
 
     network: Network
@@ -39,6 +46,7 @@ class TrainedNetwork:
     sample_rate: int
     recommended_threshold: float | str | None = None
     duration_seconds: float = 6.0
+    extracts: bool = True
 
     def description(self) -> dict[str, Any]:
         """Return all but the weights in plain types, as a checkpoint holds it under ``CHECKPOINT_KEY``."""
@@ -48,6 +56,7 @@ class TrainedNetwork:
             "duration_seconds": self.duration_seconds,
             "network": asdict(self.network.config),
             "recommended_threshold": self.recommended_threshold,
+            "extracts": self.extracts,
         }
 
     def save(self, path: str | Path) -> None:
@@ -118,7 +127,8 @@ def load_network(path: str | Path, device: str | torch.device = "cpu") -> Traine
             f"{path}: its weights do not fit the network it describes ({type(error).__name__}: {error}); it is "
             "damaged, or of another version of tse-refine."
         ) from error
-    return TrainedNetwork(network.to(device).eval(), names, rate, about.get("recommended_threshold"), duration)
+    recommended, extracts = about.get("recommended_threshold"), bool(about.get("extracts", True))
+    return TrainedNetwork(network.to(device).eval(), names, rate, recommended, duration, extracts)
 
 
 def network_config(about: Mapping[str, Any]) -> NetworkConfig:
@@ -158,7 +168,9 @@ def training_options(path: str | Path) -> dict[str, Any]:
         options = {name: saved[name] for name in _NUMBERS if name in saved}
         if not all(type(value) in (int, float) for value in options.values()):
             raise ValueError("an option of the training is not a number")
-        return options | {"network": asdict(network_config(checkpoint[CHECKPOINT_KEY]))}
+        about = checkpoint[CHECKPOINT_KEY]
+        options["extraction"] = bool(about.get("extracts", True))
+        return options | {"network": asdict(network_config(about))}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: does not describe its network ({type(error).__name__}: {error}); it is damaged, or of another "

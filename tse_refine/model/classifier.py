@@ -3,23 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d, logsigmoid
 
+from tse_refine.errors import InputError
 from tse_refine.model.recurrence import run_gru
 
 
 @dataclass
 class ClassifierConfig:
-    """Sizes of the classifier.
+    """Kind and sizes of the classifier.
 
     Attributes:
         num_layers: number of bidirectional GRU layers.
+        input: ``shared`` for the published classifier, on the shared features; ``mel`` for one on a log-mel spectrogram
+            (:class:`tse_refine.model.mel_classifier.MelClassifier`), which no gradient connects to the extractor.
+        mel_bands: number of mel bands, for ``mel``.
+        channels: widths of the convolution blocks, for ``mel``.
     """
 
     num_layers: int = 2
+    input: Literal["shared", "mel"] = "shared"
+    mel_bands: int = 64
+    channels: tuple[int, ...] = (32, 64, 96, 96)
+
+    def check(self) -> None:
+        """Reject sizes that no classifier can have.
+
+        Raises:
+            InputError: names the option, what was found and what would be right.
+        """
+        option = "model.network.classifier"
+        for name in ("num_layers", "mel_bands"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{option}.{name} is {getattr(self, name)}; at least 1 is expected.")
+        if not self.channels or min(self.channels) < 1:
+            raise InputError(f"{option}.channels is {list(self.channels)}; widths of at least 1 are expected.")
+        if self.mel_bands >> len(self.channels) < 1:
+            raise InputError(
+                f"{option}.mel_bands is {self.mel_bands}, but each of the {len(self.channels)} blocks of "
+                f"{option}.channels halves them; at least {1 << len(self.channels)} bands are expected."
+            )
 
 
 class Classifier(nn.Module):

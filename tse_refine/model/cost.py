@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tse_refine.model.mel_classifier import MelClassifier
 from tse_refine.model.network import Network
 
 
@@ -20,7 +21,7 @@ class Cost:
         parameters: number in the whole network.
         parameters_classifier: number in the classifier, 0 without one.
         gmac_per_second: 10^9 multiply-accumulate operations per second of audio for one query, counted in
-            convolutions, linear layers and GRU matrices; norms and activations are left out.
+            convolutions, linear layers and GRU matrices; norms, activations and spectrograms are left out.
         gmac_per_second_classifier: part of the classifier.
     """
 
@@ -40,43 +41,51 @@ def count_parameters(module: nn.Module | None) -> int:
 
 
 def measure_cost(network: Network) -> Cost:
-    """Count by running a copy of the network once; each layer's operations follow from its output's size.
+    """Count by running a copy of both heads once; each layer's operations follow from its output's size.
 
     The copy has sizes only (PyTorch's device ``meta``): there every layer is called, where on a CPU blocks are fused.
+    Lengths are such that nothing at the edge is counted.
     """
-    network = deepcopy(network).to("meta")
-    pooling = 1 if network.classifier is None else network.classifier.pooling
-    num_frames = 8 * pooling  # a whole number of pools, so that nothing at the edge is counted
-    macs: dict[nn.Module, int] = {}
-
-    def count(module: nn.Module, _inputs: Any, output: Any) -> None:
-        macs[module] = macs.get(module, 0) + _layer_macs(module, output)
-
-    layers = [module for module in network.modules() if isinstance(module, _COUNTED)]
-    per_query = {network.query_embedding}  # once per query, whatever the length: not a cost per second of audio
-    handles = [module.register_forward_hook(count) for module in layers if module not in per_query]
-    try:
-        with torch.no_grad():
-            silence = network.encoder.weight.new_zeros(1, (num_frames - 1) * network.stride)
-            network(silence, silence.new_zeros(1, network.num_classes))
-    finally:
-        for handle in handles:
-            handle.remove()
-    classifier_layers = set() if network.classifier is None else set(network.classifier.modules())
-    giga_per_frame = 1e-9 * network.frame_rate / num_frames
+    network = deepcopy(network).to("meta").eval()
+    classifier, network.classifier = network.classifier, None
+    new = network.encoder.weight.new_zeros
+    giga_macs_classifier = 0.0
+    if isinstance(classifier, MelClassifier):
+        hop = classifier.log_mel.hop
+        macs = _count(classifier, new(1, _FRAMES * hop - 1))
+        giga_macs_classifier = 1e-9 * macs * network.frame_rate * network.stride / (_FRAMES * hop)
+    elif classifier is not None:
+        frames = _FRAMES * classifier.pooling
+        macs = _count(classifier, new(1, network.config.bottleneck_channels, frames))
+        giga_macs_classifier = 1e-9 * macs * network.frame_rate / frames
+    macs = _count(network, new(1, (_FRAMES - 1) * network.stride), new(1, network.num_classes))
+    macs -= network.query_embedding.weight.numel()  # once per query: not a cost per second of audio
     return Cost(
-        parameters=count_parameters(network),
-        parameters_classifier=count_parameters(network.classifier),
-        gmac_per_second=giga_per_frame * sum(macs.values()),
-        gmac_per_second_classifier=giga_per_frame * sum(macs[layer] for layer in macs if layer in classifier_layers),
+        parameters=count_parameters(network) + count_parameters(classifier),
+        parameters_classifier=count_parameters(classifier),
+        gmac_per_second=1e-9 * macs * network.frame_rate / _FRAMES + giga_macs_classifier,
+        gmac_per_second_classifier=giga_macs_classifier,
     )
 
 
-_COUNTED = (nn.Conv1d, nn.ConvTranspose1d, nn.Linear, nn.GRU)
+def _count(module: nn.Module, *inputs: torch.Tensor) -> int:
+    """Return the operations of one call."""
+    macs: list[int] = []
+    layers = [layer for layer in module.modules() if isinstance(layer, _COUNTED)]
+    hooks = [layer.register_forward_hook(lambda *call: macs.append(_layer_macs(call[0], call[2]))) for layer in layers]
+    with torch.no_grad():
+        module(*inputs)
+    for hook in hooks:
+        hook.remove()
+    return sum(macs)
+
+
+_FRAMES = 16
+_COUNTED = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.Linear, nn.GRU)
 
 
 def _layer_macs(module: nn.Module, output: Any) -> int:
-    if isinstance(module, nn.Conv1d):
+    if isinstance(module, nn.Conv1d | nn.Conv2d):
         return output.numel() * module.weight[0].numel()
     if isinstance(module, nn.ConvTranspose1d):  # each input frame is multiplied with every weight once
         num_frames = (output.shape[-1] - module.kernel_size[0]) // module.stride[0] + 1

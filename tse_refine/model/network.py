@@ -15,6 +15,7 @@ from tse_refine.errors import InputError
 from tse_refine.model.blocks import ConvStacks, GlobalLayerNorm
 from tse_refine.model.classifier import Classifier, ClassifierConfig, pooled_probability
 from tse_refine.model.filterbank import sinusoidal_filters
+from tse_refine.model.mel_classifier import MelClassifier
 
 
 @dataclass
@@ -31,14 +32,14 @@ class NetworkConfig:
         blocks_per_stack: number of blocks in a stack (X).
         shared_stacks: number of stacks of the shared feature extractor.
         mask_stacks: number of stacks of the mask estimator.
-        classifier_pooling: number of frames averaged into one in front of the classifier's recurrence, which at the
-            full frame rate would dominate the cost of a small network.
-        classifier: sizes of the classifier; null for a network that only extracts (the baselines).
+        classifier_pooling: number of frames averaged into one in front of the recurrence of a classifier on the shared
+            features, which at the full frame rate would dominate the cost of a small network.
+        classifier: kind and sizes of the classifier; null for a network that only extracts (the baselines).
         sinusoidal_filters: start encoder and decoder from windowed sinusoids instead of noise (ours; a short training
             gets much further, :mod:`tse_refine.model.filterbank`).
         classifier_hidden_size: width of the classifier's GRU in each direction; null for half the width of the shared
-            features, so that the GRU is as wide as they are. Like the pooling it is a size of the network, and without
-            effect where there is no classifier.
+            features, so that both directions together are as wide as they are. Like the pooling it is a size of the
+            network, and without effect where there is no classifier.
     """
 
     num_filters: int = 256
@@ -63,7 +64,7 @@ class NetworkConfig:
         """
         sizes = {name: value for name, value in vars(self).items() if type(value) is int}
         if self.classifier is not None:
-            sizes |= {f"classifier.{name}": value for name, value in vars(self.classifier).items()}
+            self.classifier.check()
         for name, value in sizes.items():
             if value < 1:
                 raise InputError(f"model.network.{name} is {value}; at least 1 is expected.")
@@ -79,7 +80,7 @@ class Features(NamedTuple):
     Attributes:
         encoded: output of the encoder, ``[batch, filters, frames]``.
         shared: shared features, ``[batch, bottleneck, frames]``.
-        frame_logits: output of the classifier, ``[batch, pooled frames, classes]``; None without one.
+        frame_logits: output of the classifier, ``[batch, its frames, classes]``; None without one.
         length: number of samples of the mixture.
     """
 
@@ -151,17 +152,7 @@ class Network(nn.Module):
                 self.encoder.weight.copy_(sinusoidal_filters(filters, self.window, sample_rate))
                 self.decoder.weight.copy_(self.encoder.weight)
         # last, so that a network with and one without it start from the same weights
-        self.classifier = (
-            None
-            if config.classifier is None
-            else Classifier(
-                channels,
-                num_classes,
-                config.classifier_pooling,
-                config.classifier_hidden_size or max(1, channels // 2),
-                config.classifier,
-            )
-        )
+        self.classifier = None if config.classifier is None else self._classifier(config.classifier, sample_rate)
 
     def features(self, mixture: Tensor) -> Features:
         """Encode mixtures and estimate their classes.
@@ -173,8 +164,23 @@ class Network(nn.Module):
             raise ValueError(f"a mixture of shape [batch, samples] is expected, found {list(mixture.shape)}")
         encoded = torch.relu(self.encoder(self._pad(mixture)[:, None]))  # [batch, filters, frames]
         shared = self.shared_extractor(self.bottleneck(encoded))  # [batch, bottleneck, frames]
-        frame_logits = None if self.classifier is None else self.classifier(shared)
+        frame_logits = None
+        if self.classifier is not None:
+            frame_logits = self.classifier(shared if isinstance(self.classifier, Classifier) else mixture)
         return Features(encoded, shared, frame_logits, mixture.shape[-1])
+
+    def classify(self, mixture: Tensor) -> Tensor:
+        """Return the classifier's frame logits ``[batch, frames, classes]`` of mixtures, without extracting anything.
+
+        Args:
+            mixture: ``[batch, samples]``, at least one sample.
+        """
+        assert self.classifier is not None, "this network has no classifier"
+        if isinstance(self.classifier, MelClassifier):
+            return self.classifier(mixture)
+        logits = self.features(mixture).frame_logits
+        assert logits is not None
+        return logits
 
     def extract(self, features: Features, query: Tensor) -> Tensor:
         """Extract the queried classes.
@@ -204,6 +210,17 @@ class Network(nn.Module):
         """
         features = self.features(mixture)
         return self.extract(features, query), features
+
+    def classifier_parts(self) -> nn.ModuleList:
+        """Return what only classification uses; nothing without a classifier."""
+        return nn.ModuleList([] if self.classifier is None else [self.classifier])
+
+    def extractor_parts(self) -> nn.ModuleList:
+        """Return what classification does not use."""
+        parts: list[nn.Module] = [self.query_embedding, self.mask_estimator, self.decoder]
+        if not isinstance(self.classifier, Classifier):
+            parts += [self.encoder, self.bottleneck, self.shared_extractor]
+        return nn.ModuleList(parts)
 
     def compile_stacks(self) -> None:
         """Compile the convolutional stacks for any batch size and length (``torch.compile``).
@@ -243,6 +260,15 @@ class Network(nn.Module):
         export can follow a constant; it cannot follow the division that computes the exact padding of a length.)
         """
         return nn.functional.pad(mixture, (self.stride, 2 * self.stride - 1))
+
+    def _classifier(self, config: ClassifierConfig, sample_rate: int) -> Classifier | MelClassifier:
+        sizes = self.config
+        hidden_size = sizes.classifier_hidden_size or max(1, sizes.bottleneck_channels // 2)
+        if config.input == "mel":
+            return MelClassifier(
+                sample_rate, self.num_classes, config.mel_bands, config.channels, hidden_size, config.num_layers
+            )
+        return Classifier(sizes.bottleneck_channels, self.num_classes, sizes.classifier_pooling, hidden_size, config)
 
     @staticmethod
     def _stacks(config: NetworkConfig, num_stacks: int, out_channels: int) -> ConvStacks:

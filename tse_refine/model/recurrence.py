@@ -9,12 +9,12 @@ faster one for a single recording; for several at once PyTorch's is.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn.functional import linear
+
+from tse_refine.model.precision import without_autocast
 
 
 def run_gru(gru: nn.GRU, frames: Tensor) -> Tensor:
@@ -29,12 +29,17 @@ def run_gru(gru: nn.GRU, frames: Tensor) -> Tensor:
     Returns:
         ``[batch, frames, 2 * hidden]``: states of the forward direction, then of the backward direction.
     """
-    device = frames.device.type
-    with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
+    with without_autocast(frames.device):
         weight: Tensor = gru.weight_ih_l0  # type: ignore[assignment]
         frames = frames.to(weight.dtype)
-        frame_by_frame = device == "cpu" and (torch.is_grad_enabled() or len(frames) == 1)
-        if not frame_by_frame or torch.compiler.is_compiling():  # compiled, the loop would become as many operations
+        if torch.compiler.is_compiling():  # the loop would become as many operations as there are frames
+            return gru(frames)[0]
+        # compiled or exported, the loop would become as many operations as there are frames
+        if (
+            torch.compiler.is_compiling()
+            or frames.device.type != "cpu"
+            or not (torch.is_grad_enabled() or len(frames) == 1)
+        ):
             return gru(frames)[0]
         sequence = frames.transpose(0, 1)
         for layer in range(gru.num_layers):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 SILENT_RMS = 1e-8
 _EPS = 1e-8
@@ -55,3 +56,39 @@ def clip_bce_loss(log_probability: Tensor, log_complement: Tensor, activity: Ten
         A scalar in nats.
     """
     return -(activity * log_probability + (1.0 - activity) * log_complement).mean()
+
+
+def frame_activity(classes: Tensor, spans: Tensor, num_classes: int, num_samples: int, num_frames: int) -> Tensor:
+    """Return which classes sound in each frame of a classifier: those whose event covers the middle of the frame.
+
+    Args:
+        classes: class of each event, -1 for none, ``[batch, events]``.
+        spans: first sample of each event and the one after its last, ``[batch, events, 2]``.
+        num_classes: number of classes.
+        num_samples: length of the mixtures.
+        num_frames: number of frames, which divide a mixture evenly.
+
+    Returns:
+        Multi-hot, ``[batch, frames, classes]``, float32.
+
+    >>> frame_activity(torch.tensor([[1, -1]]), torch.tensor([[[4, 8], [0, 0]]]), 2, 8, 4)[0].T
+    tensor([[0., 0., 0., 0.],
+            [0., 0., 1., 1.]])
+    """
+    middles = (torch.arange(num_frames, device=spans.device) + 0.5) * (num_samples / num_frames)
+    sounding = (spans[..., :1] <= middles) & (middles < spans[..., 1:])  # [batch, events, frames]
+    one_hot = torch.arange(num_classes, device=classes.device) == classes[..., None]  # [batch, events, classes]
+    return torch.einsum("bef,bec->bfc", sounding.float(), one_hot.float()).clamp(max=1.0)
+
+
+def frame_bce_loss(frame_logits: Tensor, activity: Tensor) -> Tensor:
+    """Return the binary cross-entropy of frame probabilities, mean over batch, frames and classes.
+
+    Args:
+        frame_logits: ``[batch, frames, classes]``.
+        activity: 1 where a class sounds, ``[batch, frames, classes]`` (:func:`frame_activity`).
+
+    Returns:
+        A scalar in nats.
+    """
+    return binary_cross_entropy_with_logits(frame_logits.float(), activity)

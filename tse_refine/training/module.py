@@ -18,7 +18,7 @@ from tse_refine.evaluation.metrics import SNRI
 from tse_refine.model.checkpoint import CHECKPOINT_KEY, TrainedNetwork, check_weights, load_network, training_options
 from tse_refine.model.classifier import pooled_log_probability
 from tse_refine.model.network import Network, NetworkConfig
-from tse_refine.training.losses import clip_bce_loss, thresholded_snr_loss
+from tse_refine.training.losses import clip_bce_loss, frame_activity, frame_bce_loss, thresholded_snr_loss
 
 
 class ExtractionModule(LightningModule):
@@ -29,6 +29,10 @@ class ExtractionModule(LightningModule):
         sample_rate: Hz; linked to the data.
         network: sizes of the network.
         loss_weight: weight of the classification loss (lambda; 10 is ours, the published value is lost).
+        frame_loss_weight: weight, within the classification loss, of the cross-entropy of frame probabilities, since
+            mixtures that are generated tell when each class sounds; 0, the published training, knows only which.
+        extraction: train the extractor too; without it the classifier alone, in minutes, for ``classifier_from``.
+        classifier_from: checkpoint of a run whose classifier is used as it is and stays fixed; null to train it.
         snr_max_db: SNR above which the extraction loss stops rewarding, dB.
         learning_rate: peak learning rate of the schedule.
         warmup_fraction: fraction of all steps in which the rate rises linearly; it then falls to 0 as a cosine.
@@ -44,6 +48,9 @@ class ExtractionModule(LightningModule):
         sample_rate: int,
         network: NetworkConfig = NetworkConfig(),  # noqa: B008  a dataclass that is never changed
         loss_weight: float = 10.0,
+        frame_loss_weight: float = 0.0,
+        extraction: bool = True,
+        classifier_from: str | None = None,
         snr_max_db: float = 30.0,
         learning_rate: float = 5e-4,
         warmup_fraction: float = 0.1,
@@ -53,11 +60,23 @@ class ExtractionModule(LightningModule):
         super().__init__()
         # plain types, so that a checkpoint loads without executing code; classes and sample rate follow the data, and
         # how the network is computed follows the command
-        options = {"network": asdict(network), "loss_weight": loss_weight, "snr_max_db": snr_max_db}
-        self.save_hyperparameters(options | {"learning_rate": learning_rate, "warmup_fraction": warmup_fraction})
-        for name, value in (("loss_weight", loss_weight), ("learning_rate", learning_rate)):
+        numbers = {"loss_weight": loss_weight, "frame_loss_weight": frame_loss_weight, "learning_rate": learning_rate}
+        others = {"snr_max_db": snr_max_db, "warmup_fraction": warmup_fraction, "extraction": extraction}
+        self.save_hyperparameters({"network": asdict(network)} | numbers | others)
+        for name, value in numbers.items():
             if not 0.0 <= value < math.inf:
                 raise InputError(f"model.{name} is {value}; a finite number from 0 is expected.")
+        if network.classifier is None:
+            if not extraction or classifier_from is not None:
+                raise InputError(
+                    "model.network.classifier is null, but model.extraction false and model.classifier_from are about "
+                    "a classifier; stack an experiment that has one."
+                )
+        elif classifier_from is not None and (not extraction or network.classifier.input == "shared"):
+            raise InputError(
+                "model.classifier_from fixes a classifier while the extractor is trained, so model.extraction must be "
+                "true and model.network.classifier.input mel: one on the shared features changes with them."
+            )
         if not math.isfinite(snr_max_db):
             raise InputError(f"model.snr_max_db is {snr_max_db}; a finite number of dB is expected.")
         if not 0.0 <= warmup_fraction < 1.0:
@@ -65,6 +84,10 @@ class ExtractionModule(LightningModule):
         self.class_names = list(class_names)
         self.sample_rate = sample_rate
         self.loss_weight = loss_weight
+        self.frame_loss_weight = frame_loss_weight
+        self.extraction = extraction
+        self.classifier_from = classifier_from
+        self._resumed = False
         self.snr_max_db = snr_max_db
         self.learning_rate = learning_rate
         self.warmup_fraction = warmup_fraction
@@ -100,8 +123,12 @@ class ExtractionModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the total loss of a batch."""
-        estimate, features = self.network(batch["mixture"], batch["query"])
-        losses = self._losses(estimate, features.frame_logits, batch)
+        if self.extraction:
+            estimate, features = self.network(batch["mixture"], batch["query"])
+            losses = self._losses(estimate, features.frame_logits, batch)
+            self._log_improvement(estimate.detach(), batch)
+        else:
+            losses = self._losses(None, self.network.classify(batch["mixture"]), batch)
         if not torch.isfinite(losses["loss"]):
             indices = ", ".join(str(index) for index in batch["index"].tolist())
             raise InputError(
@@ -110,20 +137,18 @@ class ExtractionModule(LightningModule):
                 "--trainer.precision 32-true avoids, or one of them is at fault: `tse-refine preview --split train "
                 f"--epoch {self.current_epoch} --index N` with the data's options renders it."
             )
-        active = (batch["query"] * batch["activity"]).sum(1) > 0  # a silent target has no SNRi
-        if active.any():
-            improvement = SNRI.of_signals(estimate.detach()[active], batch["target"][active], batch["mixture"][active])
-            self.log("train/snri_db", improvement.mean().float(), prog_bar=True)
         self.log_dict({f"train/{name}": value for name, value in losses.items()}, prog_bar=True)
         return losses["loss"]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Log the loss; return features and probabilities of the mixtures, for the evaluation callback."""
-        features = self.network.features(batch["mixture"])
-        estimate = self.network.extract(features, batch["query"])
+        outputs = self.test_step(batch, batch_idx)
+        features, estimate = outputs["features"], None
+        if self.extraction:
+            estimate = self.network.extract(features, batch["query"])
         loss = self._losses(estimate, features.frame_logits, batch)["loss"]
         self.log("val/loss", loss, batch_size=len(batch["mixture"]), sync_dist=True)
-        return {"features": features, "probability": features.probability()}
+        return outputs
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Return features and probabilities of the mixtures, for the evaluation callback."""
@@ -136,7 +161,8 @@ class ExtractionModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Adam; the rate rises linearly, then falls as a cosine, stepped with each optimiser step."""
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate)
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.Adam(trained, lr=self.learning_rate)
         steps = self.trainer.estimated_stepping_batches
         if math.isinf(steps):
             raise InputError(
@@ -154,16 +180,29 @@ class ExtractionModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
 
     def setup(self, stage: str) -> None:
-        """Reject data whose classes are not the network's."""
+        """Reject data whose classes are not the network's; fix what is not trained."""
         datamodule = getattr(self.trainer, "datamodule", None)
         if datamodule is not None:
             check_class_names(self.class_names, datamodule.class_names, "the network")
+        self.network.classifier_parts().requires_grad_(self.classifier_from is None)
+        self.train(self.training)
+        if not self.extraction:
+            self.network.extractor_parts().requires_grad_(False)
+
+    def on_fit_start(self) -> None:
+        """Take over the classifier of another run; a resumed training has it in its own checkpoint."""
+        if self.classifier_from is not None and not self._resumed:
+            self._take_classifier(self.classifier_from)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the description of the network and the digest of its data, in plain types."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         trained = TrainedNetwork(
-            self.network, tuple(self.class_names), self.sample_rate, duration_seconds=data.mixture.duration_seconds
+            self.network,
+            tuple(self.class_names),
+            self.sample_rate,
+            duration_seconds=data.mixture.duration_seconds,
+            extracts=self.extraction,
         )
         description = trained.description() | {"data_digest": data.digest}
         del description["recommended_threshold"]  # the evaluation callback's
@@ -176,6 +215,7 @@ class ExtractionModule(LightningModule):
                 "--ckpt_path: the checkpoint was not written by tse-refine; expected is checkpoints/best.ckpt or "
                 "last.ckpt of a run."
             )
+        self._resumed = True
         check_weights(checkpoint.get("state_dict", {}), "the checkpoint (--ckpt_path)")
         check_class_names(checkpoint[CHECKPOINT_KEY]["class_names"], self.class_names, "the checkpoint (--ckpt_path)")
         trained_rate = checkpoint[CHECKPOINT_KEY]["sample_rate"]
@@ -185,16 +225,52 @@ class ExtractionModule(LightningModule):
                 f"{trained_rate} Hz; use the data options of its run's config.yaml."
             )
 
-    def _losses(self, estimate: Tensor, frame_logits: Tensor | None, batch: Batch) -> dict[str, Tensor]:
-        extraction = thresholded_snr_loss(estimate, batch["target"], batch["mixture"], self.snr_max_db).mean()
-        if frame_logits is None:
-            return {"loss": extraction, "loss_tse": extraction.detach()}
-        classification = clip_bce_loss(*pooled_log_probability(frame_logits), batch["activity"])
-        return {
-            "loss": extraction + self.loss_weight * classification,
-            "loss_tse": extraction.detach(),
-            "loss_sed": classification.detach(),
-        }
+    def train(self, mode: bool = True) -> ExtractionModule:
+        """Switch to training or evaluation; a classifier that was taken over stays as it is."""
+        super().train(mode)
+        if self.classifier_from is not None and self.network.classifier is not None:
+            self.network.classifier.eval()
+        return self
+
+    def _take_classifier(self, path: str) -> None:
+        """Take the classifier of another run over, and fix it."""
+        option = f"model.classifier_from: {path}"
+        trained = load_network(path)
+        check_class_names(list(trained.class_names), self.class_names, option)
+        theirs, own = trained.network.classifier, self.network.classifier
+        assert own is not None
+        weights = {} if theirs is None else theirs.state_dict()
+        shapes = [{name: weight.shape for name, weight in part.items()} for part in (weights, own.state_dict())]
+        if trained.sample_rate != self.sample_rate or shapes[0] != shapes[1]:
+            raise InputError(
+                f"{option} has another classifier than this network: {trained.network.config.classifier} at "
+                f"{trained.sample_rate} Hz, but {self.network.config.classifier} at {self.sample_rate} Hz is expected. "
+                "Use the model and data options of its run."
+            )
+        own.load_state_dict(weights)
+
+    def _log_improvement(self, estimate: Tensor, batch: Batch) -> None:
+        active = (batch["query"] * batch["activity"]).sum(1) > 0  # a silent target has no SNRi
+        if active.any():
+            improvement = SNRI.of_signals(estimate[active], batch["target"][active], batch["mixture"][active])
+            self.log("train/snri_db", improvement.mean().float(), prog_bar=True)
+
+    def _losses(self, estimate: Tensor | None, frame_logits: Tensor | None, batch: Batch) -> dict[str, Tensor]:
+        """Return the total loss and, detached, its parts; the heads that are not trained have none."""
+        losses: dict[str, Tensor] = {}
+        total = batch["mixture"].new_zeros(())
+        if estimate is not None:
+            extraction = thresholded_snr_loss(estimate, batch["target"], batch["mixture"], self.snr_max_db).mean()
+            total, losses["loss_tse"] = total + extraction, extraction.detach()
+        if frame_logits is not None and self.classifier_from is None:
+            classification = clip_bce_loss(*pooled_log_probability(frame_logits), batch["activity"])
+            if self.frame_loss_weight > 0.0:
+                num_frames, num_classes = frame_logits.shape[1:]
+                spans = (batch["source_classes"], batch["source_spans"])
+                sounding = frame_activity(*spans, num_classes, batch["mixture"].shape[1], num_frames)
+                classification = classification + self.frame_loss_weight * frame_bce_loss(frame_logits, sounding)
+            total, losses["loss_sed"] = total + self.loss_weight * classification, classification.detach()
+        return {"loss": total, **losses}
 
 
 def check_class_names(trained: list[str], found: list[str], owner: str) -> None:

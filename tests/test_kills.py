@@ -1,0 +1,144 @@
+"""Kills at random moments: whatever was running, nothing is lost, and the same command ends as if never killed."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tests.fixtures.tables import rows_of
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
+OTHER_FILE_SYSTEM = Path("/dev/shm")
+
+
+def start(*words: object, **environment: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tse_refine", *map(str, words)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+    )
+
+
+def run(*words: object, **environment: str) -> float:
+    """Run a command to its end; return its seconds."""
+    begun = time.monotonic()
+    process = start(*words, **environment)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return time.monotonic() - begun
+
+
+def kill_after(seconds: float, *words: object, **environment: str) -> bool:
+    """Kill a command and all its processes after some time; return whether it was still running."""
+    process = start(*words, **environment)
+    try:
+        process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return True
+    return False
+
+
+@pytest.fixture
+def moments():
+    """Random moments within a time, the same in every run of the tests."""
+    generator = random.Random(0)
+    return lambda number, seconds: [seconds * generator.uniform(0.3, 1.0) for _ in range(number)]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["", "temporary files elsewhere"])
+def test_a_training_that_is_killed_again_and_again_ends_with_the_same_bits(
+    tiny_config_file, tmp_path, moments, elsewhere
+):
+    words = ["fit", "-c", tiny_config_file, "--trainer.max_epochs=12", "--data.num_train=32", "--data.num_workers=1"]
+    words += ["--checkpoint.train_time_interval=00:00:00"]  # after every step, so that many kills hit a checkpoint
+    temporary = OTHER_FILE_SYSTEM / f"tse-refine-{os.getpid()}" if elsewhere else tmp_path / "temporary"
+    temporary.mkdir()
+    environment = {"TMPDIR": str(temporary)}
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    seconds = run(*words, f"--trainer.default_root_dir={whole}", **environment)
+    kills = 0
+    for moment in moments(8, seconds):
+        last = cut / "checkpoints" / "last.ckpt"
+        resume = [f"--ckpt_path={last}"] if last.exists() else ["--overwrite"]
+        kills += kill_after(moment, *words, f"--trainer.default_root_dir={cut}", *resume, **environment)
+        assert not last.exists() or weights(cut)  # never torn
+    run(*words, f"--trainer.default_root_dir={cut}", "--ckpt_path=last", **environment)
+    assert kills >= 4
+    for name, value in weights(whole).items():
+        assert torch.equal(weights(cut)[name], value), name
+    for table in ("metrics.csv", "validation.csv"):
+        assert rows_of(cut / table) == rows_of(whole / table)
+    assert not list(temporary.iterdir())
+    assert not list(cut.rglob("*.part"))
+    shutil.rmtree(temporary)
+
+
+def test_a_bank_that_is_killed_while_it_is_built_is_built_anew(tiny_config_file, tmp_path, moments):
+    def prepare(cache: str) -> list[object]:
+        return ["prepare", "-c", tiny_config_file, f"--data.cache_dir={tmp_path / cache}"]
+
+    seconds = run(*prepare("whole"))
+    kills = sum(kill_after(moment, *prepare("cut")) for moment in moments(6, seconds))
+    run(*prepare("cut"))
+    assert kills >= 3
+    whole, cut = ({p.relative_to(f): p.read_bytes() for p in f.rglob("*") if p.is_file()} for f in (
+        tmp_path / "whole", tmp_path / "cut"))  # fmt: skip
+    assert {name for name in cut if name.suffix not in (".lock", ".part")} >= {
+        name for name in whole if name.suffix != ".lock"
+    }
+    assert all(cut[name] == content for name, content in whole.items() if name.suffix != ".lock")
+
+
+def test_a_test_that_is_killed_leaves_the_results_before_it(tiny_config_file, tmp_path, moments):
+    folder = tmp_path / "run"
+    run("fit", "-c", tiny_config_file)
+    seconds = run("test", "-c", folder / "config.yaml")
+    before = {path.name: path.read_bytes() for path in (folder / "test").iterdir()}
+    kills = 0
+    for moment in moments(6, seconds):
+        kills += kill_after(moment, "test", "-c", folder / "config.yaml", "--evaluation.threshold=0.3")
+        now = {path.name: path.read_bytes() for path in (folder / "test").iterdir() if path.suffix != ".part"}
+        if now != before:  # it had ended
+            assert yaml.safe_load(now["config.yaml"])["evaluation"]["threshold"] == 0.3
+            run("test", "-c", folder / "config.yaml")
+    assert kills >= 3
+
+
+def test_a_sweep_that_is_killed_goes_on_to_the_same_results(tiny_config_file, tmp_path, moments):
+    def sweep(name: str) -> list[object]:
+        description = {
+            "command": [
+                "tse-refine", "fit", "-c", str(tiny_config_file), f"--trainer.default_root_dir={tmp_path / name}",
+                "${args}",
+            ],
+            "method": "grid",
+            "metric": {"name": "val/snri_db/1a3i/refined", "goal": "maximize"},
+            "parameters": {"model.loss_weight": {"values": [1.0, 100.0]}},
+        }  # fmt: skip
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(description))
+        return ["sweep", tmp_path / f"{name}.yaml"]
+
+    seconds = run(*sweep("whole"))
+    kills = sum(kill_after(moment, *sweep("cut")) for moment in moments(4, seconds))
+    run(*sweep("cut"))
+    assert kills >= 2
+    assert rows_of(tmp_path / "cut" / "sweep.csv") == rows_of(tmp_path / "whole" / "sweep.csv")
+    for setting in (tmp_path / "whole").glob("*/test/results.csv"):
+        assert (tmp_path / "cut" / setting.relative_to(tmp_path / "whole")).read_bytes() == setting.read_bytes()

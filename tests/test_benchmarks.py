@@ -108,3 +108,12 @@ def test_the_page_of_all_tables_has_each_with_its_command(run, tmp_path):
     section = summary.section(tmp_path / "steps.json")
     assert section.startswith("\n## steps\n\n    python ")
     assert section.endswith("\n".join(table.markdown() for table in tables))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_endurance(run, tiny_config_file, tmp_path):
+    words = ("--minutes=0.05", "--every=0.5", "--threads=1", f"--training=-c {tiny_config_file} --data.num_workers=1")
+    found = run("endurance", *words)
+    assert [row[0] for row in found["tables"][0]["rows"]] == ["memory (MiB)", "open files", "steps per minute"]
+    assert all(sample["memory_mib"] > 50 and sample["files"] > 3 for sample in found["samples"])
+    assert (tmp_path / "endurance.png").exists()

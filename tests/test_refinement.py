@@ -6,6 +6,7 @@ import torch
 
 from tse_refine.errors import InputError
 from tse_refine.refinement import (
+    CountThreshold,
     Gate,
     NoRefinement,
     Oracle,
@@ -103,7 +104,7 @@ def test_the_gate_depends_on_queried_classes_only():
 
 def test_queries_of_several_conditions_share_a_mixtures_probability(query, probability):
     several = torch.stack([query, 1.0 - query, torch.ones_like(query)], dim=1)  # [batch, conditions, classes]
-    for rule in (Threshold(0.8), SoftThreshold(0.2, 0.8), Gate(0.8), NoRefinement()):
+    for rule in (Threshold(0.8), SoftThreshold(0.2, 0.8), CountThreshold(0.2, 0.8), Gate(0.8), NoRefinement()):
         together = rule(several, probability[:, None])
         for condition in range(3):
             assert torch.equal(together[:, condition], rule(several[:, condition], probability))
@@ -123,8 +124,16 @@ def test_a_soft_threshold_lies_between_the_hard_ones_at_its_ends(query, probabil
     assert (weights >= Threshold(0.6)(query, probability)).all()
 
 
+@pytest.mark.parametrize(("queried", "threshold"), [(1, 0.1), (2, 0.2), (3, 0.3), (4, 0.4), (5, 0.4)])
+def test_a_threshold_by_count_rises_in_equal_steps_to_four_classes(queried, threshold):
+    query = torch.zeros(40, 6)
+    query[:, :queried] = 1.0
+    probability = torch.linspace(0.0, 0.6, 40)[:, None].expand(-1, 6)
+    assert torch.equal(CountThreshold(0.1, 0.4)(query, probability), Threshold(threshold)(query, probability))
+
+
 def test_a_rule_without_its_probability_is_rejected(query):
-    for rule in (Threshold(0.3), SoftThreshold(0.2, 0.6), Gate(0.1)):
+    for rule in (Threshold(0.3), SoftThreshold(0.2, 0.6), CountThreshold(0.2, 0.6), Gate(0.1)):
         with pytest.raises(InputError, match=f"'{rule.name}' needs a classifier"):
             rule(query, None)
 
@@ -141,6 +150,7 @@ def test_a_rule_without_its_probability_is_rejected(query):
         ("none", NoRefinement(), "none", "none", "none"),
         ("oracle", Oracle(), "oracle", "oracle", "oracle"),
         ("gate", Gate(0.25), "gate", "gate", "gate"),
+        ("count:0-0.30", CountThreshold(0, 0.3), "count:0-0.3", "count_0_0p3", "count:0-0.3"),
         ("soft:0.2-0.6", SoftThreshold(0.2, 0.6), "soft:0.2-0.6", "soft_0p2_0p6", "soft:0.2-0.6"),
         ("soft:1e-05-0.60", SoftThreshold(1e-05, 0.6), "soft:1e-05-0.6", "soft_1em05_0p6", "soft:1e-05-0.6"),
     ],
@@ -156,7 +166,7 @@ def test_names_keys_and_options_stand_for_their_rule(value, refinement, name, ke
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        *((value, "; expected are none, a number from 0 to 1, soft:LOW-HIGH, gate, oracle")
+        *((value, "; expected are none, a number from 0 to 1, soft:LOW-HIGH, count:ONE-MANY, gate, oracle")
           for value in (True, False, "nope", None, [0.1], "delta:0.3", "")),
         (1.5, ": the threshold is 1.5; a number from 0 to 1"),
         (-0.1, ": the threshold is -0.1; a number from 0 to 1"),
@@ -169,6 +179,7 @@ def test_names_keys_and_options_stand_for_their_rule(value, refinement, name, ke
         ("soft:0.3-0.3", ": .* the lower one first"),
         ("soft:0.3-1.3", ": .* two numbers from 0 to 1"),
         ("none:0.3", ": it is written none"),
+        ("count:0.3-0.2", ": .* 0.3 and 0.2; two numbers from 0 to 1, the lower one first"),
     ],
     ids=str,
 )  # fmt: skip

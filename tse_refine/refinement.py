@@ -20,6 +20,7 @@ from torch import Tensor
 from tse_refine.errors import InputError
 
 DEFAULT_THRESHOLD = 0.1  # ours: the paper wants few false negatives, and its value is lost
+_MANY = 4  # queried classes from which on a CountThreshold rises no more
 KEPT_WEIGHT = 0.5  # a class counts as kept where its weight in the refined query is at least this
 _NUMBER_SEPARATOR = re.compile(r"(?<=\d)-")  # not the sign of an exponent, as in 1e-05
 
@@ -53,7 +54,8 @@ class Refinement(ABC):
         word: the part of the name before the numbers.
         needs_classifier: whether the rule reads the probability, so that a network without classifier cannot use it.
         per_class: whether a class's weight depends on its own probability alone. The rule then decides which classes
-            are active, so that its decisions are scored, and it can be recommended.
+            are active, so that its decisions are scored.
+        recommendable: whether a validation can choose the rule for extraction.
         silent_when_empty: whether the estimate of an empty refined query is exact silence instead of the network's
             response to a zero query, which the paper measures.
     """
@@ -61,6 +63,7 @@ class Refinement(ABC):
     word: ClassVar[str]
     needs_classifier: ClassVar[bool] = True
     per_class: ClassVar[bool] = True
+    recommendable: ClassVar[bool] = True
     silent_when_empty: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
@@ -141,6 +144,7 @@ class NoRefinement(Refinement):
     word: ClassVar[str] = "none"
     needs_classifier: ClassVar[bool] = False
     per_class: ClassVar[bool] = False
+    recommendable: ClassVar[bool] = False
 
     def __call__(self, query: Tensor, probability: Tensor | None, activity: Tensor | None = None) -> Tensor:
         """Return the query."""
@@ -249,6 +253,53 @@ class SoftThreshold(Refinement):
 
 
 @dataclass(frozen=True)
+class CountThreshold(Refinement):
+    """A threshold that rises with the number of queried classes (ours).
+
+    Who names one class has probably heard it; of four names some are guesses. The threshold is ``one`` for a single
+    class, ``many`` for four or more, and in equal steps between them.
+
+    Args:
+        one: threshold of a query of one class, in [0, 1].
+        many: threshold of a query of four or more, in [0, 1], at least ``one``.
+
+    >>> rule, probability = CountThreshold(0.1, 0.4), torch.full((2, 4), 0.3)
+    >>> rule(torch.tensor([[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]]), probability)
+    tensor([[1., 1., 0., 0.],
+            [0., 0., 0., 0.]])
+    """
+
+    word: ClassVar[str] = "count"
+    per_class: ClassVar[bool] = False
+    one: float
+    many: float
+
+    def __post_init__(self) -> None:
+        """Check the thresholds."""
+        super().__post_init__()
+        if not 0.0 <= self.one <= self.many <= 1.0:
+            raise InputError(
+                f"the thresholds of one class and of many are {self.one:g} and {self.many:g}; two numbers from 0 to 1, "
+                "the lower one first, are expected, such as count:0.05-0.3."
+            )
+
+    def __call__(self, query: Tensor, probability: Tensor | None, activity: Tensor | None = None) -> Tensor:
+        """Remove the classes under the threshold of their query."""
+        share = (((query > 0).sum(-1, keepdim=True) - 1) / (_MANY - 1)).clamp(0.0, 1.0)
+        return query * (_required(probability, self) >= self.one + share * (self.many - self.one))
+
+    @property
+    def label(self) -> str:
+        """The name in tables and figures."""
+        return f"δ = {self.one:g} (one class) to {self.many:g}"
+
+    @property
+    def gate_threshold(self) -> float:
+        """The threshold of one class."""
+        return self.one
+
+
+@dataclass(frozen=True)
 class Gate(Refinement):
     """What earlier work does: the whole query where any queried class is probably active, exact silence otherwise.
 
@@ -265,6 +316,7 @@ class Gate(Refinement):
 
     word: ClassVar[str] = "gate"
     per_class: ClassVar[bool] = False
+    recommendable: ClassVar[bool] = False
     silent_when_empty: ClassVar[bool] = True
     threshold: float = DEFAULT_THRESHOLD
 
@@ -294,6 +346,7 @@ class Oracle(Refinement):
     word: ClassVar[str] = "oracle"
     needs_classifier: ClassVar[bool] = False
     per_class: ClassVar[bool] = False
+    recommendable: ClassVar[bool] = False
 
     def __call__(self, query: Tensor, probability: Tensor | None, activity: Tensor | None = None) -> Tensor:
         """Remove the inactive classes."""

@@ -62,10 +62,12 @@ class QueryRefinementEvaluation(Callback):
         conditions: pairs [active, inactive] of the test.
         thresholds: refinements of the test: numbers, ``none`` (no refinement), ``oracle`` (the true activity),
             ``gate`` (silence when no queried class reaches the operating threshold, otherwise the raw query),
-            ``soft:LOW-HIGH``.
+            ``soft:LOW-HIGH``, ``count:ONE-MANY``.
         validation_conditions: pairs [active, inactive] after each validation epoch.
         validation_thresholds: refinements after each validation epoch; the recommended one is among them.
         queries_per_pass: number of queries that go through the mask estimator together; a matter of memory.
+        recommend_for: conditions of the validation whose mean SNRi decides on the recommended refinement, a condition
+            as often as it is to count; null for each one with an active class once.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class QueryRefinementEvaluation(Callback):
         validation_conditions: list[Any] = VALIDATION_CONDITIONS,
         validation_thresholds: list[Any] = VALIDATION_THRESHOLDS,
         queries_per_pass: int = 16,
+        recommend_for: list[Any] | None = None,
     ) -> None:
         self.operating = parse_refinement(threshold, "evaluation.threshold")
         if not self.operating.per_class:
@@ -86,6 +89,7 @@ class QueryRefinementEvaluation(Callback):
         if queries_per_pass < 1:
             raise InputError(f"evaluation.queries_per_pass is {queries_per_pass}; at least 1 is expected.")
         self.queries_per_pass = queries_per_pass
+        self.recommend_for = recommend_for
         self.recommended: Refinement | None = None
         self.test_config: str | None = None  # what RUN/test/config.yaml will hold; the command line composes it
         self.grids: dict[str, Grid] = {}  # by split, val and test; set up with the data
@@ -113,6 +117,14 @@ class QueryRefinementEvaluation(Callback):
                     f"{refinements_option}: a network without a classifier needs 'none' or 'oracle' there."
                 )
             self.grids[split] = Grid(conditions, refinements)
+        if self.recommend_for is not None:
+            parsed = parse_conditions(self.recommend_for, "evaluation.recommend_for", most_active, num_classes)
+            for condition in parsed:
+                if condition not in self.grids["val"].conditions or not condition.active:
+                    raise InputError(
+                        f"evaluation.recommend_for: {list(condition)} must be one of evaluation.validation_conditions "
+                        "with an active class, since SNRi is measured there."
+                    )
         if stage == "fit":
             self._check_monitors(trainer)
 
@@ -157,7 +169,7 @@ class QueryRefinementEvaluation(Callback):
         if trainer.sanity_checking:
             return
         pl_module.log_dict(metrics, batch_size=1, sync_dist=True)
-        self.recommended = recommended_refinement(rows, results.grid)
+        self.recommended = recommended_refinement(rows, results.grid, self.recommend_for)
         if trainer.is_global_zero:
             heading = f"Validation after epoch {trainer.current_epoch}"
             if self.recommended is not None:
@@ -252,20 +264,25 @@ def logged_metrics(
     return metrics
 
 
-def recommended_refinement(rows: Sequence[Mapping[str, Any]], grid: Grid) -> Refinement | None:
+def recommended_refinement(
+    rows: Sequence[Mapping[str, Any]], grid: Grid, conditions: Sequence[Sequence[int]] | None = None
+) -> Refinement | None:
     """Return the refinement with the best mean SNRi over fully and partially matched queries; None without one.
 
     Args:
         rows: summary of a validation.
         grid: what the validation measured.
+        conditions: pairs (active, inactive), each as often as it counts; None for each with an active class once.
     """
+    if conditions is None:
+        conditions = [condition for condition in grid.conditions if condition.active]
+    snri = {(row["active"], row["inactive"], row["threshold"]): row[SNRI.name] for row in rows}
+    candidates = [refinement for refinement in grid.refinements if refinement.recommendable]
 
     def score(refinement: Refinement) -> float:
-        chosen = [row[SNRI.name] for row in rows if row["active"] and row["threshold"] == refinement.name]
-        return sum(chosen) / len(chosen)
+        return sum(snri[active, inactive, refinement.name] for active, inactive in conditions)
 
-    candidates = decisive(grid.refinements)
-    return max(candidates, key=score) if candidates and any(row["active"] for row in rows) else None
+    return max(candidates, key=score) if candidates and conditions else None
 
 
 def _metric_cells(grid: Grid, split: str, operating: Refinement) -> Iterator[tuple[str, int, Measure]]:

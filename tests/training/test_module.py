@@ -61,7 +61,47 @@ def test_the_truth_of_frames_adds_to_the_classification_loss(tiny_data, tiny_net
     torch.testing.assert_close(logged[2.0] - logged[0.0], (2.0 * frame_bce_loss(logits, sounding)).detach())
 
 
-@pytest.mark.parametrize("name", ["loss_weight", "frame_loss_weight", "learning_rate", "snr_max_db", "warmup_fraction"])
+def test_late_in_training_queries_are_refined_by_the_networks_own_classifier(
+    tiny_data, tiny_network_config, monkeypatch, tmp_path
+):
+    module = ExtractionModule(
+        tiny_data.class_names,
+        tiny_data.sample_rate,
+        tiny_network_config,
+        query_refinement="soft:0-0.99",
+        query_refinement_start=0.5,
+    )
+    extract, queries = module.network.extract, []
+
+    def recorded(features, query):
+        if torch.is_grad_enabled():
+            queries.append((query.detach(), features.probability().detach()))
+        return extract(features, query)
+
+    monkeypatch.setattr(module.network, "extract", recorded)
+    options = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
+    trainer = Trainer(default_root_dir=tmp_path, accelerator="cpu", max_epochs=2, limit_val_batches=0, **options)
+    trainer.fit(module, tiny_data)
+    assert len(queries) == 4
+    for step, (query, probability) in enumerate(queries):
+        if step < 2:
+            assert set(query.unique().tolist()) == {0.0, 1.0}
+        else:
+            queried = query > 0
+            torch.testing.assert_close(query[queried], (probability / 0.99).clamp(max=1.0)[queried])
+            assert query.max() < 1.0
+
+
+@pytest.mark.parametrize("rule", ["none", "oracle", "gate"])
+def test_training_queries_are_refined_by_rules_that_decide_by_the_classifier(tiny_data, tiny_network_config, rule):
+    with pytest.raises(InputError, match=f"model.query_refinement is '{rule}'"):
+        ExtractionModule(tiny_data.class_names, 4000, tiny_network_config, query_refinement=rule)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["loss_weight", "frame_loss_weight", "learning_rate", "snr_max_db", "warmup_fraction", "query_refinement_start"],
+)
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_options_that_are_not_finite_are_rejected(tiny_data, tiny_network_config, name, value):
     with pytest.raises(InputError, match=f"model.{name} is {value}"):

@@ -17,7 +17,8 @@ from tse_refine.errors import InputError
 from tse_refine.evaluation.metrics import SNRI
 from tse_refine.model.checkpoint import CHECKPOINT_KEY, TrainedNetwork, check_weights, load_network, training_options
 from tse_refine.model.classifier import pooled_log_probability
-from tse_refine.model.network import Network, NetworkConfig
+from tse_refine.model.network import Features, Network, NetworkConfig
+from tse_refine.refinement import parse_refinement
 from tse_refine.training.losses import clip_bce_loss, frame_activity, frame_bce_loss, thresholded_snr_loss
 
 
@@ -33,6 +34,9 @@ class ExtractionModule(LightningModule):
             mixtures that are generated tell when each class sounds; 0, the published training, knows only which.
         extraction: train the extractor too; without it the classifier alone, in minutes, for ``classifier_from``.
         classifier_from: checkpoint of a run whose classifier is used as it is and stays fixed; null to train it.
+        query_refinement: refinement, such as ``soft:0.05-0.3``, that training queries go through late in the training,
+            with the classifier's own decisions, wrong ones too, while targets stay; null for the published training.
+        query_refinement_start: fraction of all steps after which they do.
         snr_max_db: SNR above which the extraction loss stops rewarding, dB.
         learning_rate: peak learning rate of the schedule.
         warmup_fraction: fraction of all steps in which the rate rises linearly; it then falls to 0 as a cosine.
@@ -51,6 +55,8 @@ class ExtractionModule(LightningModule):
         frame_loss_weight: float = 0.0,
         extraction: bool = True,
         classifier_from: str | None = None,
+        query_refinement: float | str | None = None,
+        query_refinement_start: float = 0.5,
         snr_max_db: float = 30.0,
         learning_rate: float = 5e-4,
         warmup_fraction: float = 0.1,
@@ -79,8 +85,15 @@ class ExtractionModule(LightningModule):
             )
         if not math.isfinite(snr_max_db):
             raise InputError(f"model.snr_max_db is {snr_max_db}; a finite number of dB is expected.")
-        if not 0.0 <= warmup_fraction < 1.0:
-            raise InputError(f"model.warmup_fraction is {warmup_fraction}; a fraction from 0 to below 1 is expected.")
+        for name, value in (("warmup_fraction", warmup_fraction), ("query_refinement_start", query_refinement_start)):
+            if not 0.0 <= value < 1.0:
+                raise InputError(f"model.{name} is {value}; a fraction from 0 to below 1 is expected.")
+        rule = None if query_refinement is None else parse_refinement(query_refinement, "model.query_refinement")
+        if rule is not None and (network.classifier is None or not rule.recommendable):
+            raise InputError(
+                f"model.query_refinement is {query_refinement!r}; a rule that decides by the classifier, such as "
+                "soft:0.05-0.3, and a network with a classifier are expected."
+            )
         self.class_names = list(class_names)
         self.sample_rate = sample_rate
         self.loss_weight = loss_weight
@@ -88,6 +101,8 @@ class ExtractionModule(LightningModule):
         self.extraction = extraction
         self.classifier_from = classifier_from
         self._resumed = False
+        self.query_refinement = rule
+        self.query_refinement_start = query_refinement_start
         self.snr_max_db = snr_max_db
         self.learning_rate = learning_rate
         self.warmup_fraction = warmup_fraction
@@ -124,7 +139,8 @@ class ExtractionModule(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the total loss of a batch."""
         if self.extraction:
-            estimate, features = self.network(batch["mixture"], batch["query"])
+            features = self.network.features(batch["mixture"])
+            estimate = self.network.extract(features, self._training_query(batch["query"], features))
             losses = self._losses(estimate, features.frame_logits, batch)
             self._log_improvement(estimate.detach(), batch)
         else:
@@ -248,6 +264,16 @@ class ExtractionModule(LightningModule):
                 "Use the model and data options of its run."
             )
         own.load_state_dict(weights)
+
+    def _training_query(self, query: Tensor, features: Features) -> Tensor:
+        """Return the query that the extractor is trained with."""
+        if self.query_refinement is None:
+            return query
+        if self.global_step < self.query_refinement_start * self.trainer.estimated_stepping_batches:
+            return query
+        probability = features.probability()
+        assert probability is not None
+        return self.query_refinement(query, probability.detach())
 
     def _log_improvement(self, estimate: Tensor, batch: Batch) -> None:
         active = (batch["query"] * batch["activity"]).sum(1) > 0  # a silent target has no SNRi

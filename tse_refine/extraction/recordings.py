@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 from torch import Tensor
 
+from tse_refine.data.audio.reading import AudioFile, open_audio
 from tse_refine.errors import InputError
 from tse_refine.extraction.signal import BLOCK_SECONDS, MOST_CHANNELS, check_sample_rate, check_samples
-from tse_refine.extraction.writer import SUFFIXES, error_reason
+from tse_refine.extraction.writer import SUFFIXES
 from tse_refine.files.atomic import printable
 
 # soundfile reads more, but a folder is searched for these; a file that is named is read whatever its suffix
@@ -30,7 +30,7 @@ class Recording:
         path: sound file.
         sample_rate: sample rate, Hz.
         channels: number of channels, 1 to 64.
-        samples: samples per channel according to the header.
+        samples: samples per channel.
     """
 
     path: Path
@@ -40,7 +40,7 @@ class Recording:
 
     @property
     def seconds(self) -> float:
-        """Duration according to the header."""
+        """Duration."""
         return self.samples / self.sample_rate
 
     @classmethod
@@ -54,8 +54,8 @@ class Recording:
             InputError: the file cannot be read, is not a sound file, is empty, or has more channels or another sample
                 rate than is supported.
         """
-        with _opened(path) as file:
-            recording = cls(path, file.samplerate, file.channels, file.frames)
+        with _opened(path) as audio:
+            recording = cls(path, audio.sample_rate, audio.channels, audio.samples)
         try:
             check_sample_rate(recording.sample_rate)
         except InputError as error:
@@ -76,13 +76,14 @@ class Recording:
             InputError: the file is damaged, or has samples that are not finite.
         """
         size = BLOCK_SECONDS * self.sample_rate
-        samples = None
-        with _opened(self.path) as file:
-            while len(block := file.read(size, dtype="float32", always_2d=True)):
+        position = 0
+        with _opened(self.path) as audio:
+            while len(block := audio.read(position, position + size)):
                 samples = torch.from_numpy(np.ascontiguousarray(block.T))
                 check_samples(samples, printable(self.path))
                 yield samples
-        if samples is None:
+                position += len(block)
+        if not position:
             raise _no_samples(self.path)
 
 
@@ -134,20 +135,13 @@ def _sound_files(folder: Path, excluded: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
-    """Yield an open file, and turn errors of the system and of libsndfile into messages."""
+def _opened(path: Path) -> Iterator[AudioFile]:
+    """Yield an open file, and turn errors of the system into messages."""
     try:
-        with path.open("rb"):  # its error has a reason, where libsndfile's has only "System error"
-            pass
-        with soundfile.SoundFile(os.fsencode(path)) as file:  # bytes: a name need not be text
-            yield file
+        with open_audio(path) as audio:
+            yield audio
     except OSError as error:
         raise InputError(f"{printable(path)} cannot be read ({error.strerror}).") from error
-    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a .raw file
-        raise InputError(
-            f"{printable(path)} cannot be read as sound ({error_reason(error)}); expected is a whole file of WAV, "
-            "FLAC, OGG, MP3 or another format that libsndfile supports."
-        ) from error
 
 
 def _no_samples(path: Path) -> InputError:

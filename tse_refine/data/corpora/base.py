@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
+from tse_refine.data.audio.reading import open_audio
 from tse_refine.data.download.archives import Archive
 from tse_refine.errors import InputError, MissingFileError, did_you_mean, listed
 from tse_refine.files.digests import FileDigests
@@ -61,7 +61,8 @@ class Corpus(ABC):
             stop: end sample; fewer samples are returned where the recording ends before.
 
         Raises:
-            OSError, soundfile.SoundFileError: the recording is missing or cannot be decoded.
+            OSError: the recording is missing or cannot be opened.
+            InputError: it is not a sound file, or not a whole one.
         """
 
     @abstractmethod
@@ -126,25 +127,12 @@ class FileCorpus(Corpus):
 
     def read(self, clip: Clip, start: int = 0, stop: int | None = None) -> tuple[np.ndarray, int]:
         """Return samples of a clip, ``[samples, channels]`` in float32, and its sample rate in Hz."""
-        if start == 0:
-            _reject_truncated(self.path(clip))
-        samples, rate = soundfile.read(self.path(clip), start=start, stop=stop, dtype="float32", always_2d=True)
-        return samples, rate
+        with open_audio(self.path(clip)) as audio:
+            return audio.read(start, audio.samples if stop is None else stop), audio.sample_rate
 
     def digests(self, clips: Sequence[Clip], cache_dir: Path) -> list[str]:
         """Return a digest of each file's content; each file is read once and remembered by its size and time."""
         return FileDigests(cache_dir)([self.path(clip) for clip in clips])
-
-
-def _reject_truncated(path: Path) -> None:
-    """Reject a WAV file that is shorter than its header says, which libsndfile would read without an error."""
-    with open(path, "rb") as file:
-        head = file.read(12)
-        size = os.fstat(file.fileno()).st_size
-    announced = int.from_bytes(head[4:8], "little")
-    # a writer that could not go back to the header leaves 0 or the largest number there
-    if head[:4] == b"RIFF" and head[8:] == b"WAVE" and announced not in (0, 0xFFFFFFFF) and announced + 8 > size + 1:
-        raise soundfile.SoundFileError(f"{size} bytes, but its header announces {announced + 8}: cut off")
 
 
 def check_known(option: str, names: Sequence[str], known: Collection[str], finding: str) -> None:

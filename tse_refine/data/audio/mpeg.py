@@ -24,7 +24,7 @@ class _Stream:
     """Frames in a row.
 
     Attributes:
-        start: first byte, that of the table where there is one.
+        start: first byte, that of Xing's table where there is one.
         first: first byte of the frames.
         announced: frames according to the table; None without one.
         frames: frames that are there.
@@ -66,14 +66,13 @@ def mpeg_parts(data: Content, start: int) -> list[Part]:
                 if stream.announced is None or stream.frames < stream.announced:
                     raise DamagedError("is cut off within its last MPEG frame")
                 break
-            announced = _table(data.at(position, size))
-            if announced is not None:
-                if stream.frames:
-                    streams.append(_Stream(position, position + size, announced))
-                else:
-                    stream.start, stream.first, stream.announced = position, position + size, announced
-            else:
+            frame = data.at(position, size)
+            announced = _table(frame)
+            if announced is None:
                 stream.frames += 1
+            else:  # libsndfile knows Xing's tables alone
+                begin = position + size if _is_vbri(frame) else position
+                streams[-1 if not stream.frames else len(streams) :] = [_Stream(begin, position + size, announced)]
             position += size
             streams[-1].stop = position
         else:
@@ -83,9 +82,9 @@ def mpeg_parts(data: Content, start: int) -> list[Part]:
 
 def _part(data: Content, stream: _Stream) -> Part:
     announced = stream.announced or 0
-    if stream.frames < announced - 1:  # some count the table as a frame
+    if stream.frames < announced:
         raise DamagedError(f"is cut off: its table announces {announced} MPEG frames, and {stream.frames} are there")
-    if stream.frames <= announced + 1 and announced:
+    if stream.start < stream.first and announced and stream.frames <= announced + 1:
         return Part(stream.start, stream.stop)
     samples = stream.frames * _samples_per_frame(data.number(stream.first, 4, "big"))
     return Part(stream.first, stream.stop, samples=samples, claim=_LARGEST_FRAME * (stream.frames + 1))
@@ -124,9 +123,15 @@ def _table(frame: bytes) -> int | None:
     """Return the number of frames in a table (Xing, Info, VBRI), 0 if it has none; None for a frame with sound."""
     offset = 4 + _side_information(int.from_bytes(frame[:4], "big"))
     if frame[offset : offset + 4] in (b"Xing", b"Info"):
-        has_frames = frame[offset + 7 : offset + 8] and frame[offset + 7] & 1
-        return int.from_bytes(frame[offset + 8 : offset + 12], "big") if has_frames else 0
-    return int.from_bytes(frame[50:54], "big") if frame[36:40] == b"VBRI" else None
+        has_frames = len(frame) >= offset + 12 and frame[offset + 7] & 1
+        frames = int.from_bytes(frame[offset + 8 : offset + 12], "big") if has_frames else 0
+        counts_itself = frame[offset + 120 : offset + 124] not in (b"LAME", b"Lavc", b"Lavf")  # as some do
+        return max(0, frames - counts_itself)
+    return max(0, int.from_bytes(frame[50:54], "big") - 1) if _is_vbri(frame) else None
+
+
+def _is_vbri(frame: bytes) -> bool:
+    return frame[36:40] == b"VBRI"
 
 
 def _behind_tags(data: Content, position: int, header: bytes) -> int:

@@ -1,8 +1,8 @@
 """Reads sound files whole, or rejects them: one rule for corpora, extraction and the page.
 
-Of most files that were cut off, libsndfile reads what is there without an error, and of some that are whole only a part:
-of those that do not give their length or give a wrong one, and of several that are joined into one. What is there is
-therefore determined first.
+Of most files that were cut off, libsndfile reads what is there without an error, and of some that are whole only a
+part: of those that do not give their length or give a wrong one, and of several that are joined into one. What is there
+is therefore determined first.
 """
 
 from __future__ import annotations

@@ -198,18 +198,24 @@ def test_corpora_extraction_and_the_page_share_the_rule(tmp_path, name, whole):
         if whole:
             assert count() == RATE
         else:
-            with pytest.raises((UnusableRecordingError, InputError), match="is cut off: its header announces 16,000 by"):
+            with pytest.raises(
+                (UnusableRecordingError, InputError), match="is cut off: its header announces 16,000 by"
+            ):
                 count()
 
 
-@pytest.mark.parametrize("name", ["right.ogg", "right.opus", "right.flac", "pipe.flac", "right.mp3", "right.wav", "right.aiff"])
+@pytest.mark.parametrize(
+    "name", ["right.ogg", "right.opus", "right.flac", "pipe.flac", "right.mp3", "right.wav", "right.aiff"]
+)
 def test_joined_files_are_read_one_after_the_other(tmp_path, name):
     (tmp_path / "one").write_bytes(WHOLE[name])
     one = read(tmp_path / "one")
     (tmp_path / "three").write_bytes(3 * WHOLE[name])
     np.testing.assert_array_equal(read(tmp_path / "three"), np.tile(one, (3, 1)))
     with open_audio(tmp_path / "three") as audio:
-        np.testing.assert_allclose(audio.read(RATE - 50, RATE + 50), np.tile(one, (3, 1))[RATE - 50 : RATE + 50], atol=1e-6)
+        np.testing.assert_allclose(
+            audio.read(RATE - 50, RATE + 50), np.tile(one, (3, 1))[RATE - 50 : RATE + 50], atol=1e-6
+        )
 
 
 def test_joined_files_of_different_rates_are_rejected(tmp_path):

@@ -65,6 +65,9 @@ class Content:
 
     def at(self, position: int, count: int) -> bytes:
         """Return ``count`` bytes from a position, fewer where the file ends before."""
+        count = min(count, self.size - position)  # sizes in headers may be any
+        if count <= 0:
+            return b""
         offset = position - self._begin
         if offset < 0 or offset + count > len(self._block):
             self._file.seek(position)

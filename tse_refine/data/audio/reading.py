@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -40,6 +40,7 @@ _INSPECTIONS: dict[bytes, Callable[[Content, int], Part]] = {
     b"NIST": nist_part,
 }
 _LARGEST_PAGE = 255 * 2048  # samples, of Ogg Vorbis
+_EMPTY_WORDS = ("File does not exist", "Unspecified internal error", "Internal", "System error", "No Error")
 _CUT_OFF = re.compile("truncated|short read|should be")  # in libsndfile's log of the other formats
 
 
@@ -74,31 +75,24 @@ class _Decoder:
 
     def __init__(self, path: Path, part: Part, whole: bool) -> None:
         self._part = part
-        self._source = None if whole else PartFile(path, part)
-        try:
-            self.file = _SoundFile(self._source or os.fsencode(path))  # bytes: a name need not be text
-        except BaseException:
-            self.close()
-            raise
+        with ExitStack() as stack:
+            self._source = None if whole else stack.enter_context(closing(PartFile(path, part)))
+            # bytes: a name need not be text
+            self.file = stack.enter_context(closing(_SoundFile(self._source or os.fsencode(path))))
+            self.close = stack.pop_all().close
         self.seekable = soundfile.SoundFile.seekable(self.file)
         self.position = 0
 
-    def close(self) -> None:
-        if hasattr(self, "file"):
-            self.file.close()
-        if self._source:
-            self._source.close()
-
     def read(self, count: int) -> np.ndarray:
-        reason = ""
+        failed, reason = False, ""
         try:
             samples = self.file.read(count, dtype="float32", always_2d=True)
         except soundfile.SoundFileError as error:
-            samples, reason = np.empty(0), f" ({_words(error)})"
+            samples, failed, reason = np.empty(0), True, _words(error)
         if self._source and self._source.error:
             raise self._source.error
         self.position += len(samples)
-        if len(samples) < count and (self._part.exact or reason):
+        if failed or (len(samples) < count and self._part.exact):
             raise DamagedError(
                 f"is cut off or damaged: {self.file.frames:,} samples are announced, and not all of them can be "
                 f"decoded{reason}"
@@ -140,22 +134,24 @@ class AudioFile:
         self._parts = _parts(path, status.st_size, status.st_mtime_ns)
         known = bool(self._parts)
         self._parts = self._parts or (Part(0, self._size),)
-        formats, self._lengths = set(), []
-        try:
-            for number in range(len(self._parts)):
-                file = self._decoder(number).file
-                formats.add((file.samplerate, file.channels))
-                self._lengths.append(self._parts[number].samples or file.frames)
-                doubts = [] if known else [line for line in file.extra_info.splitlines() if _CUT_OFF.search(line)]
-                if doubts:
-                    raise DamagedError(f"is cut off or damaged ({' '.join(doubts[0].split())})")
+        self._lengths: list[int] = []
+        with ExitStack() as stack:
+            stack.callback(self.close)
+            formats = {self._measured(number, known) for number in range(len(self._parts))}
             if len(formats) > 1:
                 raise DamagedError("is joined from files of different sample rates or channels")
-        except BaseException:
-            self.close()
-            raise
+            stack.pop_all()
         self.sample_rate, self.channels = formats.pop()
         self.samples = sum(self._lengths)
+
+    def _measured(self, number: int, known: bool) -> tuple[int, int]:
+        """Add the length of a part, and return its sample rate and channels."""
+        file = self._decoder(number).file
+        doubts = [] if known else [line for line in file.extra_info.splitlines() if _CUT_OFF.search(line)]
+        if doubts:
+            raise DamagedError(f"is cut off or damaged ({' '.join(doubts[0].split())})")
+        self._lengths.append(self._parts[number].samples or file.frames)
+        return file.samplerate, file.channels
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return samples, ``[samples, channels]`` in float32; fewer where the recording ends before ``stop``."""
@@ -206,11 +202,13 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
     except DamagedError as error:
         raise RecordingError(path, str(error)) from error
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a .raw file
-        raise RecordingError(path, f"cannot be read as sound ({_words(error)})") from error
+        raise RecordingError(path, f"cannot be read as sound{_words(error)}") from error
 
 
 def _words(error: Exception) -> str:
-    return " ".join(str(getattr(error, "error_string", error)).removeprefix("Error : ").split()).rstrip(".")
+    """Return libsndfile's reason in brackets, or nothing if it gives none."""
+    words = " ".join(str(getattr(error, "error_string", error)).removeprefix("Error : ").split()).rstrip(".")
+    return "" if words.startswith(_EMPTY_WORDS) else f" ({words})"
 
 
 @lru_cache(maxsize=64)  # a long recording is opened once per piece, and may have to be searched

@@ -284,8 +284,9 @@ def _complete_rows(
                 raise InputError(f"{path}: the columns {', '.join(missing)} are missing; found {present}. {remedy}")
             yield reader.line_num, head
             for cells in filter(None, reader):
-                if problem := _problem(head, cells, filled):
-                    raise InputError(f"{path}, line {reader.line_num}: {problem} {remedy}")
+                if len(cells) != len(head) or (filled and "" in cells):
+                    if problem := _problem(head, cells, filled):
+                        raise InputError(f"{path}, line {reader.line_num}: {problem} {remedy}")
                 yield reader.line_num, cells
     except FileNotFoundError:
         raise MissingFileError(f"{path} does not exist. {remedy}", path) from None
@@ -313,7 +314,7 @@ def _problem(head: Sequence[str], cells: Sequence[str], filled: Sequence[str]) -
         return f"has {len(cells)} cells, the header {len(head)}; quote a cell that contains the separator."
     if len(cells) < len(head):
         return f"{head[len(cells)]} is missing; the line breaks off early. Complete or remove it."
-    for column, cell in zip(head, cells, strict=True) if filled else ():
+    for column, cell in zip(head, cells, strict=True):
         if not cell and column in filled:
             return f"{column} is empty; give a value or remove the line."
     return ""

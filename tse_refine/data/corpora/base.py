@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,9 +121,115 @@ class FileCorpus(Corpus):
         """Return the path of a clip's file."""
         return self.root / clip.name
 
-    def file_recording(self, name: str) -> str:
-        """Return the source recording of a file that names none: the file itself, however its path is written."""
-        return f"file:{os.path.realpath(self.root / name)}"
+    def file_recordings(self, names: Iterable[str]) -> list[str]:
+        """Return the source recording of each file that names none: the file itself, however its path is written.
+
+        Folders are looked up and not files, of which there may be millions on a slow disk.
+
+        Args:
+            names: paths, below :attr:`root` or absolute.
+        """
+        folders: dict[str, tuple[str, Collection[str]]] = {}
+        recordings = []
+        for name in names:
+            cut = max(name.rfind("/"), name.rfind(os.sep)) + 1
+            folder, file = name[:cut], name[cut:]
+            if folder not in folders:
+                real = os.path.realpath(self.root / folder)
+                folders[folder] = os.path.join(f"file:{real}", ""), {"", os.curdir, os.pardir, *_links(real)}
+            prefix, others = folders[folder]
+            recordings.append(f"file:{os.path.realpath(self.root / name)}" if file in others else prefix + file)
+        return recordings
+
+    def read(self, clip: Clip, start: int = 0, stop: int | None = None) -> tuple[np.ndarray, int]:
+        """Return samples of a clip, ``[samples, channels]`` in float32, and its sample rate in Hz.
+
+        Args:
+            clip: a clip of this corpus.
+            start: first sample, at the recording's own rate.
+            stop: end sample; fewer samples are returned where the recording ends before.
+
+        Raises:
+            OSError: the recording is missing or cannot be opened.
+            InputError: it is not a sound file, or not a whole one.
+        """
+
+    @abstractmethod
+    def digests(self, clips: Sequence[Clip], cache_dir: Path) -> list[str]:
+        """Return a text per clip that changes whenever its audio changes, ``missing`` where there is no audio.
+
+        Args:
+            clips: clips of this corpus.
+            cache_dir: folder where digests that are slow to compute may be remembered.
+        """
+
+    def classes(self) -> list[str]:
+        """Return the labels of the corpus in alphabetical order: the index of a label here is the class index."""
+        return sorted({clip.label for clip in self.clips()})
+
+    def archives(self) -> list[Archive]:
+        """Return the archives in which the corpus is published; none where it cannot be downloaded."""
+        return []
+
+    def missing(self) -> list[str]:
+        """Return what the corpus lacks on disk: the first table that is missing, else every missing recording."""
+        return []
+
+    def unlisted(self) -> list[str]:
+        """Return recordings beside those of the corpus that it does not use as it is configured."""
+        return []
+
+
+class FileCorpus(Corpus):
+    """A corpus of audio files below one folder; a clip's name is its path relative to that folder.
+
+    Args:
+        root: folder of the corpus.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = Path(root).expanduser()
+
+    def missing(self) -> list[str]:
+        """Return the path below :attr:`root` of the first table that is missing, else of every missing recording."""
+        try:
+            clips = self.clips()
+        except MissingFileError as error:
+            return [os.path.relpath(error.path, self.root)]
+        return [clip.name for clip in clips if not self.path(clip).exists()]
+
+    def unlisted(self) -> list[str]:
+        """Return the audio files beside the clips' that are not clips, as paths below :attr:`root`."""
+        paths = {self.path(clip) for clip in self.clips()}
+        suffixes = {path.suffix for path in paths}
+        folders = [folder for folder in {path.parent for path in paths} if folder.is_dir()]
+        beside = {file for folder in folders for file in folder.iterdir() if file.suffix in suffixes} - paths
+        return sorted(os.path.relpath(file, self.root) for file in beside)
+
+    def path(self, clip: Clip) -> Path:
+        """Return the path of a clip's file."""
+        return self.root / clip.name
+
+    def file_recordings(self, names: Iterable[str]) -> list[str]:
+        """Return the source recording of each file that names none: the file itself, however its path is written.
+
+        Folders are looked up and not files, of which there may be millions on a slow disk.
+
+        Args:
+            names: paths, below :attr:`root` or absolute.
+        """
+        root = str(self.root)
+        folders: dict[str, tuple[str, Collection[str]]] = {}
+        recordings = []
+        for name in names:
+            folder, file = os.path.split(os.path.join(root, name))
+            if folder not in folders:
+                folders[folder] = os.path.realpath(folder), _links(folder)
+            real, links = folders[folder]
+            is_link = file in links or file in ("", os.curdir, os.pardir)
+            path = os.path.join(real, file)
+            recordings.append(f"file:{os.path.realpath(path) if is_link else path}")
+        return recordings
 
     def read(self, clip: Clip, start: int = 0, stop: int | None = None) -> tuple[np.ndarray, int]:
         """Return samples of a clip, ``[samples, channels]`` in float32, and its sample rate in Hz."""
@@ -133,6 +239,15 @@ class FileCorpus(Corpus):
     def digests(self, clips: Sequence[Clip], cache_dir: Path) -> list[str]:
         """Return a digest of each file's content; each file is read once and remembered by its size and time."""
         return FileDigests(cache_dir)([self.path(clip) for clip in clips])
+
+
+def _links(folder: str) -> set[str]:
+    """Return the names of the links in a folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_symlink()}
+    except OSError:
+        return set()  # nothing in it can be read; what is missing is reported later
 
 
 def check_known(option: str, names: Sequence[str], known: Collection[str], finding: str) -> None:
@@ -151,16 +266,23 @@ def check_splits(clips: Mapping[str, Sequence[Clip]]) -> None:
     Raises:
         InputError: a source recording is in two splits.
     """
-    places: dict[str, set[tuple[str, str]]] = {}
-    for option, members in clips.items():
-        for clip in members:
-            places.setdefault(clip.recording, set()).add((clip.split, option))
-    splits = {recording: sorted({split for split, _ in pairs}) for recording, pairs in places.items()}
-    shared = sorted(recording for recording in splits if len(splits[recording]) > 1)
+    split_of: dict[str, str] = {}
+    shared = {
+        clip.recording
+        for members in clips.values()
+        for clip in members
+        if split_of.setdefault(clip.recording, clip.split) != clip.split
+    }
     if shared:
-        options = sorted({option for recording in shared for _, option in places[recording]}, reverse=True)
-        names = listed([f"{recording} ({' and '.join(splits[recording])})" for recording in shared], most=10)
+        splits: dict[str, set[str]] = {recording: set() for recording in sorted(shared)}
+        options = set()
+        for option, members in clips.items():
+            for clip in members:
+                if clip.recording in shared:
+                    splits[clip.recording].add(clip.split)
+                    options.add(option)
+        names = listed([f"{name} ({' and '.join(sorted(splits[name]))})" for name in splits], most=10)
         raise InputError(
-            f"{' and '.join(options)}: {len(shared)} source recordings are in more than one split: {names}. "
+            f"{' and '.join(sorted(options, reverse=True))}: {len(shared)} source recordings are in more than one split: {names}. "
             "A recording of the training set would make the test too easy; give each recording to one split."
         )

@@ -61,11 +61,9 @@ class LabelFolders(FileCorpus):
                     f"{self.root} has the folders train, val and test, which are the splits, and beside them "
                     f"{', '.join(others)}. Move them elsewhere."
                 )
-            return [
-                Clip(name, label, split, self.file_recording(name))
-                for split in SPLITS
-                for label, name in self._labelled(self.root / split)
-            ]
+            return self._clips(
+                [(label, name, split) for split in SPLITS for label, name in self._labelled(self.root / split)]
+            )
         if len(folders) > 1 and set(folders) < set(SPLITS):
             raise InputError(
                 f"{self.root} has the folders {' and '.join(folders)} only. Give it train, val and test, or one folder "
@@ -74,7 +72,14 @@ class LabelFolders(FileCorpus):
         files = self._labelled(self.root)
         names = [name for _, name in files]
         split_of = assign_splits(names, [label for label, _ in files], self.fractions, self.split_seed)
-        return [Clip(name, label, split_of[name], self.file_recording(name)) for label, name in files]
+        return self._clips([(label, name, split_of[name]) for label, name in files])
+
+    def _clips(self, files: list[tuple[str, str, str]]) -> list[Clip]:
+        recordings = self.file_recordings(name for _, name, _ in files)
+        return [
+            Clip(name, label, split, recording)
+            for (label, name, split), recording in zip(files, recordings, strict=True)
+        ]
 
     def _labelled(self, parent: Path) -> list[tuple[str, str]]:
         """Return label and name of every recording in the label folders of a folder."""

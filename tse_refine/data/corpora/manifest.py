@@ -44,35 +44,36 @@ class Manifest(FileCorpus):
                 or no row of the role.
         """
         rows = read_csv(self.table, _COLUMNS, _REMEDY, filled=_COLUMNS[:-1], final_newline=False)
-        for row in rows:
-            self._check(row, "role", _ROLES)
+        self._check(rows, "role", _ROLES)
         rows = [row for row in rows if row["role"] == self.role]
         if not rows:
             raise InputError(f"{self.table}: no row has the role {self.role}. Add the {self.role}s to the table.")
+        self._check(rows, "split", SPLITS)
+        several = {label for label in {row["label"] for row in rows} if set("|;,").intersection(label)}
+        files = self.file_recordings(row["path"] for row in rows)
         label_of: dict[str, str] = {}
-        for row in rows:
-            self._check(row, "split", SPLITS)
-            if set("|;,").intersection(row["label"]):
+        for row, file in zip(rows, files, strict=True):
+            if row["label"] in several:
                 raise InputError(
                     f"{self.table}: {row['path']} has the label {row['label']!r}, which looks like several labels. A "
                     "recording has one, without '|', ';' and ','; rename it or leave the recording out."
                 )
-            path = self.file_recording(row["path"])
-            if path in label_of:
+            if file in label_of:
                 raise InputError(
-                    f"{self.table}: {row['path']} has two {self.role} rows, labelled {label_of[path]!r} and "
+                    f"{self.table}: {row['path']} has two {self.role} rows, labelled {label_of[file]!r} and "
                     f"{row['label']!r}. A recording has one row and one label; remove a row, or the recording if it "
                     "contains both sounds."
                 )
-            label_of[path] = row["label"]
+            label_of[file] = row["label"]
         return [
-            Clip(row["path"], row["label"], row["split"], row["source"] or self.file_recording(row["path"]))
-            for row in rows
+            Clip(row["path"], row["label"], row["split"], row["source"] or file)
+            for row, file in zip(rows, files, strict=True)
         ]
 
-    def _check(self, row: dict[str, str], column: str, allowed: tuple[str, ...]) -> None:
-        if row[column] not in allowed:
-            raise InputError(
-                f"{self.table}: {row['path']} has the {column} {row[column]!r}; {', '.join(allowed[:-1])} or "
-                f"{allowed[-1]} is expected."
-            )
+    def _check(self, rows: list[dict[str, str]], column: str, allowed: tuple[str, ...]) -> None:
+        for row in rows:
+            if row[column] not in allowed:
+                raise InputError(
+                    f"{self.table}: {row['path']} has the {column} {row[column]!r}; {', '.join(allowed[:-1])} or "
+                    f"{allowed[-1]} is expected."
+                )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,14 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tse_refine.data.audio.folders import AUDIO_SUFFIXES, described, find_sounds
 from tse_refine.data.audio.reading import AudioFile, open_audio
 from tse_refine.errors import InputError
 from tse_refine.extraction.signal import BLOCK_SECONDS, MOST_CHANNELS, check_sample_rate, check_samples
-from tse_refine.extraction.writer import SUFFIXES
 from tse_refine.files.atomic import printable
-
-# soundfile reads more, but a folder is searched for these; a file that is named is read whatever its suffix
-READABLE_SUFFIXES = (*SUFFIXES, ".aifc")
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,8 @@ class Recording:
 def find_recordings(paths: Sequence[Path], excluded: Path) -> list[tuple[Path, Path]]:
     """Find the recordings among files and in folders.
 
-    Folders are searched recursively for names with the suffix of a sound file; hidden files are left out.
+    Folders are searched recursively for names with the suffix of a sound file; what else they contain is reported on
+    stderr, except hidden files. A file that is named is read whatever its suffix.
 
     Args:
         paths: files and folders.
@@ -100,17 +98,12 @@ def find_recordings(paths: Sequence[Path], excluded: Path) -> list[tuple[Path, P
         The files, each once, and for each the name of its results: for a file in a folder, its path from there.
 
     Raises:
-        InputError: a path does not exist, or is a folder without sound files.
+        InputError: a path does not exist, cannot be read, or is a folder without sound files.
     """
     recordings: dict[Path, tuple[Path, Path]] = {}
     for path in paths:
         if path.is_dir():
-            base, files = path, sorted(_sound_files(path, excluded))
-            if not files:
-                raise InputError(
-                    f"{printable(path)} is a folder without sound files; expected are files that end in "
-                    f"{', '.join(sorted(READABLE_SUFFIXES))}."
-                )
+            base, files = path, _sounds(path, excluded)
         elif path.is_file():
             base, files = path.parent, [path]
         else:
@@ -125,13 +118,20 @@ def location(path: Path) -> Path:
     return path.parent.resolve() / path.name
 
 
-def _sound_files(folder: Path, excluded: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        shown = [Path(parent, name) for name in folders if not name.startswith(".")]
-        folders[:] = [path.name for path in shown if not (excluded.exists() and path.samefile(excluded))]
-        for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in READABLE_SUFFIXES:
-                yield Path(parent, name)
+def _sounds(folder: Path, excluded: Path) -> list[Path]:
+    try:
+        sounds, left_out = find_sounds(folder, excluded)
+    except OSError as error:
+        raise InputError(f"{printable(error.filename or folder)} cannot be read ({error.strerror}).") from error
+    if not sounds:
+        also = f" {described(left_out).capitalize()}." if left_out else ""
+        raise InputError(
+            f"{printable(folder)} is a folder without sound files; expected are files that end in "
+            f"{', '.join(sorted(AUDIO_SUFFIXES))}.{also}"
+        )
+    if left_out:
+        print(f"tse-refine: {printable(folder)}: {described(left_out)}.", file=sys.stderr)
+    return sounds
 
 
 @contextmanager

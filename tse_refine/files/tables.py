@@ -289,9 +289,9 @@ def _complete_rows(
                 raise InputError(f"{path}: the columns {', '.join(missing)} are missing; found {present}. {remedy}")
             yield reader.line_num, head
             for cells in filter(None, reader):
-                if len(cells) != len(head) or (filled and "" in cells):
-                    if problem := _problem(head, cells, filled):
-                        raise InputError(f"{path}, line {reader.line_num}: {problem} {remedy}")
+                doubtful = len(cells) != len(head) or (filled and "" in cells)  # a quick look, at millions of rows
+                if doubtful and (problem := _problem(head, cells, filled)):
+                    raise InputError(f"{path}, line {reader.line_num}: {problem} {remedy}")
                 yield reader.line_num, cells
     except FileNotFoundError:
         raise MissingFileError(f"{path} does not exist. {remedy}", path) from None

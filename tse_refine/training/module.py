@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from tse_refine.data.dataset import Batch
 from tse_refine.errors import InputError
 from tse_refine.evaluation.metrics import SNRI
+from tse_refine.files.atomic import normalized_name
 from tse_refine.model.checkpoint import CHECKPOINT_KEY, TrainedNetwork, check_weights, load_network, training_options
 from tse_refine.model.classifier import pooled_log_probability
 from tse_refine.model.network import Network, NetworkConfig
@@ -62,7 +63,7 @@ class ExtractionModule(LightningModule):
             raise InputError(f"model.snr_max_db is {snr_max_db}; a finite number of dB is expected.")
         if not 0.0 <= warmup_fraction < 1.0:
             raise InputError(f"model.warmup_fraction is {warmup_fraction}; a fraction from 0 to below 1 is expected.")
-        self.class_names = list(class_names)
+        self.class_names = list(map(normalized_name, class_names))
         self.sample_rate = sample_rate
         self.loss_weight = loss_weight
         self.snr_max_db = snr_max_db
@@ -208,6 +209,7 @@ def check_class_names(trained: list[str], found: list[str], owner: str) -> None:
     Raises:
         InputError: the names or their order differ.
     """
+    trained, found = (list(map(normalized_name, names)) for names in (trained, found))
     if trained == found:
         return
     only_trained = ", ".join(sorted(set(trained) - set(found))) or "none"

@@ -13,6 +13,7 @@ import numpy as np
 from tse_refine.data.audio.reading import open_audio
 from tse_refine.data.download.archives import Archive
 from tse_refine.errors import InputError, MissingFileError, did_you_mean, listed
+from tse_refine.files.atomic import normalized_name
 from tse_refine.files.digests import FileDigests
 
 SPLITS = ("train", "val", "test")
@@ -25,7 +26,7 @@ class Clip:
 
     Attributes:
         name: unique in its corpus and the same on every machine, such as the path relative to the corpus.
-        label: its class, or the category of a background.
+        label: its class, or the category of a background; in any Unicode form, kept in one.
         split: ``train``, ``val`` or ``test``.
         recording: the source recording it was cut from; no recording may be in two splits. Recordings from Freesound
             are ``freesound:<number>`` in every corpus, since corpora share them.
@@ -35,6 +36,9 @@ class Clip:
     label: str
     split: str
     recording: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", normalized_name(self.label))
 
 
 class Corpus(ABC):
@@ -142,96 +146,6 @@ class FileCorpus(Corpus):
         return recordings
 
     def read(self, clip: Clip, start: int = 0, stop: int | None = None) -> tuple[np.ndarray, int]:
-        """Return samples of a clip, ``[samples, channels]`` in float32, and its sample rate in Hz.
-
-        Args:
-            clip: a clip of this corpus.
-            start: first sample, at the recording's own rate.
-            stop: end sample; fewer samples are returned where the recording ends before.
-
-        Raises:
-            OSError: the recording is missing or cannot be opened.
-            InputError: it is not a sound file, or not a whole one.
-        """
-
-    @abstractmethod
-    def digests(self, clips: Sequence[Clip], cache_dir: Path) -> list[str]:
-        """Return a text per clip that changes whenever its audio changes, ``missing`` where there is no audio.
-
-        Args:
-            clips: clips of this corpus.
-            cache_dir: folder where digests that are slow to compute may be remembered.
-        """
-
-    def classes(self) -> list[str]:
-        """Return the labels of the corpus in alphabetical order: the index of a label here is the class index."""
-        return sorted({clip.label for clip in self.clips()})
-
-    def archives(self) -> list[Archive]:
-        """Return the archives in which the corpus is published; none where it cannot be downloaded."""
-        return []
-
-    def missing(self) -> list[str]:
-        """Return what the corpus lacks on disk: the first table that is missing, else every missing recording."""
-        return []
-
-    def unlisted(self) -> list[str]:
-        """Return recordings beside those of the corpus that it does not use as it is configured."""
-        return []
-
-
-class FileCorpus(Corpus):
-    """A corpus of audio files below one folder; a clip's name is its path relative to that folder.
-
-    Args:
-        root: folder of the corpus.
-    """
-
-    def __init__(self, root: str) -> None:
-        self.root = Path(root).expanduser()
-
-    def missing(self) -> list[str]:
-        """Return the path below :attr:`root` of the first table that is missing, else of every missing recording."""
-        try:
-            clips = self.clips()
-        except MissingFileError as error:
-            return [os.path.relpath(error.path, self.root)]
-        return [clip.name for clip in clips if not self.path(clip).exists()]
-
-    def unlisted(self) -> list[str]:
-        """Return the audio files beside the clips' that are not clips, as paths below :attr:`root`."""
-        paths = {self.path(clip) for clip in self.clips()}
-        suffixes = {path.suffix for path in paths}
-        folders = [folder for folder in {path.parent for path in paths} if folder.is_dir()]
-        beside = {file for folder in folders for file in folder.iterdir() if file.suffix in suffixes} - paths
-        return sorted(os.path.relpath(file, self.root) for file in beside)
-
-    def path(self, clip: Clip) -> Path:
-        """Return the path of a clip's file."""
-        return self.root / clip.name
-
-    def file_recordings(self, names: Iterable[str]) -> list[str]:
-        """Return the source recording of each file that names none: the file itself, however its path is written.
-
-        Folders are looked up and not files, of which there may be millions on a slow disk.
-
-        Args:
-            names: paths, below :attr:`root` or absolute.
-        """
-        root = str(self.root)
-        folders: dict[str, tuple[str, Collection[str]]] = {}
-        recordings = []
-        for name in names:
-            folder, file = os.path.split(os.path.join(root, name))
-            if folder not in folders:
-                folders[folder] = os.path.realpath(folder), _links(folder)
-            real, links = folders[folder]
-            is_link = file in links or file in ("", os.curdir, os.pardir)
-            path = os.path.join(real, file)
-            recordings.append(f"file:{os.path.realpath(path) if is_link else path}")
-        return recordings
-
-    def read(self, clip: Clip, start: int = 0, stop: int | None = None) -> tuple[np.ndarray, int]:
         """Return samples of a clip, ``[samples, channels]`` in float32, and its sample rate in Hz."""
         with open_audio(self.path(clip)) as audio:
             return audio.read(start, audio.samples if stop is None else stop), audio.sample_rate
@@ -282,7 +196,8 @@ def check_splits(clips: Mapping[str, Sequence[Clip]]) -> None:
                     splits[clip.recording].add(clip.split)
                     options.add(option)
         names = listed([f"{name} ({' and '.join(sorted(splits[name]))})" for name in splits], most=10)
+        owners = " and ".join(sorted(options, reverse=True))
         raise InputError(
-            f"{' and '.join(sorted(options, reverse=True))}: {len(shared)} source recordings are in more than one split: {names}. "
-            "A recording of the training set would make the test too easy; give each recording to one split."
+            f"{owners}: {len(shared)} source recordings are in more than one split: {names}. A recording of the "
+            "training set would make the test too easy; give each recording to one split."
         )

@@ -93,6 +93,8 @@ WHOLE = {
     "riff_counts_itself.wav": wav(FULL + 8, SIZE),
     "data_counts_itself.wav": wav(FULL, SIZE + 8),
     "data_counts_the_file.wav": wav(FULL, SIZE + WAV_HEADER),
+    "both_count_the_file.wav": wav(FULL + WAV_HEADER, SIZE + WAV_HEADER),
+    "both_count_themselves.wav": wav(FULL + 8, SIZE + 8),
     "data_counts_too_few.wav": wav(FULL, SIZE - 8),
     "last_chunk_lost.wav": wav(FULL + 1000, SIZE),
     "last_chunk_cut.wav": wav(FULL + len(INFO), SIZE, behind=INFO[:15]),
@@ -143,7 +145,7 @@ def test_what_is_whole_is_read_whole(tmp_path, name):
 CUT = {
     "half.wav": WHOLE["right.wav"][: WAV_HEADER + SIZE // 2],
     "one_byte.wav": WHOLE["right.wav"][:-1],
-    "eight_bytes.wav": WHOLE["right.wav"][:-8],
+    "ten_bytes.wav": WHOLE["right.wav"][:-10],
     "header.wav": WHOLE["right.wav"][:30],
     "no_samples.wav": WHOLE["right.wav"][:WAV_HEADER],
     "unknown_file_size.wav": wav(0, SIZE, PCM[:-100]),

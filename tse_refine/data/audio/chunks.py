@@ -52,7 +52,7 @@ def riff_part(data: Content, start: int) -> Part:
         elif name == b"data" and form >= 0:
             if size == 0xFFFFFFFF and samples_in_ds64 >= 0:
                 size = samples_in_ds64
-            stop = _samples_end(data, position, size, start + 8 + outer, order)
+            stop = _samples_end(data, position, size, start + 8 + outer, order, header=position - start)
             if stop == position + size and padded and kind != b"BW64":
                 return Part(start, _file_end(data, stop, order))
             header = _wav_header(data.at(form, form_size), stop - position, order)
@@ -141,7 +141,13 @@ def _chunks(data: Content, position: int, order: _Order) -> Iterator[tuple[bytes
 
 
 def _samples_end(
-    data: Content, position: int, announced: int, outer: int, order: _Order = "little", size_bytes: int = 4
+    data: Content,
+    position: int,
+    announced: int,
+    outer: int,
+    order: _Order = "little",
+    size_bytes: int = 4,
+    header: int = 0,
 ) -> int:
     """Return where the samples end that begin at a position.
 
@@ -152,10 +158,12 @@ def _samples_end(
         outer: end of the file according to its other size; 0 if it has none.
         order: order of bytes in the sizes of chunks.
         size_bytes: bytes of the size of a chunk.
+        header: bytes in front of the samples, which some writers count as samples, all or but for eight, in both sizes.
     """
     there = max(0, data.size - position)
     if announced > there:
-        if _is_placeholder(announced, position) or position < outer <= data.size:
+        counts_header = header > 0 < there and announced - there in (8, header - 8, header)
+        if _is_placeholder(announced, position) or position < outer <= data.size or counts_header:
             return max(position, data.size)
         raise DamagedError(f"is cut off: its header announces {announced:,} bytes of samples, and {there:,} are there")
     end = position + announced

@@ -149,7 +149,7 @@ class AudioFile:
         file = self._decoder(number).file
         doubts = [] if known else [line for line in file.extra_info.splitlines() if _CUT_OFF.search(line)]
         if doubts:
-            raise DamagedError(f"is cut off or damaged ({' '.join(doubts[0].split())})")
+            raise DamagedError(f"is cut off or damaged ({printable(' '.join(doubts[0].split()))})")
         self._lengths.append(self._parts[number].samples or file.frames)
         return file.samplerate, file.channels
 
@@ -211,7 +211,7 @@ def _words(error: Exception) -> str:
     return "" if words.startswith(_EMPTY_WORDS) else f" ({words})"
 
 
-@lru_cache(maxsize=64)  # a long recording is opened once per piece, and may have to be searched
+@lru_cache(maxsize=4096)  # a long recording is opened once per piece, and its bytes may have to be searched
 def _parts(path: Path, size: int, time: int) -> tuple[Part, ...]:
     """Return the parts of a file of a size and time; none if its format has no rule here.
 

@@ -1,5 +1,6 @@
 import io
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -218,6 +219,12 @@ def test_joined_files_are_read_one_after_the_other(tmp_path, name):
         np.testing.assert_allclose(
             audio.read(RATE - 50, RATE + 50), np.tile(one, (3, 1))[RATE - 50 : RATE + 50], atol=1e-6
         )
+
+
+def test_a_header_that_points_to_itself_ends(tmp_path):
+    (tmp_path / "loop.au").write_bytes(b".snd" + struct.pack(">IIIII", 0, 0, 3, RATE, 1) + PCM)
+    with suppress(RecordingError):
+        read(tmp_path / "loop.au")
 
 
 def test_joined_files_of_different_rates_are_rejected(tmp_path):

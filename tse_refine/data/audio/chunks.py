@@ -20,7 +20,10 @@ _PLACEHOLDERS = (0x7F000000, 1 << 31, 1 << 32, 1 << 63, 1 << 64)
 _NEAR = 8192
 _ROUND = 100_000_000  # some writers give 2,000,000,000
 _CHUNK_NAME = re.compile(rb"[A-Za-z0-9_(\xa9][A-Za-z0-9 _)]{3}")
-_KNOWN_CHUNKS = (b"LIST", b"bext", b"iXML", b"id3 ", b"ID3 ", b"APPL", b"_PMX", b"ANNO")  # also if cut off themselves
+_KNOWN_CHUNKS = (  # also if they are cut off themselves
+    *(b"LIST", b"bext", b"iXML", b"id3 ", b"ID3 ", b"_PMX", b"cue ", b"smpl", b"JUNK", b"PAD "),
+    *(b"APPL", b"ANNO", b"NAME", b"AUTH", b"COMT", b"MARK", b"INST"),
+)
 _FORMS = {
     **dict.fromkeys((b"RIFF", b"RIFX", b"RF64", b"BW64"), (b"WAVE",)),
     b"FORM": (b"AIFF", b"AIFC", b"8SVX", b"16SV"),

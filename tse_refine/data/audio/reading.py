@@ -77,8 +77,11 @@ class _Decoder:
         self._part = part
         with ExitStack() as stack:
             self._source = None if whole else stack.enter_context(closing(PartFile(path, part)))
-            # bytes: a name need not be text
-            self.file = stack.enter_context(closing(_SoundFile(self._source or os.fsencode(path))))
+            try:
+                file = _SoundFile(self._source or os.fsencode(path))  # bytes: a name need not be text
+            except TypeError as error:  # named .raw
+                raise DamagedError("cannot be read as sound (raw samples without a header)") from error
+            self.file = stack.enter_context(closing(file))
             self.close = stack.pop_all().close
         self.seekable = soundfile.SoundFile.seekable(self.file)
         self.position = 0
@@ -201,7 +204,7 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
             yield audio
     except DamagedError as error:
         raise RecordingError(path, str(error)) from error
-    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a .raw file
+    except soundfile.SoundFileError as error:
         raise RecordingError(path, f"cannot be read as sound{_words(error)}") from error
 
 
@@ -226,6 +229,8 @@ def _parts(path: Path, size: int, time: int) -> tuple[Part, ...]:
             if not found:
                 break
             parts += found
+            if parts[-1].stop <= position:  # a header that points to itself
+                break
             position = parts[-1].stop
     return tuple(parts)
 

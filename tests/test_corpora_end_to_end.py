@@ -128,7 +128,7 @@ def test_unlisted_files_are_reported_and_not_used(config_file, fsdkaggle, tmp_pa
     audio = next(path for path in tmp_path.rglob("FSDKaggle2018.audio_test"))
     soundfile.write(audio / "00extra0.wav", np.zeros(100), 44_100)
     main(["prepare", "-c", config])
-    assert "foregrounds: 1 other files beside them are not used, such as FSDKaggle2018.audio_test/00extra0.wav" in (
+    assert "foregrounds: 1 other file is not used: 1 .wav (FSDKaggle2018.audio_test/00extra0.wav)" in (
         capsys.readouterr().out
     )
 

@@ -75,3 +75,9 @@ def test_a_class_may_be_called_all():
 def test_several_queries_are_a_list_of_one_or_more(queries, message):
     with pytest.raises(InputError, match=message):
         parse_queries(queries, CLASSES)
+
+
+def test_unicode_forms_of_a_name_are_one_name():
+    assert parse_query("Tu\u0308r", ["T\u00fcr", "dog"]) == ("T\u00fcr",)
+    assert parse_query("T\u00fcr", ["Tu\u0308r", "dog"]) == ("Tu\u0308r",)
+    assert parse_query("tu\u0308r", ["T\u00fcr", "dog"]) == ("T\u00fcr",)

@@ -52,7 +52,7 @@ def wav_header(rate: int, channels: int, num_bytes: int) -> bytes:
     ("content", "message"),
     [
         (b"", "cannot be read as sound"),
-        (b"RIFF", "cannot be read as sound"),
+        (b"RIFF", "is cut off: its header announces 8 bytes, and 4 are there"),
         (b"# Field notes\n" * 100, "cannot be read as sound"),
         (wav_header(8000, 1, 0), "has no samples"),
         (wav_header(1, 1, 200) + bytes(200), "sample rate is 1 Hz; 4000 to 384000 Hz"),
@@ -79,7 +79,7 @@ def test_samples_that_are_not_finite_are_rejected(tmp_path, value):
 def test_a_truncated_file_is_rejected(record):
     path = record("in.flac", rate=8000, samples=80_000, subtype="PCM_16")
     path.write_bytes(path.read_bytes()[:50_000])
-    with pytest.raises(InputError, match=r"in\.flac cannot be read as sound"):
+    with pytest.raises(InputError, match=r"in\.flac is cut off or damaged: 80,000 samples are announced"):
         list(Recording.open(path).blocks())
 
 
@@ -97,10 +97,12 @@ def test_a_file_without_permission_to_read_is_rejected(record):
         Recording.open(path)
 
 
-def test_folders_are_searched_for_sound_files(record, tmp_path):
+def test_folders_are_searched_for_sound_files_and_what_is_left_out_is_named(record, tmp_path, capsys):
     for name in ("set/b.wav", "set/a.flac", "set/deep/C.OGG", "set/.hidden.wav", "set/.cache/d.wav", "set/out/e.wav"):
         record(name, subtype=None)
     (tmp_path / "set" / "notes.txt").write_text("")
+    (tmp_path / "set" / "deep" / "phone.m4a").write_text("")
+    (tmp_path / "set" / "linked").symlink_to(tmp_path, target_is_directory=True)
     single = record("take 1.wav")
     recordings = find_recordings([tmp_path / "set", single], excluded=tmp_path / "set" / "out")
     assert [(path.relative_to(tmp_path).as_posix(), name.as_posix()) for path, name in recordings] == [
@@ -109,6 +111,10 @@ def test_folders_are_searched_for_sound_files(record, tmp_path):
         ("set/deep/C.OGG", "deep/C.OGG"),
         ("take 1.wav", "take 1.wav"),
     ]
+    text = capsys.readouterr().err
+    assert "3 other files are not used: " in text
+    for part in (f"1 .m4a ({tmp_path}/set/deep/phone.m4a)", f"1 linked folders ({tmp_path}/set/linked)", "1 .txt ("):
+        assert part in text
 
 
 def test_missing_files_and_folders_without_sound_files_are_rejected(tmp_path):

@@ -119,3 +119,12 @@ def test_a_truncated_checkpoint_is_rejected(path):
 def test_a_folder_is_rejected(tmp_path):
     with pytest.raises(InputError, match="is a folder; expected is checkpoints/best"):
         read_checkpoint(tmp_path)
+
+
+def test_unicode_forms_of_a_class_name_are_one_name(tiny_network_config, tmp_path):
+    network = Network(2, 8000, tiny_network_config).eval()
+    TrainedNetwork(network, ("Tu\u0308r", "dog"), 8000).save(tmp_path / "other.ckpt")
+    content = torch.load(tmp_path / "other.ckpt", weights_only=True)
+    content[CHECKPOINT_KEY]["class_names"] = ["Tu\u0308r", "dog"]  # as earlier versions wrote it
+    torch.save(content, tmp_path / "other.ckpt")
+    assert load_network(tmp_path / "other.ckpt").class_names == ("T\u00fcr", "dog")

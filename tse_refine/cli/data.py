@@ -62,6 +62,7 @@ def prepared(data: MixtureDataModule) -> str:
     Raises:
         InputError: recordings cannot be used and are not to be skipped, or a split lacks a class.
     """
+    from tse_refine.data.audio.folders import described
     from tse_refine.data.bank.clip_bank import REJECTED
     from tse_refine.files.tables import Table
 
@@ -85,7 +86,7 @@ def prepared(data: MixtureDataModule) -> str:
             notes.append(f"{role}: the rejected recordings and why are in {bank.folder / REJECTED}")
         unlisted = data.corpora[option].unlisted()
         if unlisted:
-            notes.append(f"{role}: {len(unlisted)} other files beside them are not used, such as {unlisted[0]}")
+            notes.append(f"{role}: {described(unlisted)}")
     for split in data.splits:
         data.make_recipes(split)  # rejects a split that lacks all clips of a class now, not in the training
     return "\n".join([Table(head, rows, num_left=2).text(), *notes, f"data digest: {data.digest}"])

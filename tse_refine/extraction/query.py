@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tse_refine.errors import InputError, did_you_mean
+from tse_refine.files.atomic import normalized_name
 
 ALL = "all"
 
@@ -13,8 +14,8 @@ ALL = "all"
 def parse_query(words: Any, class_names: Sequence[str], excluded: Any = ()) -> tuple[str, ...]:
     """Find the classes that words name.
 
-    A word is the name of a class; case, spaces, ``_`` and ``-`` do not matter. A word may be several names, separated
-    by commas. ``all`` is every class.
+    A word is the name of a class; case, spaces, ``_``, ``-`` and Unicode forms do not matter. A word may be several
+    names, separated by commas. ``all`` is every class.
 
     Args:
         words: word or list of words.
@@ -89,10 +90,11 @@ def _named(words: Any, class_names: Sequence[str], option: str) -> list[str]:
 
 def _matches(word: str, class_names: Sequence[str]) -> list[str]:
     """Return the classes that a word may mean: the one with exactly this name, or all whose plain spelling agrees."""
-    if word in class_names:
-        return [word]
+    exact = [name for name in class_names if normalized_name(name) == normalized_name(word)]
+    if len(exact) == 1:
+        return exact
     return [name for name in class_names if _plain(name) == _plain(word)]
 
 
 def _plain(word: str) -> str:
-    return "".join(letter for letter in word.casefold() if letter not in " _-")
+    return "".join(letter for letter in normalized_name(word).casefold() if letter not in " _-")

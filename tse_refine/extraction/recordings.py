@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 from torch import Tensor
 
+from tse_refine.data.audio.folders import AUDIO_SUFFIXES, described, find_sounds
+from tse_refine.data.audio.reading import AudioFile, open_audio
 from tse_refine.errors import InputError
 from tse_refine.extraction.signal import BLOCK_SECONDS, MOST_CHANNELS, check_sample_rate, check_samples
-from tse_refine.extraction.writer import SUFFIXES, error_reason
 from tse_refine.files.atomic import printable
-
-# soundfile reads more, but a folder is searched for these; a file that is named is read whatever its suffix
-READABLE_SUFFIXES = (*SUFFIXES, ".aifc")
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,7 @@ class Recording:
         path: sound file.
         sample_rate: sample rate, Hz.
         channels: number of channels, 1 to 64.
-        samples: samples per channel according to the header.
+        samples: samples per channel.
     """
 
     path: Path
@@ -40,7 +37,7 @@ class Recording:
 
     @property
     def seconds(self) -> float:
-        """Duration according to the header."""
+        """Duration."""
         return self.samples / self.sample_rate
 
     @classmethod
@@ -54,8 +51,8 @@ class Recording:
             InputError: the file cannot be read, is not a sound file, is empty, or has more channels or another sample
                 rate than is supported.
         """
-        with _opened(path) as file:
-            recording = cls(path, file.samplerate, file.channels, file.frames)
+        with _opened(path) as audio:
+            recording = cls(path, audio.sample_rate, audio.channels, audio.samples)
         try:
             check_sample_rate(recording.sample_rate)
         except InputError as error:
@@ -76,20 +73,22 @@ class Recording:
             InputError: the file is damaged, or has samples that are not finite.
         """
         size = BLOCK_SECONDS * self.sample_rate
-        samples = None
-        with _opened(self.path) as file:
-            while len(block := file.read(size, dtype="float32", always_2d=True)):
+        position = 0
+        with _opened(self.path) as audio:
+            while len(block := audio.read(position, position + size)):
                 samples = torch.from_numpy(np.ascontiguousarray(block.T))
                 check_samples(samples, printable(self.path))
                 yield samples
-        if samples is None:
+                position += len(block)
+        if not position:
             raise _no_samples(self.path)
 
 
 def find_recordings(paths: Sequence[Path], excluded: Path) -> list[tuple[Path, Path]]:
     """Find the recordings among files and in folders.
 
-    Folders are searched recursively for names with the suffix of a sound file; hidden files are left out.
+    Folders are searched recursively for names with the suffix of a sound file; what else they contain is reported on
+    stderr, except hidden files. A file that is named is read whatever its suffix.
 
     Args:
         paths: files and folders.
@@ -99,17 +98,12 @@ def find_recordings(paths: Sequence[Path], excluded: Path) -> list[tuple[Path, P
         The files, each once, and for each the name of its results: for a file in a folder, its path from there.
 
     Raises:
-        InputError: a path does not exist, or is a folder without sound files.
+        InputError: a path does not exist, cannot be read, or is a folder without sound files.
     """
     recordings: dict[Path, tuple[Path, Path]] = {}
     for path in paths:
         if path.is_dir():
-            base, files = path, sorted(_sound_files(path, excluded))
-            if not files:
-                raise InputError(
-                    f"{printable(path)} is a folder without sound files; expected are files that end in "
-                    f"{', '.join(sorted(READABLE_SUFFIXES))}."
-                )
+            base, files = path, _sounds(path, excluded)
         elif path.is_file():
             base, files = path.parent, [path]
         else:
@@ -124,30 +118,30 @@ def location(path: Path) -> Path:
     return path.parent.resolve() / path.name
 
 
-def _sound_files(folder: Path, excluded: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        shown = [Path(parent, name) for name in folders if not name.startswith(".")]
-        folders[:] = [path.name for path in shown if not (excluded.exists() and path.samefile(excluded))]
-        for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in READABLE_SUFFIXES:
-                yield Path(parent, name)
+def _sounds(folder: Path, excluded: Path) -> list[Path]:
+    try:
+        sounds, left_out = find_sounds(folder, excluded)
+    except OSError as error:
+        raise InputError(f"{printable(error.filename or folder)} cannot be read ({error.strerror}).") from error
+    if not sounds:
+        also = f" {described(left_out).capitalize()}." if left_out else ""
+        raise InputError(
+            f"{printable(folder)} is a folder without sound files; expected are files that end in "
+            f"{', '.join(sorted(AUDIO_SUFFIXES))}.{also}"
+        )
+    if left_out:
+        print(f"tse-refine: {printable(folder)}: {described(left_out)}.", file=sys.stderr)
+    return sounds
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
-    """Yield an open file, and turn errors of the system and of libsndfile into messages."""
+def _opened(path: Path) -> Iterator[AudioFile]:
+    """Yield an open file, and turn errors of the system into messages."""
     try:
-        with path.open("rb"):  # its error has a reason, where libsndfile's has only "System error"
-            pass
-        with soundfile.SoundFile(os.fsencode(path)) as file:  # bytes: a name need not be text
-            yield file
+        with open_audio(path) as audio:
+            yield audio
     except OSError as error:
         raise InputError(f"{printable(path)} cannot be read ({error.strerror}).") from error
-    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a .raw file
-        raise InputError(
-            f"{printable(path)} cannot be read as sound ({error_reason(error)}); expected is a whole file of WAV, "
-            "FLAC, OGG, MP3 or another format that libsndfile supports."
-        ) from error
 
 
 def _no_samples(path: Path) -> InputError:

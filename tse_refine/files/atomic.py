@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import shutil
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,6 +114,15 @@ def printable(path: str | Path) -> str:
     ('two\\nlines.wav', '\\udcff.wav')
     """
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(path))
+
+
+def normalized_name(name: str) -> str:
+    r"""Return a name in the one Unicode form in which names are compared (NFC): some systems write others.
+
+    >>> normalized_name("Tu\u0308r") == "T\u00fcr"
+    True
+    """
+    return unicodedata.normalize("NFC", name)
 
 
 def file_names(names: Sequence[str]) -> list[str]:

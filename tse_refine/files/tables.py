@@ -204,6 +204,9 @@ def read_columns(
     columns: Mapping[str, type],
     optional: Mapping[str, type],
     remedy: str = "Run the command that wrote it again.",
+    *,
+    filled: Sequence[str] = (),
+    final_newline: bool = True,
 ) -> dict[str, np.ndarray]:
     """Read columns of a CSV file as arrays; for tables that are too long for a dictionary per row.
 
@@ -213,16 +216,18 @@ def read_columns(
             an empty cell.
         optional: columns that are read where they are present, likewise.
         remedy: sentence for messages, what to do about a table that is missing or cannot be used.
+        filled: columns that must have a value in every row.
+        final_newline: see :func:`read_csv`.
 
     Returns:
         By column, ``[rows]``: int64, float64, or text as objects.
 
     Raises:
         MissingFileError: the file does not exist.
-        InputError: the file is not text, lacks a column, or has a row that is incomplete, too long or with a cell of
-            another type.
+        InputError: the file is not text, lacks a column, or has a row that is incomplete, too long, without a value or
+            with a cell of another type.
     """
-    rows = _complete_rows(path, list(columns), remedy)
+    rows = _complete_rows(path, list(columns), remedy, filled=filled, final_newline=final_newline)
     _, head = next(rows)
     types = {name: kind for name, kind in {**optional, **columns}.items() if name in head}
     parts: dict[str, list[np.ndarray]] = {name: [np.empty(0, _DTYPES[kind])] for name, kind in types.items()}
@@ -284,7 +289,8 @@ def _complete_rows(
                 raise InputError(f"{path}: the columns {', '.join(missing)} are missing; found {present}. {remedy}")
             yield reader.line_num, head
             for cells in filter(None, reader):
-                if problem := _problem(head, cells, filled):
+                doubtful = len(cells) != len(head) or (filled and "" in cells)  # a quick look, at millions of rows
+                if doubtful and (problem := _problem(head, cells, filled)):
                     raise InputError(f"{path}, line {reader.line_num}: {problem} {remedy}")
                 yield reader.line_num, cells
     except FileNotFoundError:
@@ -313,7 +319,7 @@ def _problem(head: Sequence[str], cells: Sequence[str], filled: Sequence[str]) -
         return f"has {len(cells)} cells, the header {len(head)}; quote a cell that contains the separator."
     if len(cells) < len(head):
         return f"{head[len(cells)]} is missing; the line breaks off early. Complete or remove it."
-    for column, cell in zip(head, cells, strict=True) if filled else ():
+    for column, cell in zip(head, cells, strict=True):
         if not cell and column in filled:
             return f"{column} is empty; give a value or remove the line."
     return ""

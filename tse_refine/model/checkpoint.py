@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from tse_refine.errors import InputError
-from tse_refine.files.atomic import replacing
+from tse_refine.files.atomic import normalized_name, replacing
 from tse_refine.model.classifier import ClassifierConfig
 from tse_refine.model.network import Network, NetworkConfig
 
@@ -47,6 +47,9 @@ class TrainedNetwork:
     recommended_threshold: float | str | None = None
     duration_seconds: float = 6.0
     extracts: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "class_names", tuple(map(normalized_name, self.class_names)))
 
     def description(self) -> dict[str, Any]:
         """Return all but the weights in plain types, as a checkpoint holds it under ``CHECKPOINT_KEY``."""

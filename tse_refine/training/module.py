@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from tse_refine.data.dataset import Batch
 from tse_refine.errors import InputError
 from tse_refine.evaluation.metrics import SNRI
+from tse_refine.files.atomic import normalized_name
 from tse_refine.model.checkpoint import CHECKPOINT_KEY, TrainedNetwork, check_weights, load_network, training_options
 from tse_refine.model.classifier import pooled_log_probability
 from tse_refine.model.network import Features, Network, NetworkConfig
@@ -94,7 +95,7 @@ class ExtractionModule(LightningModule):
                 f"model.query_refinement is {query_refinement!r}; a rule that decides by the classifier, such as "
                 "soft:0.05-0.3, and a network with a classifier are expected."
             )
-        self.class_names = list(class_names)
+        self.class_names = list(map(normalized_name, class_names))
         self.sample_rate = sample_rate
         self.loss_weight = loss_weight
         self.frame_loss_weight = frame_loss_weight
@@ -310,6 +311,7 @@ def check_class_names(trained: list[str], found: list[str], owner: str) -> None:
     Raises:
         InputError: the names or their order differ.
     """
+    trained, found = (list(map(normalized_name, names)) for names in (trained, found))
     if trained == found:
         return
     only_trained = ", ".join(sorted(set(trained) - set(found))) or "none"

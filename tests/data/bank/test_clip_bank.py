@@ -148,7 +148,7 @@ def test_a_truncated_wav_is_rejected_though_libsndfile_would_read_it(open_bank, 
     path = folder.root / "a b ü.wav"
     path.write_bytes(path.read_bytes()[: 44 + 4 * 22_050])
     assert len(soundfile.read(path)[0]) > 20_000
-    with pytest.raises(InputError, match=r"a b ü\.wav: cannot be read \(.* its header announces .*cut off"):
+    with pytest.raises(InputError, match=r"a b ü\.wav: is cut off: its header announces 176,400 bytes"):
         open_bank(folder)
     assert open_bank(folder, skip=True).rejected.keys() == {"a b ü.wav"}
 
@@ -261,7 +261,7 @@ def test_decoding_in_pieces_equals_decoding_in_one(open_bank, tmp_path, monkeypa
         ("bank.json", lambda old: old.replace(b'"length"', b'"width"'), r"bank\.json cannot be read"),
         ("bank.json", lambda old: old.replace(b'"sample_rate": 8000', b'"sample_rate": 9000'), "9000 Hz instead of 80"),
         ("bank.json", lambda old: old.replace(b'["stereo.flac"', b'["mono.flac"'), r"lacks 1 recordings \(stereo"),
-        ("bank.json", lambda old: old.replace(b'"format": 3', b'"format": 2'), "format 2 instead of 3"),
+        ("bank.json", lambda old: old.replace(b'"format": 4', b'"format": 3'), "format 3 instead of 4"),
     ],
 )
 def test_a_bank_that_differs_from_its_name_is_rejected_with_the_difference(open_bank, folder, file, change, message):

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from tse_refine.data.audio.folders import described
 from tse_refine.data.corpora import LabelFolders
 from tse_refine.errors import InputError
 
@@ -44,6 +45,34 @@ def test_hidden_and_other_files_are_ignored(label_folders_root):
     touch(label_folders_root, "readme.wav", "bell/notes.txt", "bell/._one take.wav", "bell/.old/a.wav", ".cache/b.wav")
     touch(label_folders_root, "bell/samples.raw")
     assert LabelFolders(str(label_folders_root)).clips() == clips
+
+
+def test_what_is_not_used_is_counted_and_named(label_folders_root, tmp_path):
+    corpus = LabelFolders(str(label_folders_root))
+    assert corpus.unlisted() == []
+    touch(label_folders_root, "bell/a.m4a", "bell/more/b.M4A", "siren/notes.txt", "bell/.hidden.m4a", "siren/old.snd")
+    touch(tmp_path / "elsewhere", "c.wav")
+    (label_folders_root / "siren" / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    text = described(corpus.unlisted())
+    assert text.startswith("4 other files are not used: 2 .m4a (")
+    assert "bell/a.m4a" in text
+    assert "1 .txt (" in text
+    assert "1 linked folders (" in text
+    assert "siren/old.snd" in [clip.name for clip in corpus.clips()]
+    touch(label_folders_root, "glass 2/a.m4a")
+    with pytest.raises(InputError, match=r"glass 2 has no audio file; .* 1 other file is not used: 1 \.m4a"):
+        corpus.clips()
+
+
+def test_unicode_forms_of_a_label_are_one_label(tmp_path):
+    composed, decomposed = "T\u00fcr", "Tu\u0308r"
+    for label in (composed, decomposed, "bell"):
+        touch(tmp_path, *(f"{label}/{len(label)}{number}.wav" for number in range(3)))
+    corpus = LabelFolders(str(tmp_path))
+    assert corpus.classes() == [composed, "bell"] or corpus.classes() == ["bell", composed]
+    assert sum(clip.label == composed for clip in corpus.clips()) == (6 if os.path.exists(tmp_path / decomposed) else 3)
+    assert LabelFolders(str(tmp_path), labels=[decomposed]).classes() == [composed]
+    assert all(corpus.path(clip).exists() for clip in corpus.clips())
 
 
 def test_three_folders_named_like_the_splits_are_the_splits(tmp_path):

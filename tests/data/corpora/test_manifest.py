@@ -1,4 +1,5 @@
 import collections
+import os
 import shutil
 
 import pytest
@@ -88,3 +89,27 @@ def test_a_file_is_one_recording_however_its_path_is_written(tmp_path):
     other = tmp_path / "other" / "manifest.csv"
     other.write_text("\n".join(rows[:2]) + "\n")
     assert Manifest(str(other), "foreground").clips()[0].recording != foregrounds[0].recording
+
+
+def test_no_file_of_a_table_is_looked_up_and_links_are_followed(tmp_path, monkeypatch):
+    (tmp_path / "sounds").mkdir()
+    (tmp_path / "sounds" / "real.wav").touch()
+    (tmp_path / "sounds" / "link.wav").symlink_to(tmp_path / "sounds" / "real.wav")
+    (tmp_path / "linked").symlink_to(tmp_path / "sounds", target_is_directory=True)
+    rows = [f"sounds/{number}.wav,dog,foreground,train," for number in range(1000)]
+    table = tmp_path / "table.csv"
+    table.write_text("\n".join(["path,label,role,split,source", *rows]) + "\n")
+    looked_up = []
+    real = os.path.realpath
+    monkeypatch.setattr(os.path, "realpath", lambda path, **options: looked_up.append(path) or real(path, **options))
+    assert len(Manifest(str(table), "foreground").clips()) == 1000
+    assert len(looked_up) == 1  # the folder
+    corpus = Manifest(str(table), "foreground")
+    same = ("sounds/real.wav", "sounds/link.wav", "linked/real.wav", "./sounds/../linked/link.wav")
+    assert len(set(corpus.file_recordings(same))) == 1
+    assert corpus.file_recordings(["sounds/real.wav"]) == [f"file:{real(tmp_path / 'sounds' / 'real.wav')}"]
+
+
+def test_unicode_forms_of_a_label_are_one_label(tmp_path):
+    rows = ["a.wav,T\u00fcr,foreground,train,", "b.wav,Tu\u0308r,foreground,test,"]
+    assert {clip.label for clip in clips_of(tmp_path / "table.csv", *rows)} == {"T\u00fcr"}

@@ -120,3 +120,9 @@ def test_invalid_files_are_rejected(read, document, tmp_path):
     (tmp_path / "mixture.jams").unlink()
     with pytest.raises(InputError, match=r"mixture\.jams: cannot be read"):
         read_scene(tmp_path)
+
+
+def test_unicode_forms_of_a_label_are_one_label(read, document):
+    document["annotations"][0]["data"][1]["value"]["label"] = "Tu\u0308r"
+    scene = read(document, "label\nsiren\nT\u00fcr\nbell\n")
+    assert [event.label for event in scene.events] == ["siren", "T\u00fcr", "bell"]

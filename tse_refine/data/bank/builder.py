@@ -19,6 +19,7 @@ from typing import IO, Any
 from filelock import FileLock
 from tqdm import tqdm
 
+from tse_refine.data.audio.folders import described
 from tse_refine.data.bank.clip_bank import (
     HOPS,
     REJECTED,
@@ -105,6 +106,8 @@ def _build_once(corpus: Corpus, clips: Sequence[Clip], identity: BankIdentity, f
         with FileLock(lock):
             if not (folder / TABLE).exists():  # else another process has built it
                 _report_similar(identity, folder)
+                if left_out := corpus.unlisted():
+                    print(described(left_out), file=sys.stderr)
                 _build(corpus, clips, identity, partial)
                 shutil.rmtree(folder, ignore_errors=True)  # without its table it is an incompletely removed bank
                 os.rename(partial, folder)

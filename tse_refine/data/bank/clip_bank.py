@@ -11,7 +11,7 @@ import numpy as np
 
 from tse_refine.errors import InputError, listed
 
-FORMAT = 3  # increased with a change of the stored values, so that older banks are not used
+FORMAT = 4  # increased with a change of the stored values, so that older banks are not used
 TABLE, SAMPLES, HOPS, REJECTED = "bank.json", "samples.i16", "hops.f32", "rejected.csv"
 
 

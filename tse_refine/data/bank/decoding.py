@@ -12,8 +12,10 @@ import soundfile
 import torch
 import torchaudio.functional as audio_functional
 
+from tse_refine.data.audio.reading import RecordingError
 from tse_refine.data.bank.loudness import HOPS_PER_SECOND, hop_energies, loudest_block
 from tse_refine.data.corpora.base import Clip, Corpus
+from tse_refine.errors import InputError
 
 SILENCE_LUFS = -60.0
 LONG_SAMPLES = 1 << 22  # shorter recordings (87 s at 48 kHz) are decoded in one piece
@@ -72,7 +74,9 @@ def decode(corpus: Corpus, clip: Clip, sample_rate: int) -> DecodedClip:
             hops.append(energies[:, HOPS_PER_SECOND * before : energies.shape[1] - HOPS_PER_SECOND * after])
             waveform = audio_functional.resample(mono, rate, sample_rate).numpy()
             quantised.append(_quantise(waveform[sample_rate * before : len(waveform) - sample_rate * after]))
-    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: raw samples without a rate
+    except RecordingError as error:
+        raise UnusableRecordingError(error.reason) from error
+    except (InputError, soundfile.SoundFileError) as error:  # of a corpus that reads in a way of its own
         raise UnusableRecordingError(f"cannot be read ({' '.join(str(error).split())})") from error
     if not quantised:
         raise UnusableRecordingError("has no samples")

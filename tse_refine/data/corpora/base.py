@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
+from tse_refine.data.audio.reading import open_audio
 from tse_refine.data.download.archives import Archive
 from tse_refine.errors import InputError, MissingFileError, did_you_mean, listed
+from tse_refine.files.atomic import normalized_name
 from tse_refine.files.digests import FileDigests
 
 SPLITS = ("train", "val", "test")
@@ -25,7 +26,7 @@ class Clip:
 
     Attributes:
         name: unique in its corpus and the same on every machine, such as the path relative to the corpus.
-        label: its class, or the category of a background.
+        label: its class, or the category of a background; in any Unicode form, kept in one.
         split: ``train``, ``val`` or ``test``.
         recording: the source recording it was cut from; no recording may be in two splits. Recordings from Freesound
             are ``freesound:<number>`` in every corpus, since corpora share them.
@@ -35,6 +36,9 @@ class Clip:
     label: str
     split: str
     recording: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", normalized_name(self.label))
 
 
 class Corpus(ABC):
@@ -61,7 +65,8 @@ class Corpus(ABC):
             stop: end sample; fewer samples are returned where the recording ends before.
 
         Raises:
-            OSError, soundfile.SoundFileError: the recording is missing or cannot be decoded.
+            OSError: the recording is missing or cannot be opened.
+            InputError: it is not a sound file, or not a whole one.
         """
 
     @abstractmethod
@@ -120,31 +125,43 @@ class FileCorpus(Corpus):
         """Return the path of a clip's file."""
         return self.root / clip.name
 
-    def file_recording(self, name: str) -> str:
-        """Return the source recording of a file that names none: the file itself, however its path is written."""
-        return f"file:{os.path.realpath(self.root / name)}"
+    def file_recordings(self, names: Iterable[str]) -> list[str]:
+        """Return the source recording of each file that names none: the file itself, however its path is written.
+
+        Folders are looked up and not files, of which there may be millions on a slow disk.
+
+        Args:
+            names: paths, below :attr:`root` or absolute.
+        """
+        folders: dict[str, tuple[str, Collection[str]]] = {}
+        recordings = []
+        for name in names:
+            cut = max(name.rfind("/"), name.rfind(os.sep)) + 1
+            folder, file = name[:cut], name[cut:]
+            if folder not in folders:
+                real = os.path.realpath(self.root / folder)
+                folders[folder] = os.path.join(f"file:{real}", ""), {"", os.curdir, os.pardir, *_links(real)}
+            prefix, others = folders[folder]
+            recordings.append(f"file:{os.path.realpath(self.root / name)}" if file in others else prefix + file)
+        return recordings
 
     def read(self, clip: Clip, start: int = 0, stop: int | None = None) -> tuple[np.ndarray, int]:
         """Return samples of a clip, ``[samples, channels]`` in float32, and its sample rate in Hz."""
-        if start == 0:
-            _reject_truncated(self.path(clip))
-        samples, rate = soundfile.read(self.path(clip), start=start, stop=stop, dtype="float32", always_2d=True)
-        return samples, rate
+        with open_audio(self.path(clip)) as audio:
+            return audio.read(start, audio.samples if stop is None else stop), audio.sample_rate
 
     def digests(self, clips: Sequence[Clip], cache_dir: Path) -> list[str]:
         """Return a digest of each file's content; each file is read once and remembered by its size and time."""
         return FileDigests(cache_dir)([self.path(clip) for clip in clips])
 
 
-def _reject_truncated(path: Path) -> None:
-    """Reject a WAV file that is shorter than its header says, which libsndfile would read without an error."""
-    with open(path, "rb") as file:
-        head = file.read(12)
-        size = os.fstat(file.fileno()).st_size
-    announced = int.from_bytes(head[4:8], "little")
-    # a writer that could not go back to the header leaves 0 or the largest number there
-    if head[:4] == b"RIFF" and head[8:] == b"WAVE" and announced not in (0, 0xFFFFFFFF) and announced + 8 > size + 1:
-        raise soundfile.SoundFileError(f"{size} bytes, but its header announces {announced + 8}: cut off")
+def _links(folder: str) -> set[str]:
+    """Return the names of the links in a folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_symlink()}
+    except OSError:
+        return set()  # nothing in it can be read; what is missing is reported later
 
 
 def check_known(option: str, names: Sequence[str], known: Collection[str], finding: str) -> None:
@@ -163,16 +180,24 @@ def check_splits(clips: Mapping[str, Sequence[Clip]]) -> None:
     Raises:
         InputError: a source recording is in two splits.
     """
-    places: dict[str, set[tuple[str, str]]] = {}
-    for option, members in clips.items():
-        for clip in members:
-            places.setdefault(clip.recording, set()).add((clip.split, option))
-    splits = {recording: sorted({split for split, _ in pairs}) for recording, pairs in places.items()}
-    shared = sorted(recording for recording in splits if len(splits[recording]) > 1)
+    split_of: dict[str, str] = {}
+    shared = {
+        clip.recording
+        for members in clips.values()
+        for clip in members
+        if split_of.setdefault(clip.recording, clip.split) != clip.split
+    }
     if shared:
-        options = sorted({option for recording in shared for _, option in places[recording]}, reverse=True)
-        names = listed([f"{recording} ({' and '.join(splits[recording])})" for recording in shared], most=10)
+        splits: dict[str, set[str]] = {recording: set() for recording in sorted(shared)}
+        options = set()
+        for option, members in clips.items():
+            for clip in members:
+                if clip.recording in shared:
+                    splits[clip.recording].add(clip.split)
+                    options.add(option)
+        names = listed([f"{name} ({' and '.join(sorted(splits[name]))})" for name in splits], most=10)
+        owners = " and ".join(sorted(options, reverse=True))
         raise InputError(
-            f"{' and '.join(options)}: {len(shared)} source recordings are in more than one split: {names}. "
-            "A recording of the training set would make the test too easy; give each recording to one split."
+            f"{owners}: {len(shared)} source recordings are in more than one split: {names}. A recording of the "
+            "training set would make the test too easy; give each recording to one split."
         )

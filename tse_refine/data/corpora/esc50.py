@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tse_refine.data.corpora.base import Clip, FileCorpus, check_known
 from tse_refine.errors import InputError
+from tse_refine.files.atomic import normalized_name
 from tse_refine.files.tables import read_csv
 
 _COLUMNS = ("filename", "fold", "category", "src_file")
@@ -38,7 +39,7 @@ class ESC50(FileCorpus):
         test_folds: list[int] = [5],  # noqa: B006
     ) -> None:
         super().__init__(root)
-        self.categories = list(categories)
+        self.categories = list(map(normalized_name, categories))
         self.split_of_fold: dict[int, str] = {}
         for split, folds in (("train", train_folds), ("val", val_folds), ("test", test_folds)):
             for fold in folds:
@@ -83,6 +84,7 @@ class ESC50(FileCorpus):
     def _rows(self) -> list[dict[str, str]]:
         rows = read_csv(self._table, _COLUMNS, _REMEDY, filled=_COLUMNS, key="filename", final_newline=False)
         for row in rows:
+            row["category"] = normalized_name(row["category"])
             if not row["fold"].isdigit():
                 raise InputError(
                     f"{self._table}: the fold of {row['filename']} is {row['fold']!r}; a whole number was expected. "

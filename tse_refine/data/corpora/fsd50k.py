@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from tse_refine.data.corpora.base import Clip, FileCorpus, check_known
 from tse_refine.data.download.archives import Archive, RemoteFile
 from tse_refine.errors import InputError
+from tse_refine.files.atomic import normalized_name
 from tse_refine.files.tables import read_csv
 
 _REMEDY = (
@@ -47,7 +48,7 @@ class FSD50K(FileCorpus):
 
     def __init__(self, root: str, classes: list[str], mirror: str = "https://zenodo.org/records/4060432/files") -> None:
         super().__init__(root)
-        self.chosen = list(dict.fromkeys(classes))
+        self.chosen = list(dict.fromkeys(map(normalized_name, classes)))
         self.mirror = mirror
 
     def archives(self) -> list[Archive]:
@@ -76,6 +77,8 @@ class FSD50K(FileCorpus):
             read_csv(tables / name, columns, _REMEDY, filled=columns, key="fname", final_newline=False)
             for name, columns in (("dev.csv", ("fname", "labels", "split")), ("eval.csv", ("fname", "labels")))
         )
+        for row in dev + evaluation:
+            row["labels"] = normalized_name(row["labels"])
         ancestors = _ancestors(set(row["labels"].split(",")) for row in dev + evaluation)
         self._check(ancestors)
         clips = []

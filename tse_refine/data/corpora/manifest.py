@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from tse_refine.data.corpora.base import SPLITS, Clip, FileCorpus
 from tse_refine.errors import InputError
-from tse_refine.files.tables import read_csv
+from tse_refine.files.tables import read_columns
 
 _COLUMNS = ("path", "label", "role", "split", "source")
 _ROLES = ("foreground", "background")
@@ -43,36 +45,36 @@ class Manifest(FileCorpus):
             InputError: the table is missing or incomplete, has a value that is not allowed, the same recording twice
                 or no row of the role.
         """
-        rows = read_csv(self.table, _COLUMNS, _REMEDY, filled=_COLUMNS[:-1], final_newline=False)
-        for row in rows:
-            self._check(row, "role", _ROLES)
-        rows = [row for row in rows if row["role"] == self.role]
-        if not rows:
+        texts = dict.fromkeys(_COLUMNS, str)
+        table = read_columns(self.table, texts, {}, _REMEDY, filled=_COLUMNS[:-1], final_newline=False)
+        self._check(table, "role", _ROLES)
+        of_role = table["role"] == self.role
+        if not of_role.any():
             raise InputError(f"{self.table}: no row has the role {self.role}. Add the {self.role}s to the table.")
+        table = {column: table[column][of_role] for column in _COLUMNS}
+        self._check(table, "split", SPLITS)
+        several = {label for label in set(table["label"]) if set("|;,").intersection(label)}
+        files = self.file_recordings(table["path"])
         label_of: dict[str, str] = {}
-        for row in rows:
-            self._check(row, "split", SPLITS)
-            if set("|;,").intersection(row["label"]):
+        for path, label, file in zip(table["path"], table["label"], files, strict=True):
+            if label in several:
                 raise InputError(
-                    f"{self.table}: {row['path']} has the label {row['label']!r}, which looks like several labels. A "
-                    "recording has one, without '|', ';' and ','; rename it or leave the recording out."
+                    f"{self.table}: {path} has the label {label!r}, which looks like several labels. A recording has "
+                    "one, without '|', ';' and ','; rename it or leave the recording out."
                 )
-            path = self.file_recording(row["path"])
-            if path in label_of:
+            if file in label_of:
                 raise InputError(
-                    f"{self.table}: {row['path']} has two {self.role} rows, labelled {label_of[path]!r} and "
-                    f"{row['label']!r}. A recording has one row and one label; remove a row, or the recording if it "
-                    "contains both sounds."
+                    f"{self.table}: {path} has two {self.role} rows, labelled {label_of[file]!r} and {label!r}. A "
+                    "recording has one row and one label; remove a row, or the recording if it contains both sounds."
                 )
-            label_of[path] = row["label"]
-        return [
-            Clip(row["path"], row["label"], row["split"], row["source"] or self.file_recording(row["path"]))
-            for row in rows
-        ]
+            label_of[file] = label
+        rows = zip(*(table[column] for column in ("path", "label", "split", "source")), files, strict=True)
+        return [Clip(path, label, split, source or file) for path, label, split, source, file in rows]
 
-    def _check(self, row: dict[str, str], column: str, allowed: tuple[str, ...]) -> None:
-        if row[column] not in allowed:
+    def _check(self, table: dict[str, np.ndarray], column: str, allowed: tuple[str, ...]) -> None:
+        for value in sorted(set(table[column]).difference(allowed)):
+            path = table["path"][table[column] == value][0]
             raise InputError(
-                f"{self.table}: {row['path']} has the {column} {row[column]!r}; {', '.join(allowed[:-1])} or "
-                f"{allowed[-1]} is expected."
+                f"{self.table}: {path} has the {column} {value!r}; {', '.join(allowed[:-1])} or {allowed[-1]} is "
+                "expected."
             )

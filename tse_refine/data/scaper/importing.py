@@ -25,7 +25,7 @@ from tse_refine.data.recipes import QUERY_DRAWS, Event, PeakRule, Recipe, mixtur
 from tse_refine.data.scaper.jams import SCENE_FILE, TARGETS_FILE, Scene, SceneEvent, read_scene
 from tse_refine.data.scaper.loudness import ExcerptLoudness
 from tse_refine.errors import InputError
-from tse_refine.files.atomic import replacing
+from tse_refine.files.atomic import normalized_name, replacing
 from tse_refine.files.digests import FileDigests
 
 _FORMAT = 1
@@ -169,6 +169,10 @@ def _convert_scenes(
     return scenes, np.array(rows, _EVENT)
 
 
+def _path(name: str) -> PurePosixPath:
+    return PurePosixPath(normalized_name(name))
+
+
 class _Excerpts:
     """The recordings of one option: finds the clips that scenes name and measures their excerpts."""
 
@@ -178,14 +182,14 @@ class _Excerpts:
         self.loudness = ExcerptLoudness(corpus, repeated_to_seconds)
         self.clips: dict[str, list[Clip]] = defaultdict(list)
         for clip in corpus.clips():
-            self.clips[PurePosixPath(clip.name).name].append(clip)
+            self.clips[_path(clip.name).name].append(clip)
 
     def clip(self, event: SceneEvent, path: Path) -> Clip:
         """Return the clip that an event of a scene file names."""
-        name = PurePosixPath(event.source_file.replace("\\", "/"))
+        name = _path(event.source_file.replace("\\", "/"))
         clips = self.clips[name.name]
         for depth in range(2, len(name.parts) + 1):  # of several clips those that share most folders with the name
-            clips = [clip for clip in clips if PurePosixPath(clip.name).parts[-depth:] == name.parts[-depth:]] or clips
+            clips = [clip for clip in clips if _path(clip.name).parts[-depth:] == name.parts[-depth:]] or clips
         if len(clips) != 1:
             what = "has no clip" if not clips else "has several clips"
             raise InputError(

@@ -11,6 +11,7 @@ from typing import Any
 
 from tse_refine.data.recipes import PeakRule
 from tse_refine.errors import InputError
+from tse_refine.files.atomic import normalized_name
 from tse_refine.files.tables import read_csv
 
 SCENE_FILE, TARGETS_FILE = "mixture.jams", "gt_events.csv"
@@ -35,6 +36,9 @@ class SceneEvent:
     time: float
     duration: float
     snr_db: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", normalized_name(self.label))
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,9 @@ def _peak_rule(settings: dict[str, Any]) -> PeakRule:
 def _in_order(scene: Scene, path: Path) -> tuple[SceneEvent, ...]:
     by_label = {event.label: event for event in scene.events}
     remedy = "A tab-separated table with a column `label` is expected."
-    labels = [row["label"] for row in read_csv(path, ("label",), remedy, delimiter="\t", final_newline=False)]
+    labels = [
+        normalized_name(row["label"]) for row in read_csv(path, ("label",), remedy, delimiter="\t", final_newline=False)
+    ]
     if sorted(labels) != sorted(by_label):
         raise InputError(
             f"{path}: lists {', '.join(labels) or 'nothing'}, but the events of {SCENE_FILE} beside it are "

@@ -24,7 +24,7 @@ from tse_refine.data.recipes import MixtureConfig
 from tse_refine.errors import InputError
 from tse_refine.evaluation.run_config import data_of_run
 from tse_refine.extraction.recordings import Recording
-from tse_refine.files.atomic import file_names, printable
+from tse_refine.files.atomic import file_names, normalized_name, printable
 from tse_refine.model.checkpoint import CHECKPOINT_KEY, TrainedNetwork, read_checkpoint
 
 SOUNDS_PATH = "/sounds/"  # where the server serves the files of all sessions
@@ -163,7 +163,7 @@ def find_mixtures(checkpoint: Path, folder: Path) -> Mixtures:
         InputError: neither is possible; the text gives the reason.
     """
     about = read_checkpoint(checkpoint)[CHECKPOINT_KEY]
-    class_names, rate = list(about["class_names"]), int(about["sample_rate"])
+    class_names, rate = list(map(normalized_name, about["class_names"])), int(about["sample_rate"])
     try:
         data = data_of_run(TestedRun(checkpoint.resolve().parent.parent).config)
         if (data.class_names, data.sample_rate) != (class_names, rate):

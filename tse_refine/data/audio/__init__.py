@@ -1,0 +1,1 @@
+"""Sound files: found in folders, and read whole or rejected."""

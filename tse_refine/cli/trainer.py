@@ -95,7 +95,13 @@ class ConfigAction(ActionConfigFile):
             is_name = "://" not in values and not isinstance(yaml.safe_load(values), dict)
         except yaml.YAMLError:
             is_name = True
-        super().__call__(parser, cfg, str(find_config(values)) if is_name else values, option_string)
+        if is_name:
+            values = str(find_config(values))
+            try:
+                Path(values).read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(f"{values}: is not text in UTF-8 ({error}). Save the config as UTF-8.") from None
+        super().__call__(parser, cfg, values, option_string)
 
 
 class _Plugin:

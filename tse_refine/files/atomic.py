@@ -106,6 +106,19 @@ def check_output(path: Path, kind: Literal["file", "folder"], overwrite: bool = 
         )
 
 
+def expand_home(path: str | Path) -> Path:
+    """Return a path with the home folder in place of ``~``.
+
+    Raises:
+        InputError: there is no such user, or the user id of this process has no name, as in containers, and HOME is
+            not set.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(f"{printable(path)}: the home folder that ~ stands for is unknown; write it out.") from None
+
+
 def printable(path: str | Path) -> str:
     r"""Return a path as one line of text, whatever characters its name has.
 

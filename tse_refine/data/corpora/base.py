@@ -13,6 +13,7 @@ import soundfile
 
 from tse_refine.data.download.archives import Archive
 from tse_refine.errors import InputError, MissingFileError, did_you_mean, listed
+from tse_refine.files.atomic import expand_home
 from tse_refine.files.digests import FileDigests
 
 SPLITS = ("train", "val", "test")
@@ -98,7 +99,7 @@ class FileCorpus(Corpus):
     """
 
     def __init__(self, root: str) -> None:
-        self.root = Path(root).expanduser()
+        self.root = expand_home(root)
 
     def missing(self) -> list[str]:
         """Return the path below :attr:`root` of the first table that is missing, else of every missing recording."""

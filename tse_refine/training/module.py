@@ -102,20 +102,30 @@ class ExtractionModule(LightningModule):
         """Return the total loss of a batch."""
         estimate, features = self.network(batch["mixture"], batch["query"])
         losses = self._losses(estimate, features.frame_logits, batch)
-        if not torch.isfinite(losses["loss"]):
-            indices = ", ".join(str(index) for index in batch["index"].tolist())
-            raise InputError(
-                f"training step {self.global_step} in epoch {self.current_epoch}: the loss is {losses['loss']}, of the "
-                f"training mixtures {indices}. Either the training diverges, which a lower model.learning_rate or "
-                "--trainer.precision 32-true avoids, or one of them is at fault: `tse-refine preview --split train "
-                f"--epoch {self.current_epoch} --index N` with the data's options renders it."
-            )
         active = (batch["query"] * batch["activity"]).sum(1) > 0  # a silent target has no SNRi
-        if active.any():
-            improvement = SNRI.of_signals(estimate.detach()[active], batch["target"][active], batch["mixture"][active])
-            self.log("train/snri_db", improvement.mean().float(), prog_bar=True)
-        self.log_dict({f"train/{name}": value for name, value in losses.items()}, prog_bar=True)
+        improvement = SNRI.of_signals(estimate.detach(), batch["target"], batch["mixture"])
+        improvement = torch.where(active, improvement, 0.0).sum().float()
+        logged = mean_over_processes(losses | {"snri_db": improvement, "active": active.sum()})
+        if not torch.isfinite(logged["loss"]):
+            raise InputError(self._diverged(losses["loss"], batch))
+        num_active = logged.pop("active")
+        if num_active > 0:
+            logged["snri_db"] /= num_active
+        else:
+            del logged["snri_db"]
+        self.log_dict({f"train/{name}": value for name, value in logged.items()}, prog_bar=True)
         return losses["loss"]
+
+    def _diverged(self, loss: Tensor, batch: Batch) -> str:
+        step = f"training step {self.global_step} in epoch {self.current_epoch}"
+        if torch.isfinite(loss):
+            return f"{step}: the loss of another process is not finite; its message names the mixtures."
+        indices = ", ".join(str(index) for index in batch["index"].tolist())
+        return (
+            f"{step}: the loss is {loss}, of the training mixtures {indices}. Either the training diverges, which a "
+            "lower model.learning_rate or --trainer.precision 32-true avoids, or one of them is at fault: `tse-refine "
+            f"preview --split train --epoch {self.current_epoch} --index N` with the data's options renders it."
+        )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Log the loss; return features and probabilities of the mixtures, for the evaluation callback."""
@@ -195,6 +205,20 @@ class ExtractionModule(LightningModule):
             "loss_tse": extraction.detach(),
             "loss_sed": classification.detach(),
         }
+
+
+def mean_over_processes(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return numbers, detached and averaged over the processes of a training; all of them in one message.
+
+    Args:
+        values: tensors of one element by name, the same names in every process.
+    """
+    detached = {name: value.detach() for name, value in values.items()}
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return detached
+    numbers = torch.stack([value.float() for value in detached.values()])
+    torch.distributed.all_reduce(numbers)
+    return dict(zip(values, numbers / torch.distributed.get_world_size(), strict=True))
 
 
 def check_class_names(trained: list[str], found: list[str], owner: str) -> None:

@@ -34,6 +34,7 @@ from tse_refine.files.atomic import remove_leftovers, write_text
 from tse_refine.model.checkpoint import training_options
 from tse_refine.training.checkpoints import AtomicCheckpointIO, RunCheckpoint
 from tse_refine.training.module import ExtractionModule
+from tse_refine.training.processes import lost_processes
 from tse_refine.training.stopping import StopSignals, restored_signals
 from tse_refine.version import PACKAGE, __version__
 
@@ -224,7 +225,7 @@ class TrainerCLI(LightningCLI):
         """Run the command.
 
         Raises:
-            InputError: another training runs in the folder.
+            InputError: another training runs in the folder, or a process of this one was lost.
             StoppedError: a signal has stopped the command.
         """
         options = {name: self.config_init[name] for name in self.parser.method_options}
@@ -233,6 +234,7 @@ class TrainerCLI(LightningCLI):
         writes = self.command == "fit" and self.trainer.is_global_zero and not trial
         with ExitStack() as stack:
             stack.enter_context(restored_signals())
+            stack.enter_context(lost_processes())
             if writes:
                 stack.enter_context(_only_training(run))
                 # one that ended since the options were checked

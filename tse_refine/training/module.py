@@ -19,6 +19,7 @@ from tse_refine.model.checkpoint import CHECKPOINT_KEY, TrainedNetwork, check_we
 from tse_refine.model.classifier import pooled_log_probability
 from tse_refine.model.network import Network, NetworkConfig
 from tse_refine.training.losses import clip_bce_loss, thresholded_snr_loss
+from tse_refine.training.processes import mean_over_processes
 
 
 class ExtractionModule(LightningModule):
@@ -205,20 +206,6 @@ class ExtractionModule(LightningModule):
             "loss_tse": extraction.detach(),
             "loss_sed": classification.detach(),
         }
-
-
-def mean_over_processes(values: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return numbers, detached and averaged over the processes of a training; all of them in one message.
-
-    Args:
-        values: tensors of one element by name, the same names in every process.
-    """
-    detached = {name: value.detach() for name, value in values.items()}
-    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
-        return detached
-    numbers = torch.stack([value.float() for value in detached.values()])
-    torch.distributed.all_reduce(numbers)
-    return dict(zip(values, numbers / torch.distributed.get_world_size(), strict=True))
 
 
 def check_class_names(trained: list[str], found: list[str], owner: str) -> None:

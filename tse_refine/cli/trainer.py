@@ -36,6 +36,7 @@ from tse_refine.training.checkpoints import AtomicCheckpointIO, RunCheckpoint
 from tse_refine.training.module import ExtractionModule
 from tse_refine.training.processes import lost_processes
 from tse_refine.training.stopping import StopSignals, restored_signals
+from tse_refine.training.wandb_start import start_wandb
 from tse_refine.version import PACKAGE, __version__
 
 DEFAULTS: dict[str, Any] = {
@@ -239,6 +240,7 @@ class TrainerCLI(LightningCLI):
                 stack.enter_context(_only_training(run))
                 # one that ended since the options were checked
                 run.refuse_second_training(self.config.ckpt_path, self.config.overwrite)
+            start_wandb(self.trainer)
             getattr(self.trainer, self.command)(model=self.model, datamodule=self.datamodule, **options)
             if writes:
                 write_text(run.trained, json.dumps({"steps": self.trainer.global_step}) + "\n")

@@ -10,6 +10,8 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
+from tse_refine.files.atomic import named_errors
+
 
 class RunCSVLogger(CSVLogger):
     """Logs to ``RUN/metrics.csv``, without version folders; a resumed training goes on in the same file.
@@ -46,4 +48,5 @@ class _QuietWriter(ExperimentWriter):
             with open(path, newline="", encoding="utf-8") as file:
                 self.metrics_keys = next(csv.reader(file), [])
         if self.metrics:  # the base class would also write hparams.yaml
-            super(ExperimentWriter, self).save()
+            with named_errors(path):
+                super(ExperimentWriter, self).save()

@@ -38,7 +38,7 @@ def _failure(logger: WandbLogger) -> str | None:
     import wandb  # takes seconds
 
     settings = wandb.setup().settings.model_copy()
-    settings.update_from_env_vars(os.environ)  # which may have changed since an earlier training of this process
+    settings.update_from_env_vars(dict(os.environ))  # which may have changed since an earlier training of this process
     mode = logger._wandb_init.setdefault("mode", "offline" if logger._offline else settings.mode)
     try:
         if mode == "online":

@@ -30,16 +30,13 @@ def test_a_full_disk_is_reported_with_the_name_of_the_file(tiny_runs, tmp_path, 
     options = ("-c", str(run / "config.yaml"))
     into = ("--trainer.default_root_dir", str(new), "--ckpt_path", str(run / "checkpoints" / "best.ckpt"))
     soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(4000), 4000)
+    extraction = ("--checkpoint", into[-1], "--input", str(tmp_path / "a.wav"), "--query", "all", "--threshold", "0")
     words, name = {
         "fit": (("fit", *options, *into[:2]), new / "config.yaml"),
         "test": (("test", *options, *into), new / "test"),
         "predict": (("predict", *options, *into), new / "predict" / "00000"),
         "preview": (("preview", *options, "--output", str(new)), new),
-        "extract": (
-            ("extract", "--checkpoint", into[-1], "--input", str(tmp_path / "a.wav"), "--query", "all", "--threshold")
-            + ("0", "--output", str(new / "b.wav")),
-            new / "b.wav",
-        ),
+        "extract": (("extract", *extraction, "--output", str(new / "b.wav")), new / "b.wav"),
     }[command]
     before = sorted(run.rglob("*"))
     full_disk()

@@ -57,3 +57,18 @@ def test_an_error_leaves_no_process_that_ignores_to_be_ended():
 def test_a_lost_rank_is_reported_in_a_paragraph(text):
     with pytest.raises(InputError, match="Another process of this command has ended"), lost_processes():
         raise RuntimeError(text)
+
+
+def test_several_machines_without_a_launcher_are_rejected(tiny_config_file, refusal, monkeypatch):
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    text = refusal(main, ["fit", "-c", str(tiny_config_file), "--trainer.num_nodes", "2"])
+    assert "trainer.num_nodes is 2, but nothing connects the machines" in text
+
+
+def test_another_number_of_processes_than_torchrun_started_is_rejected(tiny_config_file, refusal, monkeypatch):
+    numbers = {"WORLD_SIZE": "4", "RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0", "LOCAL_WORLD_SIZE": "4"}
+    for name, value in (numbers | {"TORCHELASTIC_RUN_ID": "none"}).items():
+        monkeypatch.setenv(name, value)
+    text = refusal(main, ["fit", "-c", str(tiny_config_file), "--trainer.devices", "2"])
+    assert "(2 * 1) does not match the world size (4)" in text
+    assert "--nproc-per-node" in text

@@ -34,7 +34,7 @@ from tse_refine.files.atomic import remove_leftovers, write_text
 from tse_refine.model.checkpoint import training_options
 from tse_refine.training.checkpoints import AtomicCheckpointIO, RunCheckpoint
 from tse_refine.training.module import ExtractionModule
-from tse_refine.training.processes import lost_processes
+from tse_refine.training.processes import check_launcher, lost_processes
 from tse_refine.training.stopping import StopSignals, restored_signals
 from tse_refine.training.wandb_start import start_wandb
 from tse_refine.version import PACKAGE, __version__
@@ -217,6 +217,7 @@ class TrainerCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer, which stops at signals and writes checkpoints whole or not at all."""
         trainer = super().instantiate_trainer(**kwargs)
+        check_launcher(trainer)
         trainer.callbacks.append(StopSignals())  # type: ignore[attr-defined]  # after the checkpoint's
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from lightning import Trainer
+from lightning.fabric.plugins.environments import LightningEnvironment
 from torch import Tensor
 
 from tse_refine.errors import InputError
@@ -27,6 +30,30 @@ def mean_over_processes(values: dict[str, Tensor]) -> dict[str, Tensor]:
     numbers = torch.stack([value.float() for value in detached.values()])
     torch.distributed.all_reduce(numbers)
     return dict(zip(values, numbers / torch.distributed.get_world_size(), strict=True))
+
+
+def check_launcher(trainer: Trainer) -> None:
+    """Reject numbers of processes and machines that are not those which have been started.
+
+    Raises:
+        InputError: torchrun or SLURM has started others; or ``trainer.num_nodes`` is more than 1 without a launcher or
+            the address of the first machine, which a training would wait for half an hour.
+    """
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    if environment is None:
+        return
+    if trainer.num_nodes > 1 and type(environment) is LightningEnvironment and "MASTER_ADDR" not in os.environ:
+        raise InputError(
+            f"trainer.num_nodes is {trainer.num_nodes}, but nothing connects the machines. Start the command on each by "
+            "torchrun or by srun, which docs/multi_machine.md describes, or leave trainer.num_nodes at 1."
+        )
+    try:
+        environment.validate_settings(num_devices=trainer.num_devices, num_nodes=trainer.num_nodes)
+    except ValueError as error:
+        raise InputError(
+            f"trainer.devices, trainer.num_nodes: {' '.join(str(error).split())} The first is torchrun's "
+            "--nproc-per-node or SLURM's --ntasks-per-node, the second --nnodes or --nodes."
+        ) from error
 
 
 @contextmanager

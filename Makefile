@@ -1,5 +1,5 @@
-# make setup | demo | compare | notebooks | test | test-browser | coverage | bench | gpu | docs | format: each installs
-# into .venv first, once, and again when pyproject.toml changes.
+# make setup | demo | compare | notebooks | test | test-browser | test-long | coverage | bench | gpu | docs | format: each
+# installs into .venv first, once, and again when pyproject.toml changes.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -7,7 +7,7 @@ DEMO := -c experiment/proposed -c model/small -c data/synthetic -c budget/demo
 BENCHMARKS := training_step extraction evaluation growth mixing startup
 RESULTS := benchmarks/results
 
-.PHONY: setup demo compare notebooks test test-browser coverage bench gpu docs format
+.PHONY: setup demo compare notebooks test test-browser test-long coverage bench gpu docs format
 
 setup: $(INSTALLED)
 
@@ -39,6 +39,10 @@ test: $(INSTALLED)
 test-browser: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable '.[browser]'
 	$(BIN)/python -m pytest -m browser tests
+
+# trainings of several processes and machines, as torchrun starts them, on this one
+test-long: $(INSTALLED)
+	$(BIN)/python -m pytest -m long tests
 
 # what docs/performance.md says of GPUs, in eight minutes on a machine with one, into benchmarks/results/gpu.json
 gpu: $(INSTALLED)

@@ -13,7 +13,7 @@ from tse_refine.cli.trainer import command_parser
 
 PAGES = [Path("README.md"), Path("CONTRIBUTING.md"), *Path("docs").glob("*.md"), *Path("configs").glob("*/*.yaml")]
 # a line of a block or of a config's header, continued by backslashes, or a whole command between backticks
-LINE = re.compile(r"^(?:#?   +|srun +|.* -- )tse-refine ((?:.*\\\n)*.*)$", re.MULTILINE)
+LINE = re.compile(r"^(?:#?   +|srun +|.*--no-python )tse-refine ((?:.*\\\n)*.*)$", re.MULTILINE)
 INLINE = re.compile(r"`tse-refine ((?:fit|test|prepare|preview) -[^`]*)`")
 REMARK = re.compile(r"   +.*")  # beside a command
 

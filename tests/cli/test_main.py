@@ -326,10 +326,10 @@ def test_a_closed_pipe_ends_a_command_silently():
     script = "from tse_refine.cli import extract, main; "
     script += "extract.classes = lambda words: print('dog' * 100_000); "
     words = [sys.executable, "-c", script + "main.main(['classes'])"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    process.stdout.close()
-    assert process.stderr.read() == b""
-    assert process.wait(60) == 141
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 141
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PyTorch has another OpenMP elsewhere")

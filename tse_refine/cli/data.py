@@ -93,4 +93,7 @@ def prepared(data: MixtureDataModule) -> str:
 
 def _parser(command: Callable[[list[str]], None]) -> CommandParser:
     epilog = "Besides these, all options of `tse-refine fit`, such as -c data/esc50 or --data.seed 1; only those of "
-    return CommandParser(command.__name__, command.__doc__, epilog + "`data` matter here.")
+    parser = CommandParser(command.__name__, command.__doc__, epilog + "`data` matter here.")
+    # for the help alone: these words, with the others that are not known here, go to the parser of `fit`
+    parser.usage = f"{parser.format_usage().removeprefix('usage: ').rstrip()} -c CONFIG [-c CONFIG ...] [OPTIONS]"
+    return parser

@@ -44,8 +44,8 @@ def check_launcher(trainer: Trainer) -> None:
         return
     if trainer.num_nodes > 1 and type(environment) is LightningEnvironment and "MASTER_ADDR" not in os.environ:
         raise InputError(
-            f"trainer.num_nodes is {trainer.num_nodes}, but nothing connects the machines. Start the command on each by "
-            "torchrun or by srun, which docs/multi_machine.md describes, or leave trainer.num_nodes at 1."
+            f"trainer.num_nodes is {trainer.num_nodes}, but nothing connects the machines. Start the command on "
+            "each by torchrun or srun, which docs/multi_machine.md describes, or leave trainer.num_nodes at 1."
         )
     try:
         environment.validate_settings(num_devices=trainer.num_devices, num_nodes=trainer.num_nodes)

@@ -21,7 +21,7 @@ SECONDS = 200
 
 @pytest.fixture
 def start(tiny_config_file, tmp_path):
-    """Start a training in two processes on two machines; returns their torchruns, which write to ``0.log`` and ``1.log``."""
+    """Start a training on two machines with a process each; returns their torchruns, whose logs are 0.log and 1.log."""
     started = []
 
     def start(*words: str) -> list[subprocess.Popen]:
@@ -41,7 +41,7 @@ def start(tiny_config_file, tmp_path):
                         stderr=log,
                         env=environment | {"OMP_NUM_THREADS": "1"},
                         start_new_session=True,
-                    )  # fmt: skip
+                    )
                 )
         return started
 

@@ -311,6 +311,7 @@ for command in {list(COMMANDS)}:
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(text):
         main([command, "--help"])
     assert text.getvalue().startswith(f"usage: tse-refine {{command}} "), command
+    assert command not in ("prepare", "preview", "recipes") or " -c CONFIG " in text.getvalue().splitlines()[0]
 print(sorted({{"numpy", "torch", "lightning", "yaml", "matplotlib"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

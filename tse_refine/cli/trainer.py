@@ -302,6 +302,8 @@ def command_parser(command: str) -> TrainerParser:
         "data.seed; true for a random one, false to set none.")  # fmt: skip
     add("--overwrite", action="store_true", help="Start over in a run's folder that already holds a training.")
     parser.add_lightning_class_args(Trainer, "trainer")
+    folder = next(action for action in parser._actions if action.dest == "trainer.default_root_dir")
+    folder.help = "Folder of the run; by default the one that --budget describes."  # Lightning's is another
     parser.add_lightning_class_args(ExtractionModule, "model")
     parser.add_lightning_class_args(MixtureDataModule, "data")
     add("--data.root", type=str | None, help="Folder of the recordings of both corpora; it takes the place of their "

@@ -40,7 +40,7 @@ test-browser: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable '.[browser]'
 	$(BIN)/python -m pytest -m browser tests
 
-# what takes minutes: kills at random moments, several processes and nodes
+# what takes minutes: kills at random moments; several processes and machines, as torchrun starts them
 test-long: $(INSTALLED)
 	$(BIN)/python -m pytest -m long tests
 

@@ -60,7 +60,7 @@ class MemoryWatch:
 
 def rss_anon() -> int:
     """Return the anonymous memory of this process, bytes (Linux)."""
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     return 1024 * int(re.search(r"RssAnon:\s+(\d+) kB", status)[1])
 
 

@@ -103,7 +103,7 @@ def _samples(options: Namespace, run: Path) -> Iterator[Sample]:
 def _last_step(path: Path) -> int | None:
     if not path.exists():
         return None
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         steps = [row["step"] for row in csv.DictReader(file)]
     return int(steps[-1]) if steps else None
 
@@ -111,10 +111,12 @@ def _last_step(path: Path) -> int | None:
 def _resources(process: int) -> tuple[float, int]:
     """Return the memory in MiB and the open files of a process and its children."""
     memory, files = 0.0, 0
-    children = [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    children = [
+        int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text(encoding="utf-8").split()
+    ]
     for number in (process, *children):
         try:
-            lines = Path(f"/proc/{number}/smaps_rollup").read_text().splitlines()
+            lines = Path(f"/proc/{number}/smaps_rollup").read_text(encoding="utf-8").splitlines()
             files += len(os.listdir(f"/proc/{number}/fd"))
         except FileNotFoundError:  # a worker that has just ended
             continue

@@ -202,7 +202,8 @@ def work(task: Task, pipe: Connection) -> None:
     extract = prepare(task)
     while pipe.recv():
         pipe.send(timed(extract))
-    status = Path("/proc/self/status").read_text()  # ru_maxrss is at least the memory of the process that forked
+    # ru_maxrss is at least the memory of the process that forked
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     pipe.send(int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1000)
 
 

@@ -109,7 +109,7 @@ def machine(device: str = "cpu") -> str:
     if device != "cpu":
         return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
     try:
-        found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+        found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     except OSError:
         found = None
     name = found[1] if found else platform.processor() or platform.machine()

@@ -1,5 +1,7 @@
 """Target sound extraction with context-aware query refinement (arXiv 2509.08292)."""
 
+import getpass
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,11 @@ if TYPE_CHECKING:
     from tse_refine.refinement import refine
     from tse_refine.training.csv_logger import RunCSVLogger
     from tse_refine.training.module import ExtractionModule
+
+try:
+    getpass.getuser()
+except (KeyError, OSError):  # a user id without a name, as in containers; PyTorch names its folder of kernels after it
+    os.environ["LOGNAME"] = f"uid{os.getuid()}"
 
 # imported at first use: extraction needs no Lightning, whose import is as long as that of all the rest
 _MODULES = {

@@ -212,6 +212,7 @@ def test_a_checkpoint_cannot_name_code_to_import(command, run, refusal, tmp_path
 def test_wandb_logs_offline_beside_the_csv_file(command, run, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB__SERVICE_WAIT", "120")  # seconds until its process is there, on a machine under load
     command("fit", "-c", "logger/wandb")
     assert (run / "metrics.csv").exists()
     assert list((run / "wandb").glob("offline-run-*/*.wandb"))
@@ -326,6 +327,7 @@ for command in {list(COMMANDS)}:
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(text):
         main([command, "--help"])
     assert text.getvalue().startswith(f"usage: tse-refine {{command}} "), command
+    assert command not in ("prepare", "preview", "recipes") or " -c CONFIG " in text.getvalue().splitlines()[0]
 print(sorted({{"numpy", "torch", "lightning", "yaml", "matplotlib"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -341,10 +343,10 @@ def test_a_closed_pipe_ends_a_command_silently():
     script = "from tse_refine.cli import extract, main; "
     script += "extract.classes = lambda words: print('dog' * 100_000); "
     words = [sys.executable, "-c", script + "main.main(['classes'])"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    process.stdout.close()
-    assert process.stderr.read() == b""
-    assert process.wait(60) == 141
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 141
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PyTorch has another OpenMP elsewhere")

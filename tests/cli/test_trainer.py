@@ -151,4 +151,5 @@ def test_help_explains_every_option(command, word, capsys):
     assert text.startswith(f"usage: tse-refine {command} ")
     for option in (word, "--plugins", "--name", "--data.root", "--model.loss_weight", "--evaluation.threshold"):
         assert f"  {option}" in text
+    assert "Folder of the run; by default the one that --budget" in " ".join(text.split())
     assert "0x" not in text  # an address of an object that has no name

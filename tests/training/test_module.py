@@ -1,6 +1,7 @@
 import pytest
 import torch
 from lightning import Callback, Trainer
+from torch.multiprocessing import start_processes
 
 from tse_refine.errors import InputError
 from tse_refine.evaluation.metrics import SNRI
@@ -96,6 +97,51 @@ def test_late_in_training_queries_are_refined_by_the_networks_own_classifier(
 def test_training_queries_are_refined_by_rules_that_decide_by_the_classifier(tiny_data, tiny_network_config, rule):
     with pytest.raises(InputError, match=f"model.query_refinement is '{rule}'"):
         ExtractionModule(tiny_data.class_names, 4000, tiny_network_config, query_refinement=rule)
+
+
+def log_of_a_step(module, batch):
+    """Run one training step; return what it logs, or the message of the error that ends it."""
+    logged = {}
+    module.log_dict = lambda values, **kwargs: logged.update(values)
+    try:
+        module.training_step(batch, 0)
+    except InputError as error:
+        return str(error)
+    return {name: value.item() for name, value in logged.items()}
+
+
+def in_two_processes(function, folder):
+    """Return the results of a function of the rank in two processes that torch.distributed connects."""
+
+    def process(rank):
+        torch.distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
+        torch.save(function(rank), folder / f"{rank}.pt")
+
+    start_processes(process, nprocs=2, start_method="fork")
+    return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
+
+
+def test_two_processes_log_their_mean(tiny_data, tiny_network_config, batch, tmp_path):
+    """Also where one process has no target with an SNRi."""
+    module = ExtractionModule(tiny_data.class_names, tiny_data.sample_rate, tiny_network_config)
+    batch["query"][:2] = 1.0 - batch["activity"][:2]
+    batch["target"][:2] = 0.0
+    together = log_of_a_step(module, batch)
+    halves = [{name: value[2 * rank : 2 * rank + 2] for name, value in batch.items()} for rank in (0, 1)]
+    alone = [log_of_a_step(module, half) for half in halves]
+    assert "train/snri_db" not in alone[0]
+    assert alone[0]["train/loss"] != pytest.approx(alone[1]["train/loss"], rel=1e-3)
+    for logged in in_two_processes(lambda rank: log_of_a_step(module, halves[rank]), tmp_path):
+        assert logged == pytest.approx(together, rel=1e-4)
+
+
+def test_a_loss_that_is_not_finite_in_one_process_ends_both(tiny_data, tiny_network_config, batch, tmp_path):
+    module = ExtractionModule(tiny_data.class_names, tiny_data.sample_rate, tiny_network_config)
+    batch["mixture"][3] = float("nan")
+    halves = [{name: value[2 * rank : 2 * rank + 2] for name, value in batch.items()} for rank in (0, 1)]
+    first, second = in_two_processes(lambda rank: log_of_a_step(module, halves[rank]), tmp_path)
+    assert "the loss of another process is not finite" in first
+    assert "of the training mixtures 2, 3." in second
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import soundfile
 
 from tse_refine.analysis.plotting import COLOURS, plot_spectrogram, require_matplotlib, spectrogram_db
 from tse_refine.data.corpora.base import SPLITS
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.data.recipes import Event, Recipe
 from tse_refine.errors import InputError
+from tse_refine.evaluation.prediction import write_wav
 from tse_refine.files.atomic import check_output, file_names, replacing_folder
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def write_preview(
     with replacing_folder(output) as folder:
         (folder / "sources").mkdir()
         for name, signal in signals.items():
-            soundfile.write(folder / name, signal, data.sample_rate, subtype="FLOAT")
+            write_wav(folder / name, signal, data.sample_rate)
         text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
         (folder / "recipe.json").write_text(text, encoding="utf-8")
         figure.savefig(folder / "mixture.png", dpi=150)

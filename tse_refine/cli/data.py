@@ -16,7 +16,7 @@ SPLITS = ("train", "val", "test")  # the data's own tuple would make the help im
 
 def prepare(words: list[str]) -> None:
     """Download missing recordings, verify them, and decode all into clip banks."""
-    _, options = _parser(prepare).parse_known_args(words)
+    _, options = _parser(prepare, needed="").parse_known_args(words)
     from tse_refine.cli.trainer import read_data
 
     print(prepared(read_data(options, download=True)))
@@ -92,6 +92,9 @@ def prepared(data: MixtureDataModule) -> str:
     return "\n".join([Table(head, rows, num_left=2).text(), *notes, f"data digest: {data.digest}"])
 
 
-def _parser(command: Callable[[list[str]], None]) -> CommandParser:
+def _parser(command: Callable[[list[str]], None], needed: str = "--output DIR ") -> CommandParser:
     epilog = "Besides these, all options of `tse-refine fit`, such as -c data/esc50 or --data.seed 1; only those of "
-    return CommandParser(command.__name__, command.__doc__, epilog + "`data` matter here.")
+    parser = CommandParser(command.__name__, command.__doc__, epilog + "`data` matter here.")
+    # -c is read by the parser of `fit`, to which all words go that are not known here
+    parser.usage = f"%(prog)s [-h] -c CONFIG [-c CONFIG ...] {needed}[OPTIONS]"
+    return parser

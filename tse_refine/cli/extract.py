@@ -60,7 +60,7 @@ def extract(words: list[str]) -> None:
     refinement = extractor.refinement(options.threshold)
     described = _extract_files(extractor, plans, query, refinement, options)
     if options.json:
-        print(json.dumps(described, indent=2, ensure_ascii=False))
+        print(json.dumps(described, indent=2))
     if any("error" in entry for entry in described):
         raise SystemExit(2)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import gc
+import io
+import locale
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -43,7 +46,12 @@ def main(args: Sequence[str] | None = None) -> None:
     Args:
         args: words of the command line; by default those of the process.
     """
+    if args is None:
+        _use_utf8()
     words = sys.argv[1:] if args is None else list(args)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show ends no command
     # Threads of PyTorch that wait for each other soon yield their cores. With the default, 60 times as long, a training
     # on two cores beside one other busy process takes five times as long as with this; alone it takes as long.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
@@ -62,6 +70,14 @@ def main(args: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("\ntse-refine: stopped by SIGINT.", file=sys.stderr)
         raise SystemExit(130) from None
+    except UnicodeEncodeError as error:  # of a path or in a file: everything can be printed
+        text = ascii(error.object[max(0, error.start - 40) : error.end + 40])
+        print(
+            f"tse-refine: {text} cannot be written in {error.encoding}. Set PYTHONUTF8=1 if that is the locale's "
+            "encoding, otherwise rename the file or class whose name it is, and run the command again.",
+            file=sys.stderr,
+        )
+        raise SystemExit(2) from None
     except BrokenPipeError:  # the reader of the output has closed it, and gets no further message
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(141) from None  # as a shell reports a program that a closed pipe ended
@@ -74,6 +90,21 @@ def main(args: Sequence[str] | None = None) -> None:
             file=sys.stderr,
         )
         raise SystemExit(2) from None
+
+
+def _use_utf8() -> None:
+    """Start this process again in Python's UTF-8 mode (PEP 540) where the locale has another encoding.
+
+    Words, file names, and files that other packages open are then read in UTF-8 as everywhere else.
+    """
+    if codecs.lookup(locale.getpreferredencoding(False)).name == "utf-8" or sys.flags.utf8_mode:
+        return
+    words = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
+    if os.name == "posix":
+        os.execv(sys.executable, words)  # the same process, which schedulers and launchers watch
+    import subprocess  # takes as long as all other imports here
+
+    raise SystemExit(subprocess.run(words, check=False).returncode)
 
 
 def _run(command: str, *words: str) -> None:

@@ -34,7 +34,9 @@ from tse_refine.files.atomic import remove_leftovers, write_text
 from tse_refine.model.checkpoint import training_options
 from tse_refine.training.checkpoints import AtomicCheckpointIO, RunCheckpoint
 from tse_refine.training.module import ExtractionModule
+from tse_refine.training.processes import check_launcher, lost_processes
 from tse_refine.training.stopping import StopSignals, restored_signals
+from tse_refine.training.wandb_start import start_wandb
 from tse_refine.version import PACKAGE, __version__
 
 DEFAULTS: dict[str, Any] = {
@@ -95,7 +97,13 @@ class ConfigAction(ActionConfigFile):
             is_name = "://" not in values and not isinstance(yaml.safe_load(values), dict)
         except yaml.YAMLError:
             is_name = True
-        super().__call__(parser, cfg, str(find_config(values)) if is_name else values, option_string)
+        if is_name:
+            values = str(find_config(values))
+            try:
+                Path(values).read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(f"{values}: is not text in UTF-8 ({error}). Save the config as UTF-8.") from None
+        super().__call__(parser, cfg, values, option_string)
 
 
 class _Plugin:
@@ -209,6 +217,7 @@ class TrainerCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer, which stops at signals and writes checkpoints whole or not at all."""
         trainer = super().instantiate_trainer(**kwargs)
+        check_launcher(trainer)
         trainer.callbacks.append(StopSignals())  # type: ignore[attr-defined]  # after the checkpoint's
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
@@ -218,7 +227,7 @@ class TrainerCLI(LightningCLI):
         """Run the command.
 
         Raises:
-            InputError: another training runs in the folder.
+            InputError: another training runs in the folder, or a process of this one was lost.
             StoppedError: a signal has stopped the command.
         """
         options = {name: self.config_init[name] for name in self.parser.method_options}
@@ -227,10 +236,12 @@ class TrainerCLI(LightningCLI):
         writes = self.command == "fit" and self.trainer.is_global_zero and not trial
         with ExitStack() as stack:
             stack.enter_context(restored_signals())
+            stack.enter_context(lost_processes())
             if writes:
                 stack.enter_context(_only_training(run))
                 # one that ended since the options were checked
                 run.refuse_second_training(self.config.ckpt_path, self.config.overwrite)
+            start_wandb(self.trainer)
             getattr(self.trainer, self.command)(model=self.model, datamodule=self.datamodule, **options)
             if writes:
                 write_text(run.trained, json.dumps({"steps": self.trainer.global_step}) + "\n")
@@ -291,6 +302,8 @@ def command_parser(command: str) -> TrainerParser:
         "data.seed; true for a random one, false to set none.")  # fmt: skip
     add("--overwrite", action="store_true", help="Start over in a run's folder that already holds a training.")
     parser.add_lightning_class_args(Trainer, "trainer")
+    folder = next(action for action in parser._actions if action.dest == "trainer.default_root_dir")
+    folder.help = "Folder of the run; by default the one that --budget describes."  # Lightning's is another
     parser.add_lightning_class_args(ExtractionModule, "model")
     parser.add_lightning_class_args(MixtureDataModule, "data")
     add("--data.root", type=str | None, help="Folder of the recordings of both corpora; it takes the place of their "

@@ -28,6 +28,7 @@ from tse_refine.data.rendering import Renderer
 from tse_refine.data.scaper.exporting import SceneExporter
 from tse_refine.data.scaper.importing import ImportedRecipes, scenes_digest
 from tse_refine.errors import STOP_SIGNALS, InputError
+from tse_refine.files.atomic import expand_home
 
 _STAGE_SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 _SPLIT_STAGES = {"train": "fit", "val": "validate", "test": "test"}  # a stage that prepares the split
@@ -92,8 +93,8 @@ class MixtureDataModule(LightningDataModule):
         self.sizes = {"train": num_train, "val": num_val, "test": num_test}
         self.seed = seed
         self.redraw = redraw
-        self.recipes = Path(recipes).expanduser() if recipes else None
-        self.cache_dir = Path(cache_dir).expanduser()
+        self.recipes = expand_home(recipes) if recipes else None
+        self.cache_dir = expand_home(cache_dir)
         self.skip_unusable = skip_unusable
         self.predict_indices = list(range(min(8, num_test))) if predict_indices is None else predict_indices
         self.expected_digest = digest

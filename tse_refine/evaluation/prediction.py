@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import soundfile
 from lightning import Callback, Trainer
 from torch import Tensor
@@ -111,5 +113,16 @@ class PredictionWriter(Callback):
     def _write(folder: Path, signals: dict[str, Tensor], sample_rate: int, description: dict[str, Any]) -> None:
         with replacing_folder(folder) as partial:
             for name, signal in signals.items():
-                soundfile.write(partial / f"{name}.wav", signal.cpu().numpy(), sample_rate, subtype="FLOAT")
+                write_wav(partial / f"{name}.wav", signal.cpu().numpy(), sample_rate)
             (partial / "query.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+def write_wav(path: Path, signal: np.ndarray, sample_rate: int) -> None:
+    """Write a signal ``[samples]`` as a WAV file of floats.
+
+    Raises:
+        OSError: the file cannot be written; libsndfile's own error would not say why.
+    """
+    content = io.BytesIO()
+    soundfile.write(content, signal, sample_rate, subtype="FLOAT", format="WAV")
+    path.write_bytes(content.getbuffer())

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from tse_refine.errors import InputError
+from tse_refine.files.atomic import expand_home
 
 
 class RunFolder:
@@ -16,7 +17,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser()
+        self.path = expand_home(path)
         self.config = self.path / "config.yaml"
         self.checkpoints = self.path / "checkpoints"
         self.metrics = self.path / "metrics.csv"
@@ -104,7 +105,7 @@ class RunFolder:
         if given is None and not needed:
             return None
         named = given in (None, "best", "last")
-        path = self.checkpoints / f"{given or 'best'}.ckpt" if named else Path(str(given)).expanduser()
+        path = self.checkpoints / f"{given or 'best'}.ckpt" if named else expand_home(str(given))
         if not path.is_file():
             kept = f" The training before the last --overwrite is in {self.replaced}." if self.replaced.exists() else ""
             raise InputError(

@@ -14,7 +14,19 @@ from typing import Literal
 
 from tse_refine.errors import InputError
 
+_PART = ".part"
 _LONGEST_NAME = 60  # characters; file systems allow 255 bytes
+
+
+@contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Name ``path`` in system errors of the block, which name no file, or a temporary one, where a write failed."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or _PART in str(error.filename):
+            error.filename = str(path)
+        raise
 
 
 @contextmanager
@@ -27,8 +39,9 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with named_errors(path):
+            yield temporary
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -42,18 +55,19 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     path = Path(path).resolve()  # "." has no name to derive the temporary one from
     temporary = _temporary(path)
     try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.rename(path)
+        with named_errors(path):
+            temporary.mkdir(parents=True)
+            yield temporary
+            if path.exists():
+                shutil.rmtree(path)
+            temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _temporary(path: Path) -> Path:
     # short, so that a name can be as long as the file system allows; with the process, to tell leftovers apart
-    return path.with_name(f".{path.name[: _LONGEST_NAME // 2]}.{secrets.token_hex(4)}.{os.getpid()}.part")
+    return path.with_name(f".{path.name[: _LONGEST_NAME // 2]}.{secrets.token_hex(4)}.{os.getpid()}{_PART}")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -105,6 +119,19 @@ def check_output(path: Path, kind: Literal["file", "folder"], overwrite: bool = 
         raise InputError(
             f"{name} cannot be written because you may not write in {printable(parent)}; name another {kind}."
         )
+
+
+def expand_home(path: str | Path) -> Path:
+    """Return a path with the home folder in place of ``~``.
+
+    Raises:
+        InputError: there is no such user, or the user id of this process has no name, as in containers, and HOME is
+            not set.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(f"{printable(path)}: the home folder that ~ stands for is unknown; write it out.") from None
 
 
 def printable(path: str | Path) -> str:

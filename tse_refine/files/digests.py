@@ -42,7 +42,7 @@ class FileDigests:
 
     def _load(self) -> dict[str, str]:
         try:
-            memory: dict[str, str] = json.loads(self.memory_path.read_text())
+            memory: dict[str, str] = json.loads(self.memory_path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return {}  # only a memory: lost digests are computed again
         return memory

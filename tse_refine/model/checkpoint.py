@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from tse_refine.errors import InputError
-from tse_refine.files.atomic import normalized_name, replacing
+from tse_refine.files.atomic import expand_home, normalized_name, replacing
 from tse_refine.model.classifier import ClassifierConfig
 from tse_refine.model.network import Network, NetworkConfig
 
@@ -81,7 +81,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing, damaged, or another program's.
     """
-    path = Path(path).expanduser()
+    path = expand_home(path)
     hint = "expected is checkpoints/best.ckpt or last.ckpt of a run"
     if path.is_dir():
         raise InputError(f"{path} is a folder; {hint}.")

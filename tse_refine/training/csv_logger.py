@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 from torch import Tensor
 
-from tse_refine.files.atomic import replacing
+from tse_refine.files.atomic import named_errors, replacing
 from tse_refine.files.tables import content_of, read_csv
 
 REMEDY = "Rename or remove the file to go on without its rows."
@@ -88,7 +88,7 @@ class MetricsFile:
                 writer.writeheader()
                 writer.writerows(earlier)
         self._earlier = []
-        with open(self.path, "a", newline="", encoding="utf-8") as file:
+        with named_errors(self.path), open(self.path, "a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self._columns)
             writer.writerows(rows[:-1])
             self._last, self._last_offset = rows[-1], file.tell()

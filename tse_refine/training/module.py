@@ -21,6 +21,7 @@ from tse_refine.model.classifier import pooled_log_probability
 from tse_refine.model.network import Features, Network, NetworkConfig
 from tse_refine.refinement import parse_refinement
 from tse_refine.training.losses import clip_bce_loss, frame_activity, frame_bce_loss, thresholded_snr_loss
+from tse_refine.training.processes import mean_over_processes
 
 
 class ExtractionModule(LightningModule):
@@ -143,19 +144,33 @@ class ExtractionModule(LightningModule):
             features = self.network.features(batch["mixture"])
             estimate = self.network.extract(features, self._training_query(batch["query"], features))
             losses = self._losses(estimate, features.frame_logits, batch)
-            self._log_improvement(estimate.detach(), batch)
+            active = (batch["query"] * batch["activity"]).sum(1) > 0  # a silent target has no SNRi
+            improvement = SNRI.of_signals(estimate.detach(), batch["target"], batch["mixture"])
+            improvement = torch.where(active, improvement, 0.0).sum().float()
+            logged = losses | {"snri_db": improvement, "active": active.sum()}
         else:
-            losses = self._losses(None, self.network.classify(batch["mixture"]), batch)
-        if not torch.isfinite(losses["loss"]):
-            indices = ", ".join(str(index) for index in batch["index"].tolist())
-            raise InputError(
-                f"training step {self.global_step} in epoch {self.current_epoch}: the loss is {losses['loss']}, of the "
-                f"training mixtures {indices}. Either the training diverges, which a lower model.learning_rate or "
-                "--trainer.precision 32-true avoids, or one of them is at fault: `tse-refine preview --split train "
-                f"--epoch {self.current_epoch} --index N` with the data's options renders it."
-            )
-        self.log_dict({f"train/{name}": value for name, value in losses.items()}, prog_bar=True)
+            logged = losses = self._losses(None, self.network.classify(batch["mixture"]), batch)
+        logged = mean_over_processes(logged)
+        if not torch.isfinite(logged["loss"]):
+            raise InputError(self._diverged(losses["loss"], batch))
+        num_active = logged.pop("active", 0)
+        if num_active > 0:
+            logged["snri_db"] /= num_active
+        else:
+            logged.pop("snri_db", None)
+        self.log_dict({f"train/{name}": value for name, value in logged.items()}, prog_bar=True)
         return losses["loss"]
+
+    def _diverged(self, loss: Tensor, batch: Batch) -> str:
+        step = f"training step {self.global_step} in epoch {self.current_epoch}"
+        if torch.isfinite(loss):
+            return f"{step}: the loss of another process is not finite; its message names the mixtures."
+        indices = ", ".join(str(index) for index in batch["index"].tolist())
+        return (
+            f"{step}: the loss is {loss}, of the training mixtures {indices}. Either the training diverges, which a "
+            "lower model.learning_rate or --trainer.precision 32-true avoids, or one of them is at fault: `tse-refine "
+            f"preview --split train --epoch {self.current_epoch} --index N` with the data's options renders it."
+        )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Log the loss; return features and probabilities of the mixtures, for the evaluation callback."""
@@ -275,12 +290,6 @@ class ExtractionModule(LightningModule):
         probability = features.probability()
         assert probability is not None
         return self.query_refinement(query, probability.detach())
-
-    def _log_improvement(self, estimate: Tensor, batch: Batch) -> None:
-        active = (batch["query"] * batch["activity"]).sum(1) > 0  # a silent target has no SNRi
-        if active.any():
-            improvement = SNRI.of_signals(estimate[active], batch["target"][active], batch["mixture"][active])
-            self.log("train/snri_db", improvement.mean().float(), prog_bar=True)
 
     def _losses(self, estimate: Tensor | None, frame_logits: Tensor | None, batch: Batch) -> dict[str, Tensor]:
         """Return the total loss and, detached, its parts; the heads that are not trained have none."""

@@ -113,7 +113,8 @@ def _build_once(corpus: Corpus, clips: Sequence[Clip], identity: BankIdentity, f
                 os.rename(partial, folder)
                 (folder / _JOURNAL).unlink()
             shutil.rmtree(partial, ignore_errors=True)
-            lock.unlink(missing_ok=True)  # a waiting process has it open, and then finds the bank
+        with suppress(OSError):  # Windows keeps it while another process waits for it, which then finds the bank
+            lock.unlink()
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         what = "there is no space left" if full else "the clip bank cannot be written"

@@ -13,7 +13,7 @@ import numpy as np
 from tse_refine.data.audio.reading import open_audio
 from tse_refine.data.download.archives import Archive
 from tse_refine.errors import InputError, MissingFileError, did_you_mean, listed
-from tse_refine.files.atomic import normalized_name
+from tse_refine.files.atomic import expand_home, normalized_name
 from tse_refine.files.digests import FileDigests
 
 SPLITS = ("train", "val", "test")
@@ -103,7 +103,7 @@ class FileCorpus(Corpus):
     """
 
     def __init__(self, root: str) -> None:
-        self.root = Path(root).expanduser()
+        self.root = expand_home(root)
 
     def missing(self) -> list[str]:
         """Return the path below :attr:`root` of the first table that is missing, else of every missing recording."""

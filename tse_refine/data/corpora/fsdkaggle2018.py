@@ -10,7 +10,7 @@ from tse_refine.data.corpora.base import SPLITS, Clip, FileCorpus, check_known
 from tse_refine.data.corpora.splitting import assign_splits
 from tse_refine.data.download.archives import Archive, RemoteFile
 from tse_refine.errors import InputError
-from tse_refine.files.atomic import normalized_name
+from tse_refine.files.atomic import expand_home, normalized_name
 from tse_refine.files.tables import read_csv
 
 _REMEDY = (
@@ -62,7 +62,7 @@ class FSDKaggle2018(FileCorpus):
         self.val_fraction = val_fraction
         self.split_seed = split_seed
         self.verified_only = verified_only
-        self.splits = None if splits is None else Path(splits).expanduser()
+        self.splits = None if splits is None else expand_home(splits)
         self.chosen = None if classes is None else list(map(normalized_name, classes))
         self.mirror = mirror
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from tse_refine.data.corpora.base import SPLITS, Clip, FileCorpus
 from tse_refine.errors import InputError
+from tse_refine.files.atomic import expand_home
 from tse_refine.files.tables import read_columns
 
 _COLUMNS = ("path", "label", "role", "split", "source")
@@ -34,7 +34,7 @@ class Manifest(FileCorpus):
     """
 
     def __init__(self, table: str, role: Literal["foreground", "background"]) -> None:
-        self.table = Path(table).expanduser()
+        self.table = expand_home(table)
         self.role = role
         super().__init__(str(self.table.parent))
 

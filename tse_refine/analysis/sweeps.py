@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from tse_refine.analysis.tested_run import operating_refinement, read_config
 from tse_refine.errors import InputError, did_you_mean
 from tse_refine.evaluation.callback import REFINED
 from tse_refine.evaluation.conditions import Condition
 from tse_refine.evaluation.metrics import HEADLINES, MEASURES
 from tse_refine.evaluation.results import CLASSIFICATION_COLUMNS, REMEDY, summary_columns
+from tse_refine.evaluation.run_config import operating_refinement, read_config
 from tse_refine.evaluation.run_folder import RunFolder
 from tse_refine.files.tables import content_of, read_csv
 from tse_refine.refinement import parse_refinement

@@ -13,10 +13,9 @@ import soundfile
 import torch
 from torch import Tensor
 
-from tse_refine.errors import InputError
+from tse_refine.errors import InputError, printable
 from tse_refine.extraction.signal import BLOCK_SECONDS, MOST_CHANNELS, check_sample_rate, check_samples
 from tse_refine.extraction.writer import SUFFIXES, error_reason
-from tse_refine.files.atomic import printable
 
 # soundfile reads more, but a folder is searched for these; a file that is named is read whatever its suffix
 READABLE_SUFFIXES = (*SUFFIXES, ".aifc")

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from tse_refine.errors import InputError
+from tse_refine.errors import InputError, printable
 
 _LONGEST_NAME = 60  # characters; file systems allow 255 bytes
 
@@ -104,15 +104,6 @@ def check_output(path: Path, kind: Literal["file", "folder"], overwrite: bool = 
         raise InputError(
             f"{name} cannot be written because you may not write in {printable(parent)}; name another {kind}."
         )
-
-
-def printable(path: str | Path) -> str:
-    r"""Return a path as one line of text, whatever characters its name has.
-
-    >>> printable("two\nlines.wav"), printable("\udcff.wav")
-    ('two\\nlines.wav', '\\udcff.wav')
-    """
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(path))
 
 
 def file_names(names: Sequence[str]) -> list[str]:

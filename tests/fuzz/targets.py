@@ -1,13 +1,14 @@
 """The targets: modules ``target_NAME`` beside this one.
 
 Each has ``seeds() -> list[bytes]``, small valid files, and ``check(data: bytes) -> None``, which gives one to its
-reader: the package's own error is an answer, anything else is a fault. A module whose format is known also has
+reader: the package's own error is an answer, any other a fault. A module whose format is known also has
 ``mutate(data, rng) -> bytes``; a slow one says with ``INPUTS`` its share of the inputs of a long run, below 1.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +16,7 @@ from random import Random
 from types import ModuleType
 
 from tests.fuzz.mutating import damaged_bytes
+from tse_refine.errors import InputError
 
 NAMES = sorted(path.stem.removeprefix("target_") for path in Path(__file__).parent.glob("target_*.py"))
 
@@ -48,3 +50,15 @@ def scratch(name: str) -> Path:
 
 
 _folders: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def read_all(*readers: Callable[[], object]) -> None:
+    """Call every reader, then raise the first of their errors."""
+    errors = []
+    for read in readers:
+        try:
+            read()
+        except InputError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]

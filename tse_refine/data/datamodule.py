@@ -20,7 +20,7 @@ from torch.utils.data import default_convert
 from tse_refine.data.bank.builder import open_clip_bank
 from tse_refine.data.bank.clip_bank import ClipBank
 from tse_refine.data.corpora.acquisition import download_missing
-from tse_refine.data.corpora.base import BACKGROUNDS, FOREGROUNDS, SPLITS, Clip, Corpus, check_splits
+from tse_refine.data.corpora.base import BACKGROUNDS, FOREGROUNDS, SPLITS, Clip, Corpus, check_clips, check_splits
 from tse_refine.data.dataset import MixtureDataset, MixtureLoader, RecipeSampler
 from tse_refine.data.queries import QueryConfig
 from tse_refine.data.recipes import DrawnRecipes, MixtureConfig, Recipes
@@ -114,6 +114,7 @@ class MixtureDataModule(LightningDataModule):
         for option, corpus in self.corpora.items():
             try:
                 clips[option] = corpus.clips()
+                check_clips(clips[option])
             except InputError as error:
                 raise InputError(f"{option}: {error}") from error
         return clips

@@ -19,7 +19,7 @@ from tse_refine.evaluation.grid import GridResults
 from tse_refine.evaluation.metrics import HEADLINES, SNRI, Measure
 from tse_refine.evaluation.statistics import bootstrap_mean
 from tse_refine.files.atomic import remove_leftovers, replacing
-from tse_refine.files.tables import Table, read_csv, write_csv
+from tse_refine.files.tables import Table, content_of, read_csv, write_csv
 from tse_refine.model.cost import Cost
 from tse_refine.refinement import NoRefinement, Refinement
 
@@ -186,7 +186,9 @@ def append_validation(path: Path, rows: Sequence[Row], measures: Sequence[Measur
     columns = (*summary_columns(measures), "epoch")
     remedy = "Remove the file to continue without the rows of earlier epochs."
     earlier = read_csv(path, (*_CELL_COLUMNS, "epoch"), remedy) if path.exists() else []
-    kept: list[Row] = [{name: row.get(name, "") for name in columns} for row in earlier if int(row["epoch"]) < epoch]
+    with content_of(path, remedy):
+        earlier = [row for row in earlier if int(row["epoch"]) < epoch]
+    kept: list[Row] = [{name: row.get(name, "") for name in columns} for row in earlier]
     write_csv(path, columns, [*kept, *({**row, "epoch": epoch} for row in rows)])
 
 

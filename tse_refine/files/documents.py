@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import yaml
 from tse_refine.errors import printable
 
 MOST_BYTES = 256 << 20  # of a document; the largest that this package writes, the table of a clip bank, has less
-MOST_YAML_BYTES = 4 << 20  # PyYAML takes a second for 100 kB
+MOST_YAML_BYTES = 1 << 18  # PyYAML takes up to a second for 32 kB
 _DEEPEST = 100  # mappings and lists within one another
 _MOST_VALUES = 200_000  # of a YAML document with its aliases written out
+_MOST_DIGITS = 100
 _LONGEST_NAME = 200
 _MOST_NAMES = 10_000
 _REQUIRED: Any = object()
@@ -58,6 +60,8 @@ def parse_yaml(text: str) -> Any:
     """
     if len(text) > MOST_YAML_BYTES:
         raise ValueError(f"it has more than {MOST_YAML_BYTES} characters")
+    if _nests_deeply(text):  # on which PyYAML takes seconds
+        raise ValueError("its values nest too deeply")
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
@@ -69,6 +73,15 @@ def parse_yaml(text: str) -> Any:
         raise ValueError(one_line(error)) from error
 
 
+def _nests_deeply(text: str) -> bool:
+    depth = 0
+    for sign in re.finditer(r"[\[\]{}]", text):
+        depth = depth + 1 if sign[0] in "[{" else max(0, depth - 1)
+        if depth > _DEEPEST:
+            return True
+    return re.search(rf"^ *(- +){{{_DEEPEST}}}", text, re.MULTILINE) is not None
+
+
 def _measure(node: yaml.Node | None, known: dict[yaml.Node, tuple[int, int]], open_nodes: set[yaml.Node]) -> None:
     """Find how many values a node has with its aliases written out, billions in a few lines, and how deep it is."""
     if node in open_nodes:
@@ -76,9 +89,14 @@ def _measure(node: yaml.Node | None, known: dict[yaml.Node, tuple[int, int]], op
     if node is None or node in known:
         return
     parts: list[yaml.Node] = []
-    if isinstance(node, yaml.CollectionNode):
-        pairs = isinstance(node, yaml.MappingNode)
-        parts = [part for pair in node.value for part in pair] if pairs else node.value
+    if isinstance(node, yaml.MappingNode):
+        parts = [part for pair in node.value for part in pair]
+    elif isinstance(node, yaml.SequenceNode):
+        parts = node.value
+    elif node.tag == "tag:yaml.org,2002:int" and len(node.value) > _MOST_DIGITS:
+        raise ValueError("a number in it is huge")
+    elif re.search("[\ud800-\udfff]", node.value):
+        raise ValueError("a text in it has half a character, which cannot be written")
     around = open_nodes | {node}
     for part in parts:
         _measure(part, known, around)

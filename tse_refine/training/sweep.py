@@ -148,7 +148,7 @@ def run_sweep(path: Path, seed: int = 0, run: Runner = run_command) -> Path:
     """
     sweep = read_sweep(path)
     rows = []
-    for name, settings in {_folder_name(settings): settings for settings in sweep.settings(seed)}.items():
+    for name, settings in {folder_name(settings): settings for settings in sweep.settings(seed)}.items():
         folder = sweep.folder / name
         finish_run(sweep.words(settings), folder, run)
         values = {parameter: _text(value) for parameter, value in settings.items()}  # with all their digits
@@ -223,15 +223,15 @@ def _text(value: Any) -> str:
     return str(value) if isinstance(value, bool | int | float) else _word(value)
 
 
-def _folder_name(settings: Mapping[str, Any]) -> str:
+def folder_name(settings: Mapping[str, Any]) -> str:
     """Return the name of a run's folder, another for other settings, also where the file system ignores case.
 
     A digest of the settings ends a name that does not show them exactly: of values with other characters than names may
     have or with capitals, and of more parameters than fit.
 
-    >>> _folder_name({"model.loss_weight": 10.0, "seed_everything": 1})
+    >>> folder_name({"model.loss_weight": 10.0, "seed_everything": 1})
     'loss_weight=10.0,seed_everything=1'
-    >>> _folder_name({"evaluation.threshold": "soft:0.2-0.6"})
+    >>> folder_name({"evaluation.threshold": "soft:0.2-0.6"})
     'threshold=soft_0.2-0.6-5e9b6f8e16'
     """
     texts = [(name.rsplit(".", 1)[-1], _text(value)) for name, value in settings.items()]

@@ -22,10 +22,12 @@ _FSD50K = "fname,labels,mids,split\n" + "".join(
     for number, (labels, split) in enumerate([("Dog,Animal", "train"), ("Cat,Animal", "val"), ("Bell", "train")] * 2)
 )
 _KAGGLE = "fname,label,manually_verified,freesound_id,license\n" + "".join(
-    f"{label}{number}.wav,{label},{number % 2},{number},CC0\n" for label in ("Bark", "Meow") for number in range(4)
+    f"{label}{number}.wav,{label},{number % 2},{label}{number},CC0\n"
+    for label in ("Bark", "Meow")
+    for number in range(4)
 )
 _TAU = "filename\tscene_label\tidentifier\tsource_label\n" + "".join(
-    f"audio/{scene}-{number}.wav\t{scene}\tcity-{number}\ta\n" for scene in ("park", "metro") for number in range(4)
+    f"audio/{scene}-{number}.wav\t{scene}\t{scene}-{number}\ta\n" for scene in ("park", "metro") for number in range(4)
 )
 _MANIFEST = "path,label,role,split,source\n" + "".join(
     f"{role}/{split}{number}.wav,{label},{role},{split},freesound:{number}\n"

@@ -9,7 +9,7 @@ from tse_refine.refinement import parse_key, parse_refinement
 def seeds() -> list[bytes]:
     """Return texts with their kind in front."""
     rules = [b"name:soft:0.2-0.6", b"name:0.3", b"name:gate", b"name:1e-05", b"name:oracle"]
-    return [*rules, b"key:delta_0p3", b"key:soft_0p2_0p6", b"query:dog, siren", b'query:"car, truck"']
+    return [*rules, b"key:delta_0p3", b"key:soft_0p2_0p6", b"query:dog, siren", b"query:car, truck"]
 
 
 def check(data: bytes) -> None:

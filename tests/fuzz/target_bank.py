@@ -16,6 +16,8 @@ from tse_refine.data.bank.clip_bank import ClipBank, read_identity
 from tse_refine.data.corpora.base import Clip, Corpus
 from tse_refine.files.digests import FileDigests
 
+INPUTS = 0.5
+
 
 class _Noises(Corpus):
     def clips(self) -> list[Clip]:

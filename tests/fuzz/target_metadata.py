@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from random import Random
 
@@ -64,16 +65,17 @@ def check(data: bytes) -> None:
         return
     root = scratch("metadata")
     for place, valid in _TABLES.items():
-        (root / place).parent.mkdir(exist_ok=True)
-        (root / place).write_bytes(table if place.encode() == name else valid.encode())
-    corpora: list[Corpus] = [
-        ESC50(str(root), ["dog", "rain"]),
-        FSD50K(str(root), ["Dog", "Bell"]),
-        FSDKaggle2018(str(root), 0.25),
-        TAU2019(str(root), "development", 0.25, 0.25),
-        *(Manifest(str(root / "manifest.csv"), role) for role in ("foreground", "background")),
-    ]
-    read_all(*(partial(_read, corpus) for corpus in corpora))
+        if place.split("/")[0].encode() == name.partition(b"/")[0]:
+            (root / place).parent.mkdir(exist_ok=True)
+            (root / place).write_bytes(table if place.encode() == name else valid.encode())
+    readers: dict[bytes, list[Callable[[], Corpus]]] = {
+        b"meta": [lambda: ESC50(str(root), ["dog", "rain"])],
+        b"FSD50K.ground_truth": [lambda: FSD50K(str(root), ["Dog", "Bell"])],
+        b"FSDKaggle2018.meta": [lambda: FSDKaggle2018(str(root), 0.25)],
+        DEVELOPMENT.encode(): [lambda: TAU2019(str(root), "development", 0.25, 0.25)],
+        b"manifest.csv": [partial(Manifest, str(root / "manifest.csv"), role) for role in ("foreground", "background")],
+    }
+    read_all(*(partial(_read, corpus()) for corpus in readers[name.partition(b"/")[0]]))
 
 
 def _read(corpus: Corpus) -> None:

@@ -19,7 +19,7 @@ from tse_refine.evaluation.metrics import HEADLINES
 from tse_refine.evaluation.results import append_validation, earlier_results, summary_rows, write_test_results
 from tse_refine.model.cost import Cost
 
-INPUTS = 0.5
+INPUTS = 0.1
 METRICS = "epoch,step,val/snri_db/1a3i/refined,val/loss\n0,4,1.5,-3\n1,8,2.5,-4\n"
 
 

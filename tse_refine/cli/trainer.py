@@ -26,13 +26,13 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from tse_refine.cli.options import find_config
 from tse_refine.data.datamodule import MixtureDataModule
-from tse_refine.errors import InputError, did_you_mean
+from tse_refine.errors import InputError, did_you_mean, printable
 from tse_refine.evaluation.callback import QueryRefinementEvaluation
 from tse_refine.evaluation.prediction import PredictionWriter
-from tse_refine.evaluation.run_config import build_data, import_plugin, update_config
+from tse_refine.evaluation.run_config import build_data, check_groups, import_plugin, update_config
 from tse_refine.evaluation.run_folder import RunFolder
 from tse_refine.files.atomic import remove_leftovers, write_text
-from tse_refine.files.documents import one_line, parse_yaml
+from tse_refine.files.documents import MOST_YAML_BYTES, one_line, parse_yaml, read_text
 from tse_refine.model.checkpoint import training_options
 from tse_refine.training.checkpoints import AtomicCheckpointIO, RunCheckpoint
 from tse_refine.training.module import ExtractionModule
@@ -105,7 +105,17 @@ class ConfigAction(ActionConfigFile):
             is_name = "://" not in values and not isinstance(parse_yaml(values), dict)
         except ValueError:
             is_name = True
-        super().__call__(parser, cfg, str(find_config(values)) if is_name else values, option_string)
+        super().__call__(parser, cfg, str(_readable_config(values)) if is_name else values, option_string)
+
+
+def _readable_config(name: str) -> Path:
+    """Return the path of a config; InputError where it is missing or is not YAML."""
+    path = find_config(name)
+    try:
+        parse_yaml(read_text(path, MOST_YAML_BYTES))
+    except ValueError as error:
+        raise InputError(f"{printable(path)}: is not a config in YAML ({error}). Correct or replace it.") from error
+    return path
 
 
 class _Plugin:
@@ -184,6 +194,7 @@ class TrainerCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the options; a checkpoint's hyper-parameters decide on the network."""
         config = parser.parse_args(args)
+        check_groups(parser, config)
         if config.trainer.default_root_dir is None:
             config.trainer.default_root_dir = default_folder(config.name, config.budget)
         run = RunFolder(config.trainer.default_root_dir)
@@ -294,7 +305,10 @@ def read_data(words: list[str], **changes: Any) -> MixtureDataModule:
     Raises:
         InputError: the data cannot be used.
     """
-    config = share_root(command_parser("fit").parse_args(words))
+    parser = command_parser("fit")
+    config = parser.parse_args(words)
+    check_groups(parser, config)
+    config = share_root(config)
     return build_data(config.as_dict(), **changes)
 
 

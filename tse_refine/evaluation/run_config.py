@@ -14,6 +14,8 @@ from tse_refine.files.documents import MOST_YAML_BYTES, Fields, checked_name, on
 from tse_refine.refinement import Refinement, parse_refinement
 
 if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
     from tse_refine.data.datamodule import MixtureDataModule
 
 # class paths in configurations that earlier versions saved
@@ -157,6 +159,26 @@ def not_a_config(path: Path, error: Exception) -> InputError:
     )
 
 
+def check_groups(parser: ArgumentParser, config: Namespace) -> None:
+    """Reject a single value in the place of a group of options, such as ``data.mixture: 6``, which jsonargparse takes.
+
+    Args:
+        parser: parser of the options.
+        config: what it parsed.
+
+    Raises:
+        InputError: names the group.
+    """
+    from jsonargparse import Namespace
+
+    for group, default in parser.get_defaults(skip_validation=True).items(branches=True):
+        if not isinstance(default, Namespace) or "class_path" in default:
+            continue
+        if not isinstance(value := config.get(group, default), Namespace | Mapping):
+            option = next(iter(default.keys()))
+            raise InputError(f"{group} is {shown(value)}; its options are expected, such as {group}.{option}.")
+
+
 def build_data(config: Mapping[str, Any], **changes: Any) -> MixtureDataModule:
     """Build the data module of a configuration, and nothing else of it; no recording is read yet, only tables.
 
@@ -176,7 +198,9 @@ def build_data(config: Mapping[str, Any], **changes: Any) -> MixtureDataModule:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(MixtureDataModule, "data")
     try:
-        data: MixtureDataModule = parser.instantiate_classes(parser.parse_object({"data": options})).data
+        parsed = parser.parse_object({"data": options})
+        check_groups(parser, parsed)
+        data: MixtureDataModule = parser.instantiate_classes(parsed).data
     except ArgumentError as error:
         raise InputError(f"The data options of the configuration cannot be used: {error}") from error
     return data

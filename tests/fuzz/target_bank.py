@@ -16,7 +16,7 @@ from tse_refine.data.bank.clip_bank import ClipBank, read_identity
 from tse_refine.data.corpora.base import Clip, Corpus
 from tse_refine.files.digests import FileDigests
 
-INPUTS = 0.5
+INPUTS = 0.2
 
 
 class _Noises(Corpus):
@@ -51,12 +51,18 @@ def check(data: bytes) -> None:
     if name not in (b"bank.json", b"samples.i16", b"hops.f32"):
         return
     folder = scratch("bank") / "damaged"
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(_valid(), folder)
-    (folder / name.decode()).write_bytes(content)
-    (folder / "fingerprints.json").write_bytes(content)  # only a memory: never an error
-    FileDigests(folder)([folder / "hops.f32"])
-    read_all(lambda: read_identity(folder), lambda: _use(folder))
+    if not folder.exists():
+        shutil.copytree(_valid(), folder)
+    path = folder / name.decode()
+    valid = path.read_bytes()
+    try:
+        path.write_bytes(content)
+        if name == b"bank.json":
+            (folder / "fingerprints.json").write_bytes(content)  # only a memory: never an error
+            FileDigests(folder)([folder / "hops.f32"])
+        read_all(lambda: read_identity(folder), lambda: _use(folder))
+    finally:
+        path.write_bytes(valid)
 
 
 def _use(folder: Path) -> None:

@@ -17,7 +17,7 @@ from tse_refine.model.classifier import ClassifierConfig
 from tse_refine.model.network import Network, NetworkConfig
 from tse_refine.training.module import ExtractionModule
 
-INPUTS = 0.05
+INPUTS = 0.02
 
 
 def seeds() -> list[bytes]:

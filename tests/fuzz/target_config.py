@@ -11,7 +11,7 @@ from tests.fuzz.targets import read_all, scratch
 from tse_refine.analysis.sweeps import flat_options
 from tse_refine.analysis.tested_run import TestedRun
 
-INPUTS = 0.5
+INPUTS = 0.2
 
 
 def seeds() -> list[bytes]:

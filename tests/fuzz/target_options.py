@@ -15,7 +15,7 @@ from tse_refine.cli.trainer import command_parser, share_root
 from tse_refine.errors import InputError
 from tse_refine.evaluation.run_config import build_data, check_groups
 
-INPUTS = 0.002
+INPUTS = 0.0005
 
 
 def seeds() -> list[bytes]:

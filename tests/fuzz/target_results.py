@@ -19,7 +19,7 @@ from tse_refine.evaluation.metrics import HEADLINES
 from tse_refine.evaluation.results import append_validation, earlier_results, summary_rows, write_test_results
 from tse_refine.model.cost import Cost
 
-INPUTS = 0.1
+INPUTS = 0.05
 METRICS = "epoch,step,val/snri_db/1a3i/refined,val/loss\n0,4,1.5,-3\n1,8,2.5,-4\n"
 
 
@@ -58,14 +58,19 @@ def check(data: bytes) -> None:
     if name not in names:
         return
     parent = scratch("results") / "damaged"
-    shutil.copytree(_valid().parent, parent, dirs_exist_ok=True)
+    if not parent.exists():
+        shutil.copytree(_valid().parent, parent)
     (parent / name.decode()).write_bytes(table)
-    tested = TestedRun(parent / "run")
-    read_all(
-        lambda: tested.grid,
-        lambda: tested.classifier and tested.classifier.mean_average_precision,
-        lambda: tested.cost,
-        lambda: read_sweep_folder(parent),
-        lambda: append_validation(parent / "run" / "validation.csv", [], HEADLINES, 5),
-        lambda: earlier_results(parent / "run" / "test"),
-    )
+    try:
+        tested = TestedRun(parent / "run")
+        read_all(
+            lambda: tested.grid,
+            lambda: tested.classifier and tested.classifier.mean_average_precision,
+            lambda: tested.cost,
+            lambda: read_sweep_folder(parent),
+            lambda: append_validation(parent / "run" / "validation.csv", [], HEADLINES, 5),
+            lambda: earlier_results(parent / "run" / "test"),
+        )
+    finally:  # also what reading rewrites
+        for path in (name.decode(), "run/validation.csv"):
+            (parent / path).write_bytes((_valid().parent / path).read_bytes())

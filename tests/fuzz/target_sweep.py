@@ -11,7 +11,7 @@ from tests.fuzz.mutating import damaged_yaml as mutate  # noqa: F401
 from tests.fuzz.targets import scratch
 from tse_refine.training.sweep import folder_name, read_sweep
 
-INPUTS = 0.5
+INPUTS = 0.2
 
 SHIPPED = Path(__file__).parents[2] / "configs" / "sweeps"
 

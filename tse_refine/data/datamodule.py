@@ -28,7 +28,9 @@ from tse_refine.data.rendering import Renderer
 from tse_refine.data.scaper.exporting import SceneExporter
 from tse_refine.data.scaper.importing import ImportedRecipes, scenes_digest
 from tse_refine.errors import STOP_SIGNALS, InputError
+from tse_refine.files.documents import shown
 
+_HIGHEST_RATE = 1_000_000  # Hz
 _STAGE_SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 _SPLIT_STAGES = {"train": "fit", "val": "validate", "test": "test"}  # a stage that prepares the split
 
@@ -218,8 +220,11 @@ class MixtureDataModule(LightningDataModule):
         return self._make_loader("test", [(0, index) for index in self.predict_indices])
 
     def _check(self) -> None:
-        if self.sample_rate <= 0 or self.sample_rate % 10:
-            raise InputError(f"data.sample_rate is {self.sample_rate}; a positive multiple of 10 Hz is expected.")
+        if not 0 < self.sample_rate <= _HIGHEST_RATE or self.sample_rate % 10:
+            raise InputError(
+                f"data.sample_rate is {shown(self.sample_rate)}; a positive multiple of 10 Hz up to {_HIGHEST_RATE} is "
+                "expected."
+            )
         if self.seed < 0:
             raise InputError(f"data.seed is {self.seed}; a number from 0 is expected.")
         sizes = {f"num_{split}": size for split, size in self.sizes.items()}

@@ -25,7 +25,7 @@ CHECKPOINT_KEY = "tse_refine"  # where a checkpoint holds TrainedNetwork.descrip
 _NETWORK_PREFIX = "network."  # of the module's weights
 # limits of a training's options beside its network, which the module checks further
 _OPTIONS = dict.fromkeys(("loss_weight", "snr_max_db", "learning_rate", "warmup_fraction"), (-1e9, 1e9))
-_SAMPLE_RATES = (1_000, 1_000_000)  # Hz
+_SAMPLE_RATES = (10, 1_000_000)  # Hz
 _DURATIONS = (0.01, 3600.0)  # seconds
 # what torch.save writes of tensors, numbers and text
 _GLOBALS = re.compile(

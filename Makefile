@@ -1,4 +1,4 @@
-# make setup | demo | compare | notebooks | test | test-browser | test-long | coverage | bench | gpu | docs | format: each
+# make setup | demo | compare | notebooks | test | test-browser | test-long | fuzz | coverage | bench | gpu | docs | format: each
 # installs into .venv first, once, and again when pyproject.toml changes.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -6,8 +6,9 @@ INSTALLED := .venv/.installed
 DEMO := -c experiment/proposed -c model/small -c data/synthetic -c budget/demo
 BENCHMARKS := training_step extraction evaluation growth mixing startup
 RESULTS := benchmarks/results
+FUZZ_INPUTS ?= 100000
 
-.PHONY: setup demo compare notebooks test test-browser test-long coverage bench gpu docs format
+.PHONY: setup demo compare notebooks test test-browser test-long fuzz coverage bench gpu docs format
 
 setup: $(INSTALLED)
 
@@ -34,6 +35,10 @@ test: $(INSTALLED)
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+# damaged files for every reader of foreign files, half an hour on two cores; what is at fault is kept in fuzz/
+fuzz: $(INSTALLED)
+	$(BIN)/python -m tests.fuzz --inputs $(FUZZ_INPUTS) --processes 2 --output fuzz
 
 # what a person sees of `tse-refine listen`: needs Chromium, at /usr/bin/chromium or where CHROMIUM says
 test-browser: $(INSTALLED)

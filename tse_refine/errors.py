@@ -8,13 +8,23 @@ from pathlib import Path
 # signals that stop a training; Windows has no SIGUSR1
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
+_LONGEST_TEXT = 6000  # characters of a message, whatever names a file has
+
 
 class InputError(ValueError):
     """A file, option or table that cannot be used as it is.
 
     Its text is one paragraph for the user: the file or option, what was found, what was expected and what to do. The
     command line prints the text without a traceback and exits with status 2.
+
+    Args:
+        text: the paragraph; what a file or a name in it would make a terminal do is written out.
     """
+
+    def __init__(self, text: str) -> None:
+        if len(text) > _LONGEST_TEXT:
+            text = f"{text[: _LONGEST_TEXT // 2]} ... {text[-_LONGEST_TEXT // 2 :]}"
+        super().__init__("\n".join(map(printable, text.split("\n"))))
 
 
 class MissingFileError(InputError):
@@ -39,6 +49,15 @@ class StoppedError(SystemExit):
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
+
+
+def printable(text: object) -> str:
+    r"""Return a path or another text as one line, whatever characters it has.
+
+    >>> printable("two\nlines.wav"), printable("\udcff.wav")
+    ('two\\nlines.wav', '\\udcff.wav')
+    """
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(text))
 
 
 def did_you_mean(word: str, known: list[str], few: bool = False) -> str:

@@ -1,4 +1,7 @@
 import pickle
+import subprocess
+import sys
+import zipfile
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -8,7 +11,7 @@ import torch
 from tse_refine.data.recipes import MixtureConfig
 from tse_refine.errors import InputError
 from tse_refine.model.checkpoint import CHECKPOINT_KEY, TrainedNetwork, load_network, read_checkpoint
-from tse_refine.model.network import Network
+from tse_refine.model.network import Network, NetworkConfig
 from tse_refine.training.module import ExtractionModule
 
 NAMES = ("a", "b", "c")
@@ -78,6 +81,92 @@ def test_weights_of_a_diverged_training_are_rejected(path, value):
     next(iter(content["state_dict"].values())).view(-1)[0] = value
     torch.save(content, path)
     with pytest.raises(InputError, match=r"best\.ckpt: the weights .* not all finite.*model\.learning_rate"):
+        load_network(path)
+
+
+def changed(path, *keys, value):
+    content = torch.load(path, weights_only=True)
+    inner = content
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    torch.save(content, path)
+
+
+NETWORK = (CHECKPOINT_KEY, "network")
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        ((*NETWORK, "hidden_channels"), 10**6, r"do not fit .* is \[8\], by its sizes \[1000000\]"),
+        ((*NETWORK, "mask_stacks"), 10**6, "do not fit .* blocks"),
+        ((*NETWORK, "hidden_channels"), 10**9, "hidden_channels is 1000000000; at least 1 is expected"),
+        ((*NETWORK, "num_filters"), float("nan"), "num_filters is nan"),
+        ((*NETWORK, "window_ms"), float("nan"), "window_ms is nan"),
+        ((*NETWORK, "kernel"), 3, "'kernel' is not a size of a network"),
+        ((CHECKPOINT_KEY, "network"), [1], "network is list of 1; named values are expected"),
+        ((CHECKPOINT_KEY, "sample_rate"), -8000, "sample_rate is -8000; a whole number from"),
+        ((CHECKPOINT_KEY, "sample_rate"), "8000", "sample_rate is '8000'; a whole number from"),
+        ((CHECKPOINT_KEY, "duration_seconds"), float("nan"), "duration_seconds is nan; a number from"),
+        ((CHECKPOINT_KEY, "recommended_threshold"), 1.5, "recommended_threshold is 1.5; a number from 0 to 1"),
+        ((CHECKPOINT_KEY, "recommended_threshold"), [0.1], "recommended_threshold is list of 1; a number"),
+        ((CHECKPOINT_KEY, "class_names"), ["a", "b", "a"], "class 'a' occurs twice"),
+        ((CHECKPOINT_KEY, "class_names"), ["a", "b", "\x1b[2J"], r"class 2 is '\\x1b\[2J'; 1 to 200 characters"),
+        ((CHECKPOINT_KEY, "class_names"), ["a", "b", "\ud800"], "class 2 is .*1 to 200 characters"),
+        ((CHECKPOINT_KEY, "class_names"), ["a", "b", ""], "class 2 is ''; 1 to 200 characters"),
+        ((CHECKPOINT_KEY, "class_names"), ["a", "b", "c" * 10**6], "class 2 is 'ccc.*1 to 200 characters"),
+        ((CHECKPOINT_KEY, "class_names"), {"a": 1}, "the names of each class are dict of 1"),
+        (("state_dict",), None, "state_dict is None; named values are expected"),
+        (("state_dict", "network.encoder.weight"), "x", "not an array of weights"),
+    ],
+)
+def test_a_value_that_is_out_of_range_is_rejected_in_one_sentence(path, keys, value, message):
+    changed(path, *keys, value=value)
+    with pytest.raises(InputError, match=rf"best\.ckpt: .*{message}.*expected is checkpoints/best\.ckpt") as error:
+        load_network(path)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 700
+
+
+def test_sizes_that_the_file_does_not_hold_are_rejected_before_memory_is_taken(path):
+    changed(path, *NETWORK, "hidden_channels", value=10**6)
+    changed(path, *NETWORK, "bottleneck_channels", value=10**6)
+    code = (
+        "import resource, sys; from tse_refine.model.checkpoint import load_network, InputError\n"
+        "size = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize() + 2**28\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (size, size))\n"
+        "try: load_network(sys.argv[1])\n"
+        "except InputError as error: print(error)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    assert "its weights do not fit the network it describes" in ended.stdout
+
+
+def test_weights_that_are_many_in_their_shape_and_one_in_the_file_are_rejected(tmp_path):
+    path, wide = tmp_path / "best.ckpt", TrainedNetwork(Network(3, 8000, NetworkConfig(64)), NAMES, 8000)
+    views = {f"network.{name}": torch.zeros(1).expand(w.shape) for name, w in wide.network.state_dict().items()}
+    torch.save({"state_dict": views, CHECKPOINT_KEY: wide.description()}, path)
+    with pytest.raises(InputError, match=r"they would take more than its .* bytes"):
+        load_network(path)
+
+
+@pytest.mark.parametrize("kind", ["compressed", "flipped", "foreign class"])
+def test_an_archive_that_torch_does_not_write_is_rejected(path, kind):
+    if kind == "flipped":
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1  # of a weight: finite, and another
+        path.write_bytes(content)
+    elif kind == "compressed":
+        with zipfile.ZipFile(path) as old:
+            parts = {name: old.read(name) for name in old.namelist()}
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+            for name, part in parts.items():
+                new.writestr(name, part)
+    else:
+        changed(path, "more", value=bytearray(5))
+    found = {"compressed": "are compressed", "flipped": "checksum", "foreign class": r"refers to \w+ bytearray"}
+    with pytest.raises(InputError, match=f"cannot be read as a checkpoint .*{found[kind]}"):
         load_network(path)
 
 

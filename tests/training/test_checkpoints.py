@@ -1,4 +1,5 @@
 import csv
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -127,3 +128,26 @@ def test_a_second_training_at_the_same_time_is_refused(fit, monkeypatch, capsys)
     run = fit()
     assert "another training is running" in " ".join(capsys.readouterr().err.split())
     assert (run / "checkpoints" / "last.ckpt").exists()
+
+
+DAMAGES = {
+    r"has a network alone, without loops": lambda content: content.pop("loops"),
+    r"of the training in .*last\.ckpt cannot be restored \(": lambda content: content.update(loops={"fit_loop": 3}),
+    r"in .*last\.ckpt cannot be restored \(": lambda content: content.update(optimizer_states=[{"state": 7}]),
+    r"last\.ckpt: 'x' of its state_dict is 1": lambda content: content.update(state_dict={"network.x": 1}),
+    r"last\.ckpt: loss_weight is 'much'": lambda content: content["hyper_parameters"].update(loss_weight="much"),
+}
+
+
+def test_a_damaged_state_of_a_training_is_rejected_by_its_file(fit, capsys):
+    last = fit() / "checkpoints" / "last.ckpt"
+    whole = last.read_bytes()
+    for message, damage in DAMAGES.items():
+        last.write_bytes(whole)
+        content = torch.load(last, weights_only=True)
+        damage(content)
+        torch.save(content, last)
+        with pytest.raises(SystemExit) as stop:
+            fit("--ckpt_path", str(last), "--trainer.max_epochs=2")
+        assert stop.value.code == 2
+        assert re.search(message, capsys.readouterr().err)

@@ -187,7 +187,7 @@ def test_settings_drawn_twice_are_one_run(sweep_file):
         ({"parameters": {"model": {"parameters": {"loss_weight": {"value": 1}}}}}, "such as model.loss_weight"),
         ({"parameters": {"a": {"min": 0, "max": 1}}}, "a grid cannot run over the distribution of a"),
         ({"parameters": {"a": {}}}, "has no value, values, or min and max"),
-        ({"metric": None}, "is not a sweep file"),
+        ({"metric": None}, "metric is None; named values are expected. Expected is a sweep file"),
     ],
 )
 def test_sweeps_that_cannot_run_here_are_rejected(sweep_file, changes, message):

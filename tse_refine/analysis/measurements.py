@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,6 +27,7 @@ from tse_refine.evaluation.results import (
 from tse_refine.files.tables import content_of, read_columns, read_csv
 from tse_refine.refinement import Refinement, parse_refinement
 
+_MOST_CELLS_PER_ROW = 100  # only conditions with too many active classes have no row
 _ROUNDING = 2e-5  # the mean of values of five decimals against a mean of five decimals
 _TYPES: dict[str, type] = dict.fromkeys(("mixture", "active", "inactive", "num_active"), int)
 _TYPES |= dict.fromkeys(("threshold", "query_active", "query_inactive"), str)
@@ -187,6 +189,8 @@ def _grid(columns: Mapping[str, np.ndarray], gate_threshold: float) -> MeasuredG
     pairs, c = _numbered(zip(columns["active"].tolist(), columns["inactive"].tolist(), strict=True))
     names, r = _numbered(columns["threshold"])
     shape = (len(mixtures), len(pairs), len(names))
+    if math.prod(shape) > _MOST_CELLS_PER_ROW * len(m):  # before their arrays are made
+        raise ValueError(f"its {len(m)} rows are of {' x '.join(map(str, shape))} mixtures, conditions and thresholds")
     place = np.ravel_multi_index((m, c, r), shape)
 
     def on_grid(column: np.ndarray) -> np.ndarray:

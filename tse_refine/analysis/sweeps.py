@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from tse_refine.analysis.tested_run import operating_refinement, read_config
 from tse_refine.errors import InputError, did_you_mean
 from tse_refine.evaluation.callback import REFINED
 from tse_refine.evaluation.conditions import Condition
 from tse_refine.evaluation.metrics import HEADLINES, MEASURES
 from tse_refine.evaluation.results import CLASSIFICATION_COLUMNS, REMEDY, summary_columns
+from tse_refine.evaluation.run_config import operating_refinement, read_config
 from tse_refine.evaluation.run_folder import RunFolder
 from tse_refine.files.tables import content_of, read_csv
 from tse_refine.refinement import parse_refinement
@@ -82,7 +82,7 @@ def read_sweep_folder(folder: str | Path) -> list[SweptRun]:
         )
     runs = []
     for run in folders:
-        options, metrics = _flat(_read_config(run)), _validation_metrics(run) | _test_metrics(run)
+        options, metrics = flat_options(_read_config(run)), _validation_metrics(run) | _test_metrics(run)
         if not metrics:
             raise InputError(
                 f"{run.path}: neither metrics.csv with a validation nor test/summary.csv is there, so the run has not "
@@ -134,7 +134,7 @@ def read_wandb_sweep(path: str, api: Any = None) -> list[SweptRun]:
             if key.startswith(SPLITS) and isinstance(value, int | float) and not isinstance(value, bool)
         }
         if metrics:
-            options = _flat(config)
+            options = flat_options(config)
             # a module's hyper-parameters are logged beside the options that set them, under names of their own
             options = {option: options[option] for option in swept or options if option in options}
             runs.append(SweptRun(name, options, metrics))
@@ -239,16 +239,16 @@ def _in_order(runs: Sequence[SweptRun], swept: Iterable[str]) -> list[SweptRun]:
     return sorted(runs, key=lambda run: (*map(_sortable, run.settings.values()), run.name))
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_options(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested options by their dotted names; lists as text, so that runs can be grouped by them.
 
-    >>> _flat({"model": {"loss_weight": 10.0}, "data": {"queries": {"target_counts": [1, 2]}}})
+    >>> flat_options({"model": {"loss_weight": 10.0}, "data": {"queries": {"target_counts": [1, 2]}}})
     {'model.loss_weight': 10.0, 'data.queries.target_counts': '[1, 2]'}
     """
     flat: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, Mapping) and value:
-            flat |= _flat(value, f"{prefix}{name}.")
+            flat |= flat_options(value, f"{prefix}{name}.")
         else:
             flat[f"{prefix}{name}"] = str(value) if isinstance(value, list) else value
     return flat

@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from tse_refine.analysis.measurements import MeasuredClassifier, MeasuredGrid, read_classifier, read_grid
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.errors import InputError
 from tse_refine.evaluation.results import COST_COLUMNS, REMEDY
-from tse_refine.evaluation.run_config import data_of_run, import_plugins, update_config
+from tse_refine.evaluation.run_config import data_of_run, not_a_config, operating_refinement, read_config
 from tse_refine.evaluation.run_folder import RunFolder
 from tse_refine.files.tables import read_csv
-from tse_refine.model.checkpoint import CHECKPOINT_KEY, read_checkpoint
+from tse_refine.model.checkpoint import read_checkpoint
 from tse_refine.model.cost import Cost
 from tse_refine.refinement import Refinement, parse_refinement
 from tse_refine.version import PACKAGE
@@ -65,7 +62,7 @@ class TestedRun:
             if not all(isinstance(number, int | float) for number in (model["loss_weight"], rate)):
                 raise TypeError("loss weight and inactive sample rate are not numbers")
         except (KeyError, TypeError) as error:
-            raise _not_a_config(path, error) from error
+            raise not_a_config(path, error) from error
         return config
 
     @cached_property
@@ -103,7 +100,7 @@ class TestedRun:
     def recommended(self) -> Refinement:
         """What validation recommended at the best checkpoint, else the training's operating refinement."""
         path = self.folder.checkpoints / "best.ckpt"
-        option = read_checkpoint(path)[CHECKPOINT_KEY].get("recommended_threshold") if path.exists() else None
+        option = read_checkpoint(path).about.recommended_threshold if path.exists() else None
         if option is None:
             return operating_refinement(self.folder.config, self.config)
         return parse_refinement(option, f"{path}: the recommended threshold")
@@ -145,42 +142,3 @@ class TestedRun:
                 f"{path}: does not hold one row of costs ({error}); run `tse-refine test` again."
             ) from error
         return Cost(int(numbers[0]), int(numbers[1]), *numbers[2:])
-
-
-def read_config(path: Path) -> dict[str, Any] | None:
-    """Return a saved configuration; None where it is missing.
-
-    Its plugins are imported, and classes of earlier versions have their present names.
-
-    Args:
-        path: ``config.yaml`` of a training or test.
-
-    Raises:
-        InputError: it is not the configuration of a run, or a plugin is missing.
-    """
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(config, dict) or not all(isinstance(config.get(k), dict) for k in ("data", "evaluation")):
-            raise TypeError("it has no options of data and evaluation")
-    except FileNotFoundError:
-        return None
-    except (yaml.YAMLError, TypeError, UnicodeDecodeError) as error:
-        raise _not_a_config(path, error) from error
-    config = update_config(config)
-    import_plugins(config)
-    return config
-
-
-def operating_refinement(path: Path, config: Mapping[str, Any]) -> Refinement:
-    """Return the operating refinement of the configuration in a file; InputError where it has none that is valid."""
-    try:
-        return parse_refinement(config["evaluation"]["threshold"], "evaluation.threshold")
-    except (KeyError, InputError) as error:
-        raise _not_a_config(path, error) from error
-
-
-def _not_a_config(path: Path, error: Exception) -> InputError:
-    return InputError(
-        f"{path}: is not the configuration of a run ({type(error).__name__}: {' '.join(str(error).split())}). Restore "
-        "it, or train and test again."
-    )

@@ -16,10 +16,12 @@ SPLITS = ("train", "val", "test")  # the data's own tuple would make the help im
 
 def prepare(words: list[str]) -> None:
     """Download missing recordings, verify them, and decode all into clip banks."""
-    _, options = _parser(prepare, needed="").parse_known_args(words)
+    parser = _parser(prepare, needed="")
+    parser.add_argument("--verify", action="store_true", help="read the banks whole and compare with their digests")
+    own, options = parser.parse_known_args(words)
     from tse_refine.cli.trainer import read_data
 
-    print(prepared(read_data(options, download=True)))
+    print(prepared(read_data(options, download=True), own.verify))
 
 
 def preview(words: list[str]) -> None:
@@ -50,17 +52,18 @@ def recipes(words: list[str]) -> None:
     print(read_data(options).export_scenes(own.split, own.output))
 
 
-def prepared(data: MixtureDataModule) -> str:
+def prepared(data: MixtureDataModule, verify: bool = False) -> str:
     """Decode all recordings where necessary and return a table of them.
 
     Args:
         data: data module whose corpora are complete.
+        verify: read the banks whole and compare them with what was built, which takes a second per gigabyte.
 
     Returns:
         Several lines: clips, hours, classes and rejected recordings per role and split, and the folders of the banks.
 
     Raises:
-        InputError: recordings cannot be used and are not to be skipped, or a split lacks a class.
+        InputError: recordings cannot be used and are not to be skipped, a bank is damaged, or a split lacks a class.
     """
     from tse_refine.data.audio.folders import described
     from tse_refine.data.bank.clip_bank import REJECTED
@@ -72,6 +75,8 @@ def prepared(data: MixtureDataModule) -> str:
     notes = []
     for option, clips in data.clips.items():
         bank = data.banks[option]
+        if verify:
+            bank.verify()
         role = option.removeprefix("data.")
         for split in SPLITS:
             members = [clip for clip in clips if clip.split == split]
@@ -81,7 +86,7 @@ def prepared(data: MixtureDataModule) -> str:
             numbers = (f"{len(usable)}", f"{hours:.2f}", f"{classes}", f"{len(members) - len(usable)}")
             rows.append((role, split, *numbers))
         size = sum(path.stat().st_size for path in bank.folder.iterdir())
-        notes.append(f"{role}: {bank.folder} ({size / 2**30:.2f} GiB, {data.sample_rate} Hz)")
+        notes.append(f"{role}: {bank.folder} ({size / 2**30:.2f} GiB, {data.sample_rate} Hz{', verified' * verify})")
         if bank.rejected:
             notes.append(f"{role}: the rejected recordings and why are in {bank.folder / REJECTED}")
         unlisted = data.corpora[option].unlisted()

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from tse_refine.cli.options import CommandParser
-from tse_refine.errors import InputError
-from tse_refine.files.atomic import printable
+from tse_refine.errors import InputError, printable
 
 if TYPE_CHECKING:
     from tse_refine.extraction.extractor import Extractor

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,12 +26,13 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from tse_refine.cli.options import find_config
 from tse_refine.data.datamodule import MixtureDataModule
-from tse_refine.errors import InputError, did_you_mean
+from tse_refine.errors import InputError, did_you_mean, printable
 from tse_refine.evaluation.callback import QueryRefinementEvaluation
 from tse_refine.evaluation.prediction import PredictionWriter
-from tse_refine.evaluation.run_config import build_data, import_plugin, update_config
+from tse_refine.evaluation.run_config import build_data, check_groups, import_plugin, update_config
 from tse_refine.evaluation.run_folder import RunFolder
 from tse_refine.files.atomic import remove_leftovers, write_text
+from tse_refine.files.documents import MOST_YAML_BYTES, one_line, parse_yaml, read_text
 from tse_refine.model.checkpoint import training_options
 from tse_refine.training.checkpoints import AtomicCheckpointIO, RunCheckpoint
 from tse_refine.training.module import ExtractionModule
@@ -54,8 +56,16 @@ COMMAND_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 CORPORA = ("foregrounds", "backgrounds")
 _NOT_OPTIONS = {"model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders"}
+_RESTORES = "checkpoint_connector"  # Lightning's module that gives a checkpoint's parts to their owners
 _YAML = "yaml with present names"
-set_loader(_YAML, lambda text: update_config(get_loader("yaml")(text)), exceptions=(yaml.YAMLError,))
+
+
+def _load_yaml(text: str) -> Any:
+    parse_yaml(text)  # in bounded size, and with one kind of error
+    return update_config(get_loader("yaml")(text))
+
+
+set_loader(_YAML, _load_yaml, exceptions=(yaml.YAMLError, ValueError))
 
 
 class TrainerParser(LightningArgumentParser):
@@ -82,7 +92,7 @@ class TrainerParser(LightningArgumentParser):
             hint = did_you_mean(misspelt[1], sorted({action.dest for action in self._actions}), few=True) or hint
         elif "data.foregrounds" in message and "required" in message:
             hint = "Stack a config of the data, such as -c data/synthetic."
-        print(f"tse-refine: {' '.join(message.split())}. {hint}", file=sys.stderr)
+        print(InputError(f"tse-refine: {' '.join(message.split())}. {hint}"), file=sys.stderr)
         raise SystemExit(2)
 
 
@@ -94,16 +104,20 @@ class ConfigAction(ActionConfigFile):
     ) -> None:
         """Stack the config on those before it."""
         try:
-            is_name = "://" not in values and not isinstance(yaml.safe_load(values), dict)
-        except yaml.YAMLError:
+            is_name = "://" not in values and not isinstance(parse_yaml(values), dict)
+        except ValueError:
             is_name = True
-        if is_name:
-            values = str(find_config(values))
-            try:
-                Path(values).read_text(encoding="utf-8")
-            except UnicodeDecodeError as error:
-                raise InputError(f"{values}: is not text in UTF-8 ({error}). Save the config as UTF-8.") from None
-        super().__call__(parser, cfg, values, option_string)
+        super().__call__(parser, cfg, str(_readable_config(values)) if is_name else values, option_string)
+
+
+def _readable_config(name: str) -> Path:
+    """Return the path of a config; InputError where it is missing or is not YAML."""
+    path = find_config(name)
+    try:
+        parse_yaml(read_text(path, MOST_YAML_BYTES))
+    except ValueError as error:
+        raise InputError(f"{printable(path)}: is not a config in YAML ({error}). Correct or replace it.") from error
+    return path
 
 
 class _Plugin:
@@ -182,6 +196,7 @@ class TrainerCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the options; a checkpoint's hyper-parameters decide on the network."""
         config = parser.parse_args(args)
+        check_groups(parser, config)
         if config.trainer.default_root_dir is None:
             config.trainer.default_root_dir = default_folder(config.name, config.budget)
         run = RunFolder(config.trainer.default_root_dir)
@@ -242,9 +257,25 @@ class TrainerCLI(LightningCLI):
                 # one that ended since the options were checked
                 run.refuse_second_training(self.config.ckpt_path, self.config.overwrite)
             start_wandb(self.trainer)
-            getattr(self.trainer, self.command)(model=self.model, datamodule=self.datamodule, **options)
+            with _naming_checkpoint(self.config.ckpt_path):
+                getattr(self.trainer, self.command)(model=self.model, datamodule=self.datamodule, **options)
             if writes:
                 write_text(run.trained, json.dumps({"steps": self.trainer.global_step}) + "\n")
+
+
+@contextmanager
+def _naming_checkpoint(path: str | None) -> Iterator[None]:
+    """Raise what goes wrong while Lightning restores a checkpoint as an InputError: its state is damaged."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        if isinstance(error, InputError) or not any(_RESTORES in frame.filename for frame in frames):
+            raise
+        raise InputError(
+            f"--ckpt_path: the state of the training in {path} cannot be restored ({type(error).__name__}: "
+            f"{one_line(error)}). Use another checkpoint of the run, or start over with --overwrite."
+        ) from error
 
 
 @contextmanager
@@ -279,7 +310,10 @@ def read_data(words: list[str], **changes: Any) -> MixtureDataModule:
     Raises:
         InputError: the data cannot be used.
     """
-    config = share_root(command_parser("fit").parse_args(words))
+    parser = command_parser("fit")
+    config = parser.parse_args(words)
+    check_groups(parser, config)
+    config = share_root(config)
     return build_data(config.as_dict(), **changes)
 
 

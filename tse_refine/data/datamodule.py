@@ -20,7 +20,7 @@ from torch.utils.data import default_convert
 from tse_refine.data.bank.builder import open_clip_bank
 from tse_refine.data.bank.clip_bank import ClipBank
 from tse_refine.data.corpora.acquisition import download_missing
-from tse_refine.data.corpora.base import BACKGROUNDS, FOREGROUNDS, SPLITS, Clip, Corpus, check_splits
+from tse_refine.data.corpora.base import BACKGROUNDS, FOREGROUNDS, SPLITS, Clip, Corpus, check_clips, check_splits
 from tse_refine.data.dataset import MixtureDataset, MixtureLoader, RecipeSampler
 from tse_refine.data.queries import QueryConfig
 from tse_refine.data.recipes import DrawnRecipes, MixtureConfig, Recipes
@@ -29,7 +29,9 @@ from tse_refine.data.scaper.exporting import SceneExporter
 from tse_refine.data.scaper.importing import ImportedRecipes, scenes_digest
 from tse_refine.errors import STOP_SIGNALS, InputError
 from tse_refine.files.atomic import expand_home
+from tse_refine.files.documents import shown
 
+_HIGHEST_RATE = 1_000_000  # Hz
 _STAGE_SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 _SPLIT_STAGES = {"train": "fit", "val": "validate", "test": "test"}  # a stage that prepares the split
 
@@ -115,6 +117,7 @@ class MixtureDataModule(LightningDataModule):
         for option, corpus in self.corpora.items():
             try:
                 clips[option] = corpus.clips()
+                check_clips(clips[option])
             except InputError as error:
                 raise InputError(f"{option}: {error}") from error
         return clips
@@ -218,8 +221,11 @@ class MixtureDataModule(LightningDataModule):
         return self._make_loader("test", [(0, index) for index in self.predict_indices])
 
     def _check(self) -> None:
-        if self.sample_rate <= 0 or self.sample_rate % 10:
-            raise InputError(f"data.sample_rate is {self.sample_rate}; a positive multiple of 10 Hz is expected.")
+        if not 0 < self.sample_rate <= _HIGHEST_RATE or self.sample_rate % 10:
+            raise InputError(
+                f"data.sample_rate is {shown(self.sample_rate)}; a positive multiple of 10 Hz up to {_HIGHEST_RATE} is "
+                "expected."
+            )
         if self.seed < 0:
             raise InputError(f"data.seed is {self.seed}; a number from 0 is expected.")
         sizes = {f"num_{split}": size for split, size in self.sizes.items()}

@@ -20,6 +20,8 @@ PeakRule = Literal["limit", "normalize", "none"]
 _QUIETEST_BELOW_CLIP_DB = 40.0  # an excerpt this far below its clip's loudest is a pause
 _MAX_DRAWS = 20
 
+_LONGEST_SECONDS, _LARGEST_DB = 3600, 200  # of mixtures
+
 
 @dataclass
 class MixtureConfig:
@@ -64,6 +66,16 @@ class MixtureConfig:
                 f"data.mixture.event_seconds is {list(self.event_seconds)}; shortest and longest must lie between "
                 f"0.5 s (the shortest with a loudness) and data.mixture.duration_seconds ({self.duration_seconds:g})."
             )
+        if self.duration_seconds > _LONGEST_SECONDS:
+            raise InputError(
+                f"data.mixture.duration_seconds is {self.duration_seconds:g}; at most {_LONGEST_SECONDS} is expected."
+            )
+        for name, levels in (("snr_db", self.snr_db), ("background_db", [self.background_db])):
+            if not all(abs(level) <= _LARGEST_DB for level in levels):  # false for NaN
+                raise InputError(
+                    f"data.mixture.{name} is {', '.join(f'{level:g}' for level in levels)}; finite levels of at most "
+                    f"{_LARGEST_DB} dB either way are expected."
+                )
         if self.snr_db[0] > self.snr_db[1]:
             raise InputError(f"data.mixture.snr_db is {list(self.snr_db)}; the lower level comes first.")
 

@@ -6,11 +6,16 @@ import os
 import sys
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tse_refine.errors import InputError
+from tse_refine.files.documents import MOST_YAML_BYTES, Fields, checked_name, one_line, parse_yaml, read_text, shown
+from tse_refine.refinement import Refinement, parse_refinement
 
 if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
     from tse_refine.data.datamodule import MixtureDataModule
 
 # class paths in configurations that earlier versions saved
@@ -78,10 +83,12 @@ def import_plugin(name: str) -> str:
     # while a config is read, jsonargparse makes its folder the current one
     sys.path += [folder for folder in (_START_FOLDER, os.getcwd()) if folder not in sys.path]
     try:
+        if not all(part.isidentifier() for part in checked_name(name, "the module").split(".")):
+            raise ValueError("it is not a dotted name")
         import_module(name)
-    except (ImportError, ValueError) as error:  # ValueError: an empty name
+    except (ImportError, ValueError) as error:
         raise InputError(
-            f"plugins: the module {name!r} cannot be imported ({error}). Give the dotted name of a module that is "
+            f"plugins: the module {shown(name)} cannot be imported ({error}). Give the dotted name of a module that is "
             "installed or lies in the current folder."
         ) from error
     return name
@@ -96,8 +103,80 @@ def import_plugins(config: Mapping[str, Any]) -> None:
     Raises:
         InputError: a module cannot be imported.
     """
-    for name in config.get("plugins") or ():
+    plugins = config.get("plugins") or ()
+    if not isinstance(plugins, list | tuple):
+        raise InputError(f"plugins: {shown(plugins)} is not a list of modules.")
+    for name in plugins:
         import_plugin(name)
+
+
+def read_config(path: Path) -> dict[str, Any] | None:
+    """Return a saved configuration; None where it is missing.
+
+    Its plugins are imported, and classes of earlier versions have their present names.
+
+    Args:
+        path: ``config.yaml`` of a training or test.
+
+    Raises:
+        InputError: it is not the configuration of a run, or a plugin is missing.
+    """
+    try:
+        config = parse_yaml(read_text(path, MOST_YAML_BYTES))
+        if not isinstance(config, dict) or not all(isinstance(config.get(k), dict) for k in ("data", "evaluation")):
+            raise ValueError("it has no options of data and evaluation")
+        _check_names(config)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise not_a_config(path, error) from error
+    updated: dict[str, Any] = update_config(config)
+    import_plugins(updated)
+    return updated
+
+
+def _check_names(value: Any) -> None:
+    """Raise ValueError where the names of options are something else than text."""
+    for part in (
+        Fields(value).values.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    ):
+        _check_names(part)
+
+
+def operating_refinement(path: Path, config: Mapping[str, Any]) -> Refinement:
+    """Return the operating refinement of the configuration in a file; InputError where it has none that is valid."""
+    try:
+        return parse_refinement(config["evaluation"]["threshold"], "evaluation.threshold")
+    except (KeyError, InputError) as error:
+        raise not_a_config(path, error) from error
+
+
+def not_a_config(path: Path, error: Exception) -> InputError:
+    """Return the error of a file that is not the configuration of a run, as another error shows."""
+    return InputError(
+        f"{path}: is not the configuration of a run ({type(error).__name__}: {one_line(error)}). Restore it, or train "
+        "and test again."
+    )
+
+
+def check_groups(parser: ArgumentParser, config: Namespace) -> None:
+    """Reject a single value in the place of a group of options, such as ``data.mixture: 6``, which jsonargparse takes.
+
+    Args:
+        parser: parser of the options.
+        config: what it parsed.
+
+    Raises:
+        InputError: names the group.
+    """
+    from jsonargparse import Namespace
+
+    for group, default in parser.get_defaults(skip_validation=True).items(branches=True):
+        if not isinstance(default, Namespace) or "class_path" in default:
+            continue
+        if not isinstance(value := config.get(group, default), Namespace | Mapping):
+            option = next(iter(default.keys()))
+            raise InputError(f"{group} is {shown(value)}; its options are expected, such as {group}.{option}.")
 
 
 def build_data(config: Mapping[str, Any], **changes: Any) -> MixtureDataModule:
@@ -119,7 +198,9 @@ def build_data(config: Mapping[str, Any], **changes: Any) -> MixtureDataModule:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(MixtureDataModule, "data")
     try:
-        data: MixtureDataModule = parser.instantiate_classes(parser.parse_object({"data": options})).data
+        parsed = parser.parse_object({"data": options})
+        check_groups(parser, parsed)
+        data: MixtureDataModule = parser.instantiate_classes(parsed).data
     except ArgumentError as error:
         raise InputError(f"The data options of the configuration cannot be used: {error}") from error
     return data

@@ -10,13 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tse_refine.errors import InputError
+from tse_refine.errors import InputError, printable
 from tse_refine.extraction.extractor import Extractor
 from tse_refine.extraction.outputs import Outputs
 from tse_refine.extraction.recordings import Recording
 from tse_refine.extraction.stream import Decision, DecisionScope
 from tse_refine.extraction.writer import SoundWriter, fitting_format, writing
-from tse_refine.files.atomic import printable
 from tse_refine.refinement import Refinement
 
 _SILENCE_PER_BLOCK = 1 << 16  # samples

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tse_refine.errors import InputError, did_you_mean
+from tse_refine.errors import InputError, did_you_mean, printable
 from tse_refine.extraction.recordings import find_recordings, location
 from tse_refine.extraction.writer import FORMATS, SUFFIXES
-from tse_refine.files.atomic import check_output, file_names, printable
+from tse_refine.files.atomic import check_output, file_names
 
 RESIDUAL = "residual"
 

@@ -14,9 +14,8 @@ from torch import Tensor
 
 from tse_refine.data.audio.folders import AUDIO_SUFFIXES, described, find_sounds
 from tse_refine.data.audio.reading import AudioFile, open_audio
-from tse_refine.errors import InputError
+from tse_refine.errors import InputError, printable
 from tse_refine.extraction.signal import BLOCK_SECONDS, MOST_CHANNELS, check_sample_rate, check_samples
-from tse_refine.files.atomic import printable
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ import numpy as np
 import soundfile
 from torch import Tensor
 
-from tse_refine.errors import InputError
+from tse_refine.errors import InputError, printable
 from tse_refine.extraction.signal import SAMPLE_RATES
-from tse_refine.files.atomic import printable, replacing
+from tse_refine.files.atomic import replacing
 
 _SAMPLES_PER_COPY = 1 << 20
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from tse_refine.errors import InputError
+from tse_refine.errors import InputError, printable
 
 _PART = ".part"
 _LONGEST_NAME = 60  # characters; file systems allow 255 bytes
@@ -132,15 +132,6 @@ def expand_home(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         raise InputError(f"{printable(path)}: the home folder that ~ stands for is unknown; write it out.") from None
-
-
-def printable(path: str | Path) -> str:
-    r"""Return a path as one line of text, whatever characters its name has.
-
-    >>> printable("two\nlines.wav"), printable("\udcff.wav")
-    ('two\\nlines.wav', '\\udcff.wav')
-    """
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(path))
 
 
 def normalized_name(name: str) -> str:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tse_refine.files.atomic import write_text
+from tse_refine.files.documents import parse_json, read_text
 
 MISSING = "missing"
 
@@ -42,10 +43,10 @@ class FileDigests:
 
     def _load(self) -> dict[str, str]:
         try:
-            memory: dict[str, str] = json.loads(self.memory_path.read_text(encoding="utf-8"))
+            memory = parse_json(read_text(self.memory_path))
         except (FileNotFoundError, ValueError):
             return {}  # only a memory: lost digests are computed again
-        return memory
+        return memory if isinstance(memory, dict) and all(isinstance(text, str) for text in memory.values()) else {}
 
 
 def _stat_key(path: Path) -> str | None:

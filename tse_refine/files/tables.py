@@ -284,11 +284,17 @@ def _complete_rows(
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(_lines(file, final_newline), delimiter=delimiter, strict=True)
             head = next(reader, [])
+            if reader.line_num > 1:
+                raise csv.Error("its header has a line break; is a quotation mark missing?")
             if missing := [column for column in columns if column not in head]:
                 present = ", ".join(head) or "an empty file"
                 raise InputError(f"{path}: the columns {', '.join(missing)} are missing; found {present}. {remedy}")
             yield reader.line_num, head
+            line = reader.line_num
             for cells in filter(None, reader):
+                if reader.line_num > line + 1 and any("\n" in cell or "\r" in cell for cell in cells):
+                    raise csv.Error(f"line {line + 1}: a cell has a line break; is a quotation mark missing?")
+                line = reader.line_num
                 doubtful = len(cells) != len(head) or (filled and "" in cells)  # a quick look, at millions of rows
                 if doubtful and (problem := _problem(head, cells, filled)):
                     raise InputError(f"{path}, line {reader.line_num}: {problem} {remedy}")

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-import zipfile
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from tse_refine.errors import InputError
 from tse_refine.files.atomic import expand_home, normalized_name, replacing
-from tse_refine.model.classifier import ClassifierConfig
-from tse_refine.model.network import Network, NetworkConfig
+from tse_refine.files.documents import Fields, one_line
+from tse_refine.files.tables import content_of
+from tse_refine.model.network import Network
 
 CHECKPOINT_KEY = "tse_refine"  # where a checkpoint holds TrainedNetwork.description and the digest of its data
-_NUMBERS = (
-    "loss_weight",
-    "frame_loss_weight",
-    "snr_max_db",
-    "learning_rate",
-    "warmup_fraction",
-)  # of a training, beside its network
 _NETWORK_PREFIX = "network."  # of the module's weights
+# limits of a training's options beside its network, which the module checks further
+_OPTIONS = dict.fromkeys(
+    ("loss_weight", "frame_loss_weight", "snr_max_db", "learning_rate", "warmup_fraction"), (-1e9, 1e9)
+)
+_SAMPLE_RATES = (10, 1_000_000)  # Hz
+_DURATIONS = (0.01, 3600.0)  # seconds
+# what torch.save writes of tensors, numbers and text
+_GLOBALS = re.compile(
+    r"collections OrderedDict|torch Size|torch device|torch\._utils _rebuild_(tensor_v2|parameter)|"
+    r"torch (?!Untyped|Typed)[A-Z]\w+Storage|torch (float|bfloat|int|uint|bool)\d*"
+)
+_HINT = "expected is checkpoints/best.ckpt or last.ckpt of a run"
+_MISFIT = "its weights do not fit the network it describes"
 
 
 @dataclass(frozen=True)
@@ -72,31 +80,53 @@ class TrainedNetwork:
             torch.save({"state_dict": weights, CHECKPOINT_KEY: self.description()}, temporary)
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Return the content of a checkpoint of this package; tensors stay on disk until they are used.
+@dataclass(frozen=True)
+class Checkpoint:
+    """The content of a checkpoint, checked: its description is valid, and its weights are those of its network.
+
+    Attributes:
+        path: the file.
+        about: all but the weights; ``network`` of it is of sizes alone, without memory.
+        weights: weights of the network by name; they stay on disk until they are used.
+        content: everything in the file, such as the state of a training.
+    """
+
+    path: Path
+    about: TrainedNetwork
+    weights: Mapping[str, Tensor]
+    content: Mapping[str, Any]
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint of this package: the one reader of all commands, which executes no code of the file.
+
+    The memory it takes is bounded by the file's size, whatever sizes the file states.
 
     Args:
         path: checkpoint of a run.
 
     Raises:
-        InputError: the file is missing, damaged, or another program's.
+        InputError: the file is missing, damaged, another program's, or its weights are not those of the network it
+            describes, or not finite.
     """
     path = expand_home(path)
-    hint = "expected is checkpoints/best.ckpt or last.ckpt of a run"
     if path.is_dir():
-        raise InputError(f"{path} is a folder; {hint}.")
+        raise InputError(f"{path} is a folder; {_HINT}.")
     if not path.is_file():
-        raise InputError(f"{path} does not exist; {hint}.")
+        raise InputError(f"{path} does not exist; {_HINT}.")
     try:
-        if not zipfile.is_zipfile(path):
-            raise ValueError("it is not an archive of PyTorch, or is cut off")
-        checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        _check_archive(path)
+        content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except Exception as error:  # on damaged bytes the unpickler raises any exception
-        found = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} cannot be read as a checkpoint ({found}); {hint}.") from error
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(CHECKPOINT_KEY), dict):
-        raise InputError(f"{path} was not written by tse-refine; {hint}.")
-    return checkpoint
+        raise InputError(f"{path} cannot be read as a checkpoint ({one_line(error)}); {_HINT}.") from error
+    if not isinstance(content, dict) or not isinstance(content.get(CHECKPOINT_KEY), dict):
+        raise InputError(f"{path} was not written by tse-refine; {_HINT}.")
+    with content_of(path, f"It is damaged, or of another version of tse-refine; {_HINT}."):
+        weights = _weights(content.get("state_dict"))
+        about = _described(Fields(content[CHECKPOINT_KEY], CHECKPOINT_KEY), len(weights))
+        _check_shapes(weights, about.network.state_dict(), path.stat().st_size)
+    check_weights(weights, str(path))
+    return Checkpoint(path, about, weights, content)
 
 
 def load_network(path: str | Path, device: str | torch.device = "cpu") -> TrainedNetwork:
@@ -107,53 +137,13 @@ def load_network(path: str | Path, device: str | torch.device = "cpu") -> Traine
         device: device of the network.
 
     Raises:
-        InputError: the file is missing, damaged, another program's, or its weights do not fit the sizes it states.
+        InputError: as :func:`read_checkpoint`.
     """
     checkpoint = read_checkpoint(path)
-    about: Mapping[str, Any] = checkpoint[CHECKPOINT_KEY]
-    try:
-        config = network_config(about)
-        names, rate = tuple(about["class_names"]), int(about["sample_rate"])
-        duration = float(about.get("duration_seconds", TrainedNetwork.duration_seconds))
-        network = Network(len(names), rate, config)
-        weights = {
-            name.removeprefix(_NETWORK_PREFIX): value
-            for name, value in checkpoint["state_dict"].items()
-            if name.startswith(_NETWORK_PREFIX)
-        }
-        network.load_state_dict(weights)
-        check_weights(weights, str(path))
-    except InputError:
-        raise
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"{path}: its weights do not fit the network it describes ({type(error).__name__}: {error}); it is "
-            "damaged, or of another version of tse-refine."
-        ) from error
-    recommended, extracts = about.get("recommended_threshold"), bool(about.get("extracts", True))
-    return TrainedNetwork(network.to(device).eval(), names, rate, recommended, duration, extracts)
-
-
-def network_config(about: Mapping[str, Any]) -> NetworkConfig:
-    """Return the sizes that a checkpoint describes.
-
-    They are data: no name in them is imported, whatever the file says.
-
-    Args:
-        about: description of a checkpoint, in plain types.
-
-    Raises:
-        KeyError: there are none.
-        TypeError: they have other names than the network's.
-        ValueError: they are not sizes.
-    """
-    sizes = dict(about["network"])
-    classifier = None if sizes["classifier"] is None else ClassifierConfig(**sizes["classifier"])
-    if not all(
-        value is None or isinstance(value, int | float) for name, value in sizes.items() if name != "classifier"
-    ):
-        raise ValueError("a size is not a number")
-    return NetworkConfig(**{**sizes, "classifier": classifier})
+    about = checkpoint.about
+    network = Network(len(about.class_names), about.sample_rate, about.network.config)
+    network.load_state_dict(checkpoint.weights)
+    return replace(about, network=network.to(device).eval())
 
 
 def training_options(path: str | Path) -> dict[str, Any]:
@@ -163,22 +153,101 @@ def training_options(path: str | Path) -> dict[str, Any]:
         path: checkpoint of a run.
 
     Raises:
-        InputError: the file is missing, damaged, or another program's.
+        InputError: as :func:`read_checkpoint`, or an option is not a number.
     """
     checkpoint = read_checkpoint(path)
-    saved = checkpoint.get("hyper_parameters", {})
-    try:
-        options = {name: saved[name] for name in _NUMBERS if name in saved}
-        if not all(type(value) in (int, float) for value in options.values()):
-            raise ValueError("an option of the training is not a number")
-        about = checkpoint[CHECKPOINT_KEY]
-        options["extraction"] = bool(about.get("extracts", True))
-        return options | {"network": asdict(network_config(about))}
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path}: does not describe its network ({type(error).__name__}: {error}); it is damaged, or of another "
-            "version of tse-refine."
-        ) from error
+    with content_of(checkpoint.path, f"It is damaged, or of another version of tse-refine; {_HINT}."):
+        saved = Fields(checkpoint.content.get("hyper_parameters", {}), "hyper_parameters")
+        options = {name: saved.number(name, *limits) for name, limits in _OPTIONS.items() if name in saved}
+    return options | {"network": asdict(checkpoint.about.network.config), "extraction": checkpoint.about.extracts}
+
+
+def _check_archive(path: Path) -> None:
+    """Reject an archive that torch.save does not write: one that is damaged, or that takes more memory than disk.
+
+    Of what weights may be pickled with, some classes reserve as much memory as the file asks for.
+
+    Raises:
+        ValueError, zipfile.BadZipFile: says what is wrong.
+    """
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is not an archive of PyTorch, or is cut off")
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+            raise ValueError("its parts are compressed, which PyTorch's are not")
+        if sum(part.file_size for part in parts) > path.stat().st_size:
+            raise ValueError("its parts are larger than the file")
+        if (damaged := archive.testzip()) is not None:
+            raise ValueError(f"the checksum of its part {damaged} is wrong")
+        for part in parts:
+            if part.filename.endswith(".pkl"):
+                for code, names, _ in pickletools.genops(archive.read(part)):
+                    if "GLOBAL" in code.name and not _GLOBALS.fullmatch(str(names)):
+                        raise ValueError(f"it refers to {names}, which no checkpoint of tse-refine does")
+
+
+def _described(fields: Fields, num_weights: int) -> TrainedNetwork:
+    """Return what a checkpoint describes, with a network that has no memory; ValueError where it is not valid."""
+    names = checked_names(fields.get("class_names"))
+    rate = fields.whole("sample_rate", *_SAMPLE_RATES)
+    duration = fields.number("duration_seconds", *_DURATIONS, TrainedNetwork.duration_seconds)
+    recommended = fields.get("recommended_threshold", None)
+    if isinstance(recommended, str):
+        fields.text("recommended_threshold")
+    elif recommended is not None:
+        recommended = fields.number("recommended_threshold", 0.0, 1.0)
+    config = _network_config(fields.fields("network"))
+    num_blocks = config.blocks_per_stack * (config.shared_stacks + config.mask_stacks)
+    num_layers = 0 if config.classifier is None else config.classifier.num_layers
+    if num_blocks + num_layers > num_weights:
+        raise ValueError(f"{_MISFIT}: {num_blocks} blocks and {num_layers} layers have more than {num_weights}")
+    with torch.device("meta"):
+        network = Network(len(names), rate, config)
+    return TrainedNetwork(network, names, rate, recommended, duration, fields.flag("extracts", True))
+
+
+def _network_config(fields: Fields) -> NetworkConfig:
+    """Return the sizes that a checkpoint describes; no name in them is imported, whatever the file says."""
+    classifier = None
+    if fields.get("classifier") is not None:
+        classifier = ClassifierConfig(**_known(fields.fields("classifier"), ClassifierConfig))
+    config = NetworkConfig(**{**_known(fields, NetworkConfig), "classifier": classifier})
+    config.check()
+    return config
+
+
+def _known(sizes: Fields, kind: type[NetworkConfig] | type[ClassifierConfig]) -> Mapping[str, Any]:
+    unknown = sorted(sizes.values.keys() - {field.name for field in dataclass_fields(kind)})
+    if unknown:
+        raise ValueError(f"{shown(unknown[0])} is not a size of a network")
+    return sizes.values
+
+
+def _weights(state: Any) -> dict[str, Tensor]:
+    """Return the network's weights of a module's; ValueError where they are not weights."""
+    weights = {
+        name.removeprefix(_NETWORK_PREFIX): value
+        for name, value in Fields(state, "state_dict").values.items()
+        if name.startswith(_NETWORK_PREFIX)
+    }
+    for name, value in weights.items():
+        is_tensor = isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+        counts = name.endswith("num_batches_tracked")  # of a batch norm; all else is in floating point
+        if not is_tensor or value.is_quantized or value.is_floating_point() == counts:
+            raise ValueError(f"{shown(name)} of its state_dict is {shown(value)}, not an array of weights")
+    return weights
+
+
+def _check_shapes(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor], num_bytes: int) -> None:
+    """Reject weights that are not those of a network, or that a file of that size cannot hold (ValueError)."""
+    shapes = [{name: list(weight.shape) for name, weight in part.items()} for part in (weights, expected)]
+    for name in sorted(weights.keys() | expected.keys()):
+        found, fits = (part.get(name, "missing") for part in shapes)
+        if found != fits:
+            raise ValueError(f"{_MISFIT}: {shown(name)} is {found}, by its sizes {fits}")
+    if sum(weight.numel() * weight.element_size() for weight in weights.values()) > num_bytes:
+        raise ValueError(f"{_MISFIT}: they would take more than its {num_bytes} bytes")
 
 
 def check_weights(weights: Mapping[str, torch.Tensor], owner: str) -> None:

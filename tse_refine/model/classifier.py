@@ -10,7 +10,11 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d, logsigmoid
 
 from tse_refine.errors import InputError
+from tse_refine.files.documents import shown
 from tse_refine.model.recurrence import run_gru
+
+_MOST_BLOCKS = 12
+_LARGEST_COUNT = 100_000
 
 
 @dataclass
@@ -37,11 +41,19 @@ class ClassifierConfig:
             InputError: names the option, what was found and what would be right.
         """
         option = "model.network.classifier"
-        for name in ("num_layers", "mel_bands"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{option}.{name} is {getattr(self, name)}; at least 1 is expected.")
-        if not self.channels or min(self.channels) < 1:
-            raise InputError(f"{option}.channels is {list(self.channels)}; widths of at least 1 are expected.")
+        if self.input not in ("shared", "mel"):
+            raise InputError(f"{option}.input is {shown(self.input)}; shared or mel is expected.")
+        if not isinstance(self.channels, list | tuple) or not 1 <= len(self.channels) <= _MOST_BLOCKS:
+            raise InputError(
+                f"{option}.channels is {shown(self.channels)}; a list of 1 to {_MOST_BLOCKS} widths is expected."
+            )
+        counts = {"num_layers": self.num_layers, "mel_bands": self.mel_bands}
+        counts |= {f"channels[{number}]": width for number, width in enumerate(self.channels)}
+        for name, value in counts.items():
+            if type(value) is not int or not 1 <= value <= _LARGEST_COUNT:
+                raise InputError(
+                    f"{option}.{name} is {shown(value)}; a whole number from 1 to {_LARGEST_COUNT} is expected."
+                )
         if self.mel_bands >> len(self.channels) < 1:
             raise InputError(
                 f"{option}.mel_bands is {self.mel_bands}, but each of the {len(self.channels)} blocks of "

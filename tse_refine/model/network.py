@@ -12,10 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from tse_refine.errors import InputError
+from tse_refine.files.documents import shown
 from tse_refine.model.blocks import ConvStacks, GlobalLayerNorm
 from tse_refine.model.classifier import Classifier, ClassifierConfig, pooled_probability
 from tse_refine.model.filterbank import sinusoidal_filters
 from tse_refine.model.mel_classifier import MelClassifier
+
+_NOT_COUNTS = ("window_ms", "classifier", "sinusoidal_filters")
+_OPTIONAL_COUNTS = ("skip_channels", "classifier_hidden_size")
+_LARGEST_COUNT = 1_000_000  # of channels, stacks, layers and frames
+_MOST_BLOCKS = 24  # of a stack: their dilation doubles from block to block
+_LONGEST_WINDOW_MS = 1000
 
 
 @dataclass
@@ -62,16 +69,27 @@ class NetworkConfig:
         Raises:
             InputError: names the option, what was found and what would be right.
         """
-        sizes = {name: value for name, value in vars(self).items() if type(value) is int}
+        counts = {name: value for name, value in vars(self).items() if name not in _NOT_COUNTS}
+        counts = {name: value for name, value in counts.items() if value is not None or name not in _OPTIONAL_COUNTS}
         if self.classifier is not None:
             self.classifier.check()
-        for name, value in sizes.items():
-            if value < 1:
-                raise InputError(f"model.network.{name} is {value}; at least 1 is expected.")
+        for name, value in counts.items():
+            most = _MOST_BLOCKS if name == "blocks_per_stack" else _LARGEST_COUNT
+            if type(value) is not int or not 1 <= value <= most:
+                raise InputError(
+                    f"model.network.{name} is {shown(value)}; at least 1 is expected, a whole number up to {most}."
+                )
         if self.kernel_size % 2 == 0:
             raise InputError(f"model.network.kernel_size is {self.kernel_size}; an odd number is expected.")
-        if not self.window_ms > 0:
-            raise InputError(f"model.network.window_ms is {self.window_ms}; a positive number is expected.")
+        if type(self.window_ms) not in (int, float) or not 0 < self.window_ms <= _LONGEST_WINDOW_MS:
+            raise InputError(
+                f"model.network.window_ms is {shown(self.window_ms)}; a positive number of at most "
+                f"{_LONGEST_WINDOW_MS} is expected."
+            )
+        if type(self.sinusoidal_filters) is not bool:
+            raise InputError(
+                f"model.network.sinusoidal_filters is {shown(self.sinusoidal_filters)}; true or false is expected."
+            )
 
 
 class Features(NamedTuple):
@@ -147,7 +165,7 @@ class Network(nn.Module):
         nn.init.normal_(self.query_embedding.weight, mean=1.0, std=0.5)  # starts near "all channels pass"
         self.mask_estimator = self._stacks(config, config.mask_stacks, filters)
         self.decoder = nn.ConvTranspose1d(filters, 1, self.window, stride=self.stride, bias=False)
-        if config.sinusoidal_filters:
+        if config.sinusoidal_filters and not self.encoder.weight.is_meta:  # meta tensors have shapes alone
             with torch.no_grad():
                 self.encoder.weight.copy_(sinusoidal_filters(filters, self.window, sample_rate))
                 self.decoder.weight.copy_(self.encoder.weight)

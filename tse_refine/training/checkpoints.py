@@ -17,7 +17,10 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from tse_refine.errors import InputError
 from tse_refine.evaluation.run_folder import RunFolder
 from tse_refine.files.atomic import replacing
+from tse_refine.model.checkpoint import read_checkpoint
 
+# what Lightning needs to go on from a checkpoint, also in a test
+_TRAINING_KEYS = ("pytorch-lightning_version", "loops", "callbacks", "epoch", "global_step")
 BEST, LAST = "best", ModelCheckpoint.CHECKPOINT_NAME_LAST
 
 
@@ -119,10 +122,24 @@ class RunCheckpoint(ModelCheckpoint):
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it once it is on the disk.
+    """Writes a checkpoint beside its place and renames it once it is on the disk; reads only those of this package.
 
     Lightning's own writes to the folder of temporary files, which may be full, or on another file system.
     """
+
+    def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
+        """Read a checkpoint, after the checks of every command.
+
+        Raises:
+            InputError: as :func:`tse_refine.model.checkpoint.read_checkpoint`, or it has no state of a training.
+        """
+        checkpoint = read_checkpoint(path)
+        if missing := [key for key in _TRAINING_KEYS if key not in checkpoint.content]:
+            raise InputError(
+                f"--ckpt_path: {path} has a network alone, without {missing[0]}; expected is checkpoints/best.ckpt or "
+                "last.ckpt of a run, as its training wrote them."
+            )
+        return super().load_checkpoint(path, *args, **options)
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None

@@ -126,7 +126,7 @@ class ExtractionModule(LightningModule):
             options: options of the module that replace those of the checkpoint.
 
         Raises:
-            InputError: the file is missing, damaged, another program's, or its weights do not fit the sizes it states.
+            InputError: as :func:`tse_refine.model.checkpoint.read_checkpoint`.
         """
         trained = load_network(checkpoint_path)
         options = training_options(checkpoint_path) | options | {"network": trained.network.config}
@@ -242,15 +242,16 @@ class ExtractionModule(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Reject a checkpoint of another program or with other classes, also when their number is the same."""
-        if CHECKPOINT_KEY not in checkpoint:
+        about, owner = checkpoint.get(CHECKPOINT_KEY), "the checkpoint (--ckpt_path)"
+        if not isinstance(about, dict) or not {"class_names", "sample_rate"} <= about.keys():
             raise InputError(
                 "--ckpt_path: the checkpoint was not written by tse-refine; expected is checkpoints/best.ckpt or "
                 "last.ckpt of a run."
             )
         self._resumed = True
-        check_weights(checkpoint.get("state_dict", {}), "the checkpoint (--ckpt_path)")
-        check_class_names(checkpoint[CHECKPOINT_KEY]["class_names"], self.class_names, "the checkpoint (--ckpt_path)")
-        trained_rate = checkpoint[CHECKPOINT_KEY]["sample_rate"]
+        check_weights(checkpoint.get("state_dict", {}), owner)
+        check_class_names(about["class_names"], self.class_names, owner)
+        trained_rate = about["sample_rate"]
         if trained_rate != self.sample_rate:
             raise InputError(
                 f"data.sample_rate is {self.sample_rate} Hz, but the checkpoint (--ckpt_path) was trained at "

@@ -21,11 +21,18 @@ import yaml
 
 from tse_refine.errors import InputError
 from tse_refine.evaluation.results import REMEDY
-from tse_refine.files.tables import read_csv, write_csv
-from tse_refine.refinement import parse_key, parse_refinement
+from tse_refine.evaluation.run_config import operating_refinement, read_config
+from tse_refine.files.documents import MOST_YAML_BYTES, Fields, checked_name, parse_yaml, read_text, shown
+from tse_refine.files.tables import content_of, read_csv, write_csv
+from tse_refine.refinement import parse_key
 from tse_refine.training.runs import FOLDER, Runner, finish_run, run_command
 
 ARGS = "${args}"
+DISTRIBUTIONS = ("int_uniform", "uniform", "log_uniform_values")
+MOST_RUNS = 10_000
+_LONGEST_WORD = 2000  # characters
+_LARGEST_LIMIT = 10**15  # of a distribution
+_HINT = "Expected is a sweep file as W&B describes it, such as sweeps/loss_weight."
 _LONGEST_NAME = 200  # bytes, of a run's folder; file systems allow 255
 _DIGEST_BYTES = 5
 
@@ -85,22 +92,25 @@ def read_sweep(path: Path) -> Sweep:
             (whose names would reach the command as one word), or runs a grid over a distribution.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        words = [str(word) for word in content["command"]]
-        metric, parameters = content["metric"], content["parameters"]
-        method, run_cap = content["method"], content.get("run_cap")
-        for name, spec in parameters.items():
-            _check_parameter(path, method, name, spec)
-        metric_name, maximize = metric["name"], metric.get("goal", "minimize") == "maximize"
+        with content_of(path, _HINT):
+            content = Fields(parse_yaml(read_text(path, MOST_YAML_BYTES)), "the file")
+            words = [checked_name(word, "a word of command", _LONGEST_WORD) for word in content.items("command", 1000)]
+            method, metric = content.text("method"), content.fields("metric")
+            metric_name, goal = metric.text("name"), metric.get("goal", "minimize")
+            if goal not in ("minimize", "maximize"):
+                raise ValueError(f"goal is {shown(goal)}; minimize or maximize is expected")
+            parameters = content.fields("parameters")
+            for name in parameters.values:
+                checked_name(name, "a parameter")
+                _check_parameter(method, name, parameters.fields(name))
+            run_cap = content.whole("run_cap", 1, MOST_RUNS) if content.get("run_cap", None) is not None else None
+            sizes = [len(spec.get("values", [0])) for spec in parameters.values.values()]
+            if method == "grid" and run_cap is None and math.prod(sizes) > MOST_RUNS:
+                raise ValueError(
+                    f"the grid has {math.prod(sizes)} runs; at most {MOST_RUNS} are expected, or a run_cap"
+                )
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}). Give a file such as sweeps/loss_weight."
-        ) from error
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path}: is not a sweep file ({type(error).__name__}: {error}); command, method, metric and parameters "
-            "are expected, as W&B describes them."
-        ) from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}). {_HINT}") from error
     folders = [word.removeprefix(f"{FOLDER}=") for word in words if word.startswith(f"{FOLDER}=")]
     reasons = [
         (method not in ("grid", "random"), f"the method {method} needs W&B's server; use grid or random"),
@@ -116,7 +126,7 @@ def read_sweep(path: Path) -> Sweep:
         if applies:
             raise InputError(f"{path}: {reason}.")
     command = tuple(word for word in words if not word.startswith(f"{FOLDER}="))
-    return Sweep(command, Path(folders[0]), method, metric_name, maximize, parameters, run_cap)
+    return Sweep(command, Path(folders[0]), method, metric_name, goal == "maximize", parameters.values, run_cap)
 
 
 def run_sweep(path: Path, seed: int = 0, run: Runner = run_command) -> Path:
@@ -138,7 +148,7 @@ def run_sweep(path: Path, seed: int = 0, run: Runner = run_command) -> Path:
     """
     sweep = read_sweep(path)
     rows = []
-    for name, settings in {_folder_name(settings): settings for settings in sweep.settings(seed)}.items():
+    for name, settings in {folder_name(settings): settings for settings in sweep.settings(seed)}.items():
         folder = sweep.folder / name
         finish_run(sweep.words(settings), folder, run)
         values = {parameter: _text(value) for parameter, value in settings.items()}  # with all their digits
@@ -148,17 +158,37 @@ def run_sweep(path: Path, seed: int = 0, run: Runner = run_command) -> Path:
     return table
 
 
-def _check_parameter(path: Path, method: str, name: str, spec: Mapping[str, Any]) -> None:
+def _check_parameter(method: str, name: str, spec: Fields) -> None:
+    """Raise ValueError where a parameter has no values that a command line can be given."""
     if "parameters" in spec:
-        raise InputError(
-            f"{path}: the parameter {name} is nested; W&B would pass it as one word that no option understands. Write "
-            f"its parts with dots, such as {name}.{next(iter(spec['parameters']))}."
+        part = next(iter(spec.fields("parameters").values), "part")
+        raise ValueError(
+            f"the parameter {name} is nested; W&B would pass it as one word that no option understands; write its "
+            f"parts with dots, such as {name}.{shown(part)[1:-1]}"
         )
-    choices = "values" in spec or "value" in spec
-    if not choices and not {"min", "max"} <= set(spec):
-        raise InputError(f"{path}: the parameter {name} has no value, values, or min and max.")
-    if not choices and method == "grid":
-        raise InputError(f"{path}: a grid cannot run over the distribution of {name}; give values, or use random.")
+    if "values" in spec and not spec.items("values", MOST_RUNS):
+        raise ValueError(f"the parameter {name} has no value")
+    for value in spec.get("values", [spec.get("value", None)]):
+        if len(_word(value)) > _LONGEST_WORD or not _word(value).isprintable():
+            raise ValueError(f"a value of {name} is {shown(value)}; a line that can be printed is expected")
+    if "values" in spec or "value" in spec:
+        return
+    if not {"min", "max"} <= spec.values.keys():
+        raise ValueError(f"the parameter {name} has no value, values, or min and max")
+    if method == "grid":
+        raise ValueError(f"a grid cannot run over the distribution of {name}; give values, or use random")
+    low = spec.number("min", -_LARGEST_LIMIT, _LARGEST_LIMIT)
+    spec.number("max", low, _LARGEST_LIMIT)
+    distribution = spec.get("distribution", "uniform")
+    if distribution not in DISTRIBUTIONS:
+        raise ValueError(
+            f"the distribution {shown(distribution)} is not supported here; use {', '.join(DISTRIBUTIONS)}"
+        )
+    if distribution == "log_uniform_values" and low <= 0:
+        raise ValueError(f"min of {name} is {low:g}; a positive number is expected for {distribution}")
+    if distribution == "int_uniform":
+        spec.whole("min", -_LARGEST_LIMIT, _LARGEST_LIMIT)
+        spec.whole("max", -_LARGEST_LIMIT, _LARGEST_LIMIT)
 
 
 def _draw(rng: np.random.Generator, spec: Mapping[str, Any]) -> Any:
@@ -170,14 +200,10 @@ def _draw(rng: np.random.Generator, spec: Mapping[str, Any]) -> Any:
     whole = isinstance(low, int) and isinstance(high, int)
     distribution = spec.get("distribution", "int_uniform" if whole else "uniform")
     if distribution == "int_uniform":
-        return int(rng.integers(low, high + 1))
+        return int(rng.integers(int(low), int(high) + 1))
     if distribution == "uniform":
         return float(rng.uniform(low, high))
-    if distribution == "log_uniform_values":
-        return float(f"{math.exp(rng.uniform(math.log(low), math.log(high))):.4g}")
-    raise InputError(
-        f"the distribution {distribution} is not supported here; use int_uniform, uniform or log_uniform_values."
-    )
+    return float(f"{math.exp(rng.uniform(math.log(low), math.log(high))):.4g}")
 
 
 def _word(value: Any) -> str:
@@ -197,15 +223,15 @@ def _text(value: Any) -> str:
     return str(value) if isinstance(value, bool | int | float) else _word(value)
 
 
-def _folder_name(settings: Mapping[str, Any]) -> str:
+def folder_name(settings: Mapping[str, Any]) -> str:
     """Return the name of a run's folder, another for other settings, also where the file system ignores case.
 
     A digest of the settings ends a name that does not show them exactly: of values with other characters than names may
     have or with capitals, and of more parameters than fit.
 
-    >>> _folder_name({"model.loss_weight": 10.0, "seed_everything": 1})
+    >>> folder_name({"model.loss_weight": 10.0, "seed_everything": 1})
     'loss_weight=10.0,seed_everything=1'
-    >>> _folder_name({"evaluation.threshold": "soft:0.2-0.6"})
+    >>> folder_name({"evaluation.threshold": "soft:0.2-0.6"})
     'threshold=soft_0.2-0.6-5e9b6f8e16'
     """
     texts = [(name.rsplit(".", 1)[-1], _text(value)) for name, value in settings.items()]
@@ -224,16 +250,24 @@ def _metric(folder: Path, sweep: Sweep) -> float | str:
     split, *rest = sweep.metric.split("/")
     if split == "test":
         return _test_metric(folder, *rest)
-    rows = read_csv(folder / "metrics.csv", ())
-    values = [float(row[sweep.metric]) for row in rows if row.get(sweep.metric)]
+    path = folder / "metrics.csv"
+    rows = read_csv(path, ())
+    with content_of(path, "The file is cut off or changed; make it again."):
+        values = [float(row[sweep.metric]) for row in rows if row.get(sweep.metric)]
     return (max if sweep.maximize else min)(values) if values else ""
 
 
 def _test_metric(folder: Path, measure: str, condition: str = "", threshold: str = "") -> float | str:
-    config = yaml.safe_load((folder / "test" / "config.yaml").read_text(encoding="utf-8"))
-    operating = config["evaluation"]["threshold"]
-    wanted = (parse_refinement(operating, "threshold") if threshold == "refined" else parse_key(threshold)).name
-    for row in read_csv(folder / "test" / "summary.csv", ("active", "inactive", "threshold", measure), REMEDY):
-        if f"{row['active']}a{row['inactive']}i" == condition and row["threshold"] == wanted:
-            return float(row[measure])
+    path = folder / "test" / "config.yaml"
+    config = read_config(path)
+    if config is None:
+        raise InputError(f"{path} does not exist; `tse-refine test` writes it beside summary.csv.")
+    refined = threshold == "refined"
+    wanted = (operating_refinement(path, config) if refined else parse_key(threshold)).name
+    path = folder / "test" / "summary.csv"
+    rows = read_csv(path, ("active", "inactive", "threshold", measure), REMEDY)
+    with content_of(path, REMEDY):
+        for row in rows:
+            if f"{row['active']}a{row['inactive']}i" == condition and row["threshold"] == wanted:
+                return float(row[measure])
     return ""

@@ -76,12 +76,34 @@ def test_an_interrupted_build_continues_and_gives_the_same_bank(root, tmp_path, 
 
 def test_a_build_interrupted_at_its_end_decodes_nothing_again(root, tmp_path, monkeypatch):
     with monkeypatch.context() as context:
-        context.setattr(builder, "write_text", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+        context.setattr(builder, "write_table", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
         with pytest.raises(InputError, match="there is no space left"):
             open_bank(Counted(root), tmp_path)
     rest = Counted(root)
     assert len(open_bank(rest, tmp_path)) == 19
     assert rest.decoded == []
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (
+            "samples.i16",
+            lambda old: old[:100] + b"other" + old[105:],
+            r"stored of noise/00\.wav is not what was decoded",
+        ),
+        ("journal.jsonl", lambda old: old[:30] + b"other" + old[35:], r"journal\.jsonl cannot be read"),
+    ],
+)
+def test_a_build_that_was_damaged_while_interrupted_is_rejected(root, tmp_path, monkeypatch, name, change, message):
+    with monkeypatch.context() as context:
+        context.setattr(builder, "write_table", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+        with pytest.raises(InputError, match="there is no space left"):
+            open_bank(Counted(root), tmp_path)
+    (part,) = tmp_path.glob(f".bank-*.part/{name}")
+    part.write_bytes(change(part.read_bytes()))
+    with pytest.raises(InputError, match=rf"{message}.*emove that folder"):
+        open_bank(Counted(root), tmp_path)
 
 
 def test_an_incompletely_removed_bank_is_replaced(root, tmp_path):

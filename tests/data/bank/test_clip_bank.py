@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 import pickle
 import shutil
@@ -258,7 +259,7 @@ def test_decoding_in_pieces_equals_decoding_in_one(open_bank, tmp_path, monkeypa
         ("samples.i16", lambda old: old[:-2], r"samples\.i16 has 31998 bytes instead of 32000"),
         ("hops.f32", lambda old: old + b"1234", r"hops\.f32 has 164 bytes instead of 160"),
         ("bank.json", lambda old: old[:-20], r"bank\.json cannot be read"),
-        ("bank.json", lambda old: old.replace(b'"length"', b'"width"'), r"bank\.json cannot be read"),
+        ("bank.json", lambda old: old.replace(b'"length"', b'"width"'), r"bank\.json has another content"),
         ("bank.json", lambda old: old.replace(b'"sample_rate": 8000', b'"sample_rate": 9000'), "9000 Hz instead of 80"),
         ("bank.json", lambda old: old.replace(b'["stereo.flac"', b'["mono.flac"'), r"lacks 1 recordings \(stereo"),
         ("bank.json", lambda old: old.replace(b'"format": 4', b'"format": 3'), "format 3 instead of 4"),
@@ -269,6 +270,52 @@ def test_a_bank_that_differs_from_its_name_is_rejected_with_the_difference(open_
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(InputError, match=message):
         open_bank(folder)
+
+
+def changed_at(place, content):
+    return lambda old: old[:place] + content + old[place + len(content) :]
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("samples.i16", changed_at(1000, b"other"), r"samples\.i16 has another content"),
+        ("samples.i16", lambda old: bytes(len(old)), r"samples\.i16 has another content"),
+        ("hops.f32", changed_at(4, np.float32(0.5).tobytes()), r"hops\.f32 has another content"),
+        ("hops.f32", changed_at(4, np.float32("nan").tobytes()), r"hops\.f32 has energies that no recording has"),
+        ("hops.f32", changed_at(4, np.float32("inf").tobytes()), r"hops\.f32 has energies that no recording has"),
+        ("hops.f32", changed_at(4, np.float32(-1).tobytes()), r"hops\.f32 has energies that no recording has"),
+        ("bank.json", lambda old: old.replace(b'"scale": ', b'"scale": 1'), r"bank\.json has another content"),
+    ],
+)
+def test_a_bank_whose_files_were_changed_is_rejected_by_name(open_bank, folder, file, change, message):
+    path = open_bank(folder).folder / file
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(InputError, match=f"{message}.*Remove that folder; it will be built again"):
+        open_bank(folder)
+
+
+def test_verification_finds_a_change_that_leaves_size_and_time(open_bank, folder):
+    bank = open_bank(folder)
+    bank.verify()
+    path = bank.folder / "samples.i16"
+    stat, content = path.stat(), path.read_bytes()
+    path.write_bytes(changed_at(1000, b"other")(content))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    with pytest.raises(InputError, match=r"samples\.i16 has another content"):
+        open_bank(folder).verify()
+
+
+def test_a_bank_of_an_earlier_version_is_opened_and_verified_by_its_recordings(open_bank, folder):
+    path = open_bank(folder).folder / "bank.json"
+    table = json.loads(path.read_text())
+    del table["contents"], table["table"]
+    path.write_text(json.dumps(table))
+    open_bank(folder).verify()
+    hops = path.with_name("hops.f32")
+    hops.write_bytes(changed_at(4, np.float32(0.5).tobytes())(hops.read_bytes()))
+    with pytest.raises(InputError, match=r"samples\.i16 or hops\.f32 has another content"):
+        open_bank(folder).verify()
 
 
 def test_a_bank_is_mapped_and_cannot_be_written_to(open_bank, folder):

@@ -28,13 +28,16 @@ from tse_refine.data.bank.clip_bank import (
     BankEntry,
     BankIdentity,
     ClipBank,
+    combined,
     read_identity,
+    recording_digest,
+    recording_digests,
+    write_table,
 )
 from tse_refine.data.bank.decoding import DecodedClip, UnusableRecordingError, decode
 from tse_refine.data.corpora.base import Clip, Corpus
 from tse_refine.errors import InputError, listed
-from tse_refine.files.atomic import write_text
-from tse_refine.files.digests import MISSING
+from tse_refine.files.digests import MISSING, FileDigests
 from tse_refine.files.tables import write_csv
 
 _JOURNAL = "journal.jsonl"
@@ -78,6 +81,7 @@ def open_clip_bank(corpus: Corpus, sample_rate: int, cache_dir: Path, skip_unusa
             "Remove that folder, or give another --data.cache_dir; the bank will be built again."
         )
     bank = ClipBank(folder)
+    bank.check_contents(FileDigests(cache_dir))  # read where the files have changed since the last time
     if bank.rejected and (not skip_unusable or not len(bank)):
         reasons = listed([f"  {name}: {reason}" for name, reason in bank.rejected.items()], "\n")
         raise InputError(
@@ -149,8 +153,14 @@ class _PartialBank:
         (folder / _JOURNAL).touch()
         journal = (folder / _JOURNAL).read_bytes()
         complete = journal[: journal.rfind(b"\n") + 1]
-        for line in complete.splitlines():
-            self.add(json.loads(line))
+        try:
+            for line in complete.splitlines():
+                self.add(json.loads(line))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise InputError(
+                f"data.cache_dir: {folder} is damaged: {_JOURNAL} cannot be read. Remove that folder; the bank will be "
+                "built again."
+            ) from error
         for name, size in ((_JOURNAL, len(complete)), (SAMPLES, 2 * self.num_samples), (HOPS, 4 * self.num_hops)):
             with open(folder / name, "ab") as file:
                 file.truncate(size)
@@ -198,22 +208,30 @@ def _build(corpus: Corpus, clips: Sequence[Clip], identity: BankIdentity, folder
     if done.rejected:
         rows = [{"recording": name, "reason": reason} for name, reason in done.rejected.items()]
         write_csv(folder / REJECTED, ("recording", "reason"), rows)
-    digest = hashlib.blake2b("".join(done.digests).encode(), digest_size=16).hexdigest()
+    _check_stored(folder, done)
     entries = [asdict(entry) for entry in done.entries]
-    table = {**asdict(identity), "digest": digest, "rejected": done.rejected, "entries": entries}
-    write_text(folder / TABLE, json.dumps(table))
+    table = {**asdict(identity), "digest": combined(done.digests), "rejected": done.rejected, "entries": entries}
+    write_table(folder, table)
+
+
+def _check_stored(folder: Path, done: _PartialBank) -> None:
+    """Read what was written, perhaps before an interruption, and compare it with what was decoded."""
+    for entry, decoded, stored in zip(done.entries, done.digests, recording_digests(folder, done.entries), strict=True):
+        if stored != decoded:
+            raise InputError(
+                f"data.cache_dir: {folder} is damaged: what was stored of {entry.name} is not what was decoded. Check "
+                "the disk, remove that folder and run the command again."
+            )
 
 
 def _line(clip: Clip, decoded: DecodedClip) -> dict[str, Any]:
-    digest = hashlib.blake2b(clip.name.encode() + decoded.hops.tobytes(), digest_size=16)
-    digest.update(decoded.samples.data)
     return {
         "name": clip.name,
         "length": len(decoded.samples),
         "scale": decoded.scale,
         "hops": decoded.hops.shape[1],
         "loudest_lufs": decoded.loudest_lufs,
-        "digest": digest.hexdigest(),
+        "digest": recording_digest(clip.name, decoded.hops.tobytes(), decoded.samples.data),
     }
 
 

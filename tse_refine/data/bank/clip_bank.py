@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tse_refine.errors import InputError, listed
+from tse_refine.files.atomic import write_text
+from tse_refine.files.digests import digest_of
+from tse_refine.files.documents import Fields, parse_json, read_text
 
 FORMAT = 4  # increased with a change of the stored values, so that older banks are not used
 TABLE, SAMPLES, HOPS, REJECTED = "bank.json", "samples.i16", "hops.f32", "rejected.csv"
+CONTENTS, TABLE_DIGEST = "contents", "table"  # in the table: digests of the other files, and of the rest of the table
+_MOST_SAMPLES = 2**50
+_LOUDEST = 1e12  # mean power of samples of at most 1e6, K-weighted
 
 
 @dataclass(frozen=True)
@@ -92,17 +100,24 @@ class ClipBank:
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
+        table = _read_table(self.folder)
+        is_older = not {CONTENTS, TABLE_DIGEST} & table.values.keys()  # without digests
+        if not is_older and table.get(TABLE_DIGEST, None) != _table_digest(table.values):
+            raise _damaged(self.folder, f"{TABLE} has another content than when it was built")
         try:
-            table = json.loads((self.folder / TABLE).read_text(encoding="utf-8"))
-            self._entries = [BankEntry(**entry) for entry in table["entries"]]
-            self.sample_rate: int = table["sample_rate"]
-            self.digest: str = table["digest"]
-            self.rejected: dict[str, str] = table["rejected"]
-        except (ValueError, KeyError, TypeError) as error:
+            self._entries = _entries(table)
+            self.sample_rate = table.whole("sample_rate", 1, 10**9)
+            self.digest = table.text("digest")
+            self.rejected: dict[str, str] = dict(table.fields("rejected").values)
+            contents = Fields(table.get(CONTENTS, {}), CONTENTS)  # banks of earlier versions have none
+            self._contents = {name: contents.text(name) for name in (SAMPLES, HOPS) if name in contents}
+        except ValueError as error:
             raise _damaged(self.folder, f"{TABLE} cannot be read ({error})") from error
         self._position = {entry.name: number for number, entry in enumerate(self._entries)}
         self._samples = self._map(SAMPLES, np.int16, sum(entry.length for entry in self._entries))
         self._hops = self._map(HOPS, np.float32, sum(2 * entry.hops for entry in self._entries))
+        if not ((self._hops >= 0.0) & (self._hops <= _LOUDEST)).all():  # false for NaN
+            raise _damaged(self.folder, f"{HOPS} has energies that no recording has")
 
     def __contains__(self, name: str) -> bool:
         return name in self._position
@@ -133,6 +148,30 @@ class ClipBank:
         entry = self._entries[clip]
         return self._hops[entry.hop_offset + entry.hops : entry.hop_offset + 2 * entry.hops]
 
+    def check_contents(self, digests: Callable[[Sequence[Path]], Sequence[str]]) -> None:
+        """Compare the samples and energies on disk with those that were built.
+
+        Args:
+            digests: function that returns one digest per file.
+
+        Raises:
+            InputError: names the file that differs.
+        """
+        names = list(self._contents)
+        for name, digest in zip(names, digests([self.folder / name for name in names]), strict=True):
+            if digest != self._contents[name]:
+                raise _damaged(self.folder, f"{name} has another content than when it was built")
+
+    def verify(self) -> None:
+        """Read the whole bank and compare it with what was built.
+
+        Raises:
+            InputError: names the file that differs.
+        """
+        self.check_contents(lambda paths: [content_digest(path) for path in paths])
+        if combined(recording_digests(self.folder, self._entries)) != self.digest:
+            raise _damaged(self.folder, f"{SAMPLES} or {HOPS} has another content than when it was built")
+
     def _map(self, name: str, dtype: type, length: int) -> np.ndarray:
         path = self.folder / name
         size, expected = path.stat().st_size if path.exists() else 0, length * np.dtype(dtype).itemsize
@@ -155,12 +194,85 @@ def read_identity(folder: Path) -> BankIdentity:
     Raises:
         InputError: the table cannot be read.
     """
+    table = _read_table(folder)
     try:
-        table = json.loads((folder / TABLE).read_text(encoding="utf-8"))
-        recordings = [(name, digest) for name, digest in table.get("recordings", [])]
-        return BankIdentity(table["sample_rate"], recordings, table["format"])
-    except (ValueError, KeyError, TypeError) as error:
+        pairs = [tuple(pair) for pair in table.items("recordings", _MOST_SAMPLES, [])]
+        if not all(len(pair) == 2 and all(isinstance(text, str) for text in pair) for pair in pairs):
+            raise ValueError("recordings is not a list of names and digests")
+        return BankIdentity(table.whole("sample_rate", 1, 10**9), pairs, table.whole("format", 0, 10**9))
+    except (ValueError, TypeError) as error:
         raise _damaged(folder, f"{TABLE} cannot be read ({error})") from error
+
+
+def write_table(folder: Path, table: dict[str, Any]) -> None:
+    """Write the table of a bank whose other files are complete, with their digests and its own.
+
+    Args:
+        folder: folder of the bank.
+        table: the table without them.
+    """
+    table = {**table, CONTENTS: {name: content_digest(folder / name) for name in (SAMPLES, HOPS)}}
+    write_text(folder / TABLE, json.dumps({**table, TABLE_DIGEST: _table_digest(table)}))
+
+
+def recording_digests(folder: Path, entries: Sequence[BankEntry]) -> Iterator[str]:
+    """Yield the digest of every recording as it is stored: its name, its energies and its samples."""
+    with open(folder / SAMPLES, "rb") as samples, open(folder / HOPS, "rb") as hops:
+        for entry in entries:
+            yield recording_digest(entry.name, hops.read(8 * entry.hops), samples.read(2 * entry.length))
+
+
+def recording_digest(name: str, hops: bytes | memoryview, samples: bytes | memoryview) -> str:
+    """Return the digest of one recording."""
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=16)
+    digest.update(hops)
+    digest.update(samples)
+    return digest.hexdigest()
+
+
+def combined(digests: Iterable[str]) -> str:
+    """Return the digest of a bank, from those of its recordings."""
+    return hashlib.blake2b("".join(digests).encode(), digest_size=16).hexdigest()
+
+
+def content_digest(path: Path) -> str:
+    """Return the digest of a file of a bank; empty where there is none."""
+    return digest_of(path, hashlib.blake2b(digest_size=16)) if path.exists() else ""
+
+
+def _read_table(folder: Path) -> Fields:
+    try:
+        return Fields(parse_json(read_text(folder / TABLE)), "the table")
+    except ValueError as error:
+        raise _damaged(folder, f"{TABLE} cannot be read ({error})") from error
+
+
+def _table_digest(table: Mapping[str, Any]) -> str:
+    table = {name: value for name, value in table.items() if name != TABLE_DIGEST}
+    return hashlib.blake2b(json.dumps(table).encode(), digest_size=16).hexdigest()
+
+
+def _entries(table: Fields) -> list[BankEntry]:
+    """Return the recordings of a table; ValueError where they do not follow one another without gaps."""
+    entries: list[BankEntry] = []
+    names = {field.name for field in fields(BankEntry)}
+    offset = hop_offset = 0
+    for number, values in enumerate(table.items("entries", _MOST_SAMPLES)):
+        entry = Fields(values, f"entry {number}")
+        if entry.values.keys() != names:
+            raise ValueError(f"entry {number} has other values than {', '.join(sorted(names))}")
+        entry.whole("offset", offset, offset)
+        entry.whole("hop_offset", hop_offset, hop_offset)
+        entry.number("scale", 0.0, 1e6)
+        entry.number("loudest_lufs", -200.0, 200.0)
+        offset += entry.whole("length", 1, _MOST_SAMPLES)
+        hop_offset += 2 * entry.whole("hops", 1, _MOST_SAMPLES)
+        if not isinstance(entry.values["name"], str):
+            raise ValueError(f"the name of entry {number} is not text")
+        entries.append(BankEntry(**entry.values))
+    if len({entry.name for entry in entries}) < len(entries):
+        raise ValueError("two entries have the same name")
+    return entries
 
 
 def _damaged(folder: Path, finding: str) -> InputError:

@@ -15,6 +15,7 @@ from tse_refine.data.download.archives import Archive
 from tse_refine.errors import InputError, MissingFileError, did_you_mean, listed
 from tse_refine.files.atomic import expand_home, normalized_name
 from tse_refine.files.digests import FileDigests
+from tse_refine.files.documents import checked_name, shown
 
 SPLITS = ("train", "val", "test")
 FOREGROUNDS, BACKGROUNDS = "data.foregrounds", "data.backgrounds"  # options that take a corpus
@@ -111,7 +112,8 @@ class FileCorpus(Corpus):
             clips = self.clips()
         except MissingFileError as error:
             return [os.path.relpath(error.path, self.root)]
-        return [clip.name for clip in clips if not self.path(clip).exists()]
+        # os.path.exists is false, not an error, for names that no file can have
+        return [clip.name for clip in clips if not os.path.exists(self.path(clip))]
 
     def unlisted(self) -> list[str]:
         """Return the audio files beside the clips' that are not clips, as paths below :attr:`root`."""
@@ -169,6 +171,27 @@ def check_known(option: str, names: Sequence[str], known: Collection[str], findi
     for name in names:
         if name not in known:
             raise InputError(f"{option}: {name!r} {finding}; {did_you_mean(name, sorted(known))}")
+
+
+def check_clips(clips: Sequence[Clip]) -> None:
+    """Reject clips whose labels cannot be shown or whose splits do not exist, whatever table they are from.
+
+    Args:
+        clips: clips of one corpus.
+
+    Raises:
+        InputError: names the clip, and what was found.
+    """
+    for clip in clips:
+        try:
+            checked_name(clip.label, "its label")
+        except ValueError as error:
+            raise InputError(f"{shown(clip.name)}: {error}. Correct the table.") from error
+        if clip.split not in SPLITS:
+            raise InputError(
+                f"{shown(clip.name)}: its split is {shown(clip.split)}; train, val or test is expected. Correct the "
+                "table."
+            )
 
 
 def check_splits(clips: Mapping[str, Sequence[Clip]]) -> None:

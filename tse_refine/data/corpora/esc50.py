@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tse_refine.data.corpora.base import Clip, FileCorpus, check_known
 from tse_refine.errors import InputError
 from tse_refine.files.atomic import normalized_name
+from tse_refine.files.documents import shown
 from tse_refine.files.tables import read_csv
 
 _COLUMNS = ("filename", "fold", "category", "src_file")
@@ -85,9 +87,10 @@ class ESC50(FileCorpus):
         rows = read_csv(self._table, _COLUMNS, _REMEDY, filled=_COLUMNS, key="filename", final_newline=False)
         for row in rows:
             row["category"] = normalized_name(row["category"])
-            if not row["fold"].isdigit():
+            if not re.fullmatch("[0-9]{1,9}", row["fold"]):  # isdigit() is true for what int() rejects
+                fold = shown(row["fold"])
                 raise InputError(
-                    f"{self._table}: the fold of {row['filename']} is {row['fold']!r}; a whole number was expected. "
+                    f"{self._table}: the fold of {row['filename']} is {fold}; a whole number is expected. "
                     "Use the table as ESC-50 ships it."
                 )
         return rows

@@ -23,6 +23,7 @@ from tse_refine.data.download.unpacking import require_space, unpack
 from tse_refine.errors import InputError
 from tse_refine.files.atomic import write_text
 from tse_refine.files.digests import digest_of
+from tse_refine.files.documents import Fields, parse_json, read_text
 
 NUM_TRIES = 4  # of a request without an answer, and of an interrupted transfer
 PAUSE_SECONDS = 1.0  # before the second try; doubled before each further one
@@ -201,11 +202,13 @@ class _Download:
     def _read_note(self) -> dict[str, Any]:
         """Return the description of the part; a part of another file, or without a description, is removed."""
         try:
-            note: dict[str, Any] = json.loads(self.note_path.read_text(encoding="utf-8"))
+            note = Fields(parse_json(read_text(self.note_path)))
+            size, validator = note.get("size"), note.get("validator")
+            same = (note.get("url"), note.get("md5")) == (self.file.url, self.file.md5)
+            if same and type(size) in (int, type(None)) and type(validator) in (str, type(None)):
+                return dict(note.values)
         except (FileNotFoundError, ValueError):
-            note = {}
-        if (note.get("url"), note.get("md5")) == (self.file.url, self.file.md5):
-            return note
+            pass
         self.part.unlink(missing_ok=True)
         return {"url": self.file.url, "md5": self.file.md5, "validator": None, "size": None}
 

@@ -27,6 +27,7 @@ from tse_refine.data.scaper.loudness import ExcerptLoudness
 from tse_refine.errors import InputError
 from tse_refine.files.atomic import normalized_name, replacing
 from tse_refine.files.digests import FileDigests
+from tse_refine.files.documents import one_line
 
 _FORMAT = 1
 _PEAK_RULES: tuple[PeakRule, ...] = ("limit", "normalize", "none")
@@ -88,9 +89,7 @@ class ImportedRecipes:
             scenes, events = _convert_scenes(folders, split, corpora, banks, duration_seconds)
             with replacing(path) as temporary, open(temporary, "wb") as file:
                 np.savez(file, scenes=scenes, events=events)
-        with np.load(path) as numbers:
-            self._scenes = numbers["scenes"]  # one row per mixture
-            self._events = numbers["events"]  # rows of all mixtures, each mixture's background first
+        self._scenes, self._events = _read_numbers(path)
         self.split = split
         self.queries = queries
         self.seed = seed
@@ -115,6 +114,23 @@ class ImportedRecipes:
             query = order[: min(counts[index % len(counts)], len(active))]
         fades = (fade_in, fade_out)
         return Recipe(self.split, epoch, index, background, tuple(events), query, order, fades, _PEAK_RULES[peak_rule])
+
+
+def _read_numbers(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return one row per mixture, and the rows of all mixtures, each mixture's background first."""
+    try:
+        with np.load(path) as numbers:
+            scenes, events = numbers["scenes"], numbers["events"]
+        fits = scenes.dtype == _SCENE and events.dtype == _EVENT and scenes.ndim == events.ndim == 1 <= len(scenes)
+        if not fits or scenes["num_rows"].min() < 2 or scenes["num_rows"].sum() != len(events):
+            raise ValueError("its arrays are not those of recipes")
+        if not all(np.isfinite(events[name]).all() for name in ("snr", "gain")):
+            raise ValueError("a level in it is not finite")
+    except Exception as error:  # on damaged bytes NumPy raises any exception
+        raise InputError(
+            f"data.cache_dir: {path} is damaged ({one_line(error)}). Remove that file; it will be made again."
+        ) from error
+    return scenes, events
 
 
 def scenes_digest(folder: Path, cache_dir: Path) -> str:

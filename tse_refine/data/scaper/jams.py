@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -12,9 +11,15 @@ from typing import Any
 from tse_refine.data.recipes import PeakRule
 from tse_refine.errors import InputError
 from tse_refine.files.atomic import normalized_name
-from tse_refine.files.tables import read_csv
+from tse_refine.files.documents import Fields, parse_json, read_text, shown
+from tse_refine.files.tables import content_of, read_csv
 
 SCENE_FILE, TARGETS_FILE = "mixture.jams", "gt_events.csv"
+_MOST_EVENTS = 1000
+_SAMPLE_RATES = (1_000, 1_000_000)  # Hz
+_LENGTHS, _TIMES = (0.01, 3600.0), (0.0, 1e6)  # seconds, of mixtures, and of positions in them and in recordings
+_LEVELS_DB = (-200.0, 200.0)
+_REMEDY = "is not a mixture as Scaper describes it. Use the files as published, or as written by Scaper 1.6."
 
 
 @dataclass(frozen=True)
@@ -79,34 +84,39 @@ def read_scene(folder: Path) -> Scene:
     """
     path = folder / SCENE_FILE
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        annotation = next(part for part in document["annotations"] if part["namespace"] == "scaper")
-        settings = annotation["sandbox"]["scaper"]
-        values = [row["value"] for row in annotation["data"]]
-        roles = [value["role"] for value in values]
-        events = [_event(value) for value in values]
-        scene = Scene(
-            duration=float(settings.get("original_duration", settings["duration"])),
-            sample_rate=int(settings["sr"]),
-            ref_db=float(settings["ref_db"]),
-            background=events[roles.index("background")],
-            events=tuple(event for event, role in zip(events, roles, strict=True) if role == "foreground"),
-            fade_seconds=(float(settings["fade_in_len"]), float(settings["fade_out_len"])),
-            peak_rule=_peak_rule(settings),
-        )
+        with content_of(path, f"It {_REMEDY}"):
+            document = Fields(parse_json(read_text(path)), "the file")
+            annotations = [Fields(part, "an annotation") for part in document.items("annotations", _MOST_EVENTS)]
+            found = [part for part in annotations if part.get("namespace", None) == "scaper"]
+            if not found:
+                raise ValueError("no annotation has the namespace scaper")
+            settings = found[0].fields("sandbox").fields("scaper")
+            rows = [Fields(row, "an event") for row in found[0].items("data", _MOST_EVENTS)]
+            values = [row.fields("value") for row in rows]
+            roles = [value.text("role") for value in values]
+            events = [_event(value) for value in values]
+            if "background" not in roles:
+                raise ValueError("no event has the role background")
+            scene = Scene(
+                duration=settings.number(
+                    "original_duration" if "original_duration" in settings else "duration", *_LENGTHS
+                ),
+                sample_rate=settings.whole("sr", *_SAMPLE_RATES),
+                ref_db=settings.number("ref_db", *_LEVELS_DB),
+                background=events[roles.index("background")],
+                events=tuple(event for event, role in zip(events, roles, strict=True) if role == "foreground"),
+                fade_seconds=(settings.number("fade_in_len", *_TIMES), settings.number("fade_out_len", *_TIMES)),
+                peak_rule=_peak_rule(settings),
+            )
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
-    except (ValueError, KeyError, TypeError, StopIteration) as error:
-        raise InputError(
-            f"{path}: is not a mixture as Scaper describes it ({type(error).__name__}: {error}). Use the files as "
-            "published, or as written by Scaper 1.6."
-        ) from error
+    channels = settings.get("n_channels", 1)
     reasons = [
         (roles.count("background") != 1, "it has several backgrounds"),
-        (any(value.get("pitch_shift") is not None for value in values), "an event's pitch is shifted"),
-        (any(value.get("time_stretch") is not None for value in values), "an event's time is stretched"),
-        (settings.get("reverb") is not None, "reverberation is added"),
-        (settings.get("n_channels", 1) != 1, f"it has {settings.get('n_channels')} channels"),
+        (any(value.get("pitch_shift", None) is not None for value in values), "an event's pitch is shifted"),
+        (any(value.get("time_stretch", None) is not None for value in values), "an event's time is stretched"),
+        (settings.get("reverb", None) is not None, "reverberation is added"),
+        (channels != 1, f"it has {shown(channels)} channels"),
         (not scene.events, "it has no event"),
         (len({event.label for event in scene.events}) < len(scene.events), "a class occurs twice"),
     ]
@@ -117,21 +127,21 @@ def read_scene(folder: Path) -> Scene:
     return replace(scene, events=_in_order(scene, targets)) if targets.exists() else scene
 
 
-def _event(value: dict[str, Any]) -> SceneEvent:
+def _event(value: Fields) -> SceneEvent:
     return SceneEvent(
-        label=str(value["label"]),
-        source_file=str(value["source_file"]),
-        source_time=float(value["source_time"]),
-        time=float(value["event_time"]),
-        duration=float(value["event_duration"]),
-        snr_db=float(value["snr"]),
+        label=value.text("label"),
+        source_file=value.text("source_file", 4096),
+        source_time=value.number("source_time", *_TIMES),
+        time=value.number("event_time", *_TIMES),
+        duration=value.number("event_duration", *_TIMES),
+        snr_db=value.number("snr", *_LEVELS_DB),
     )
 
 
-def _peak_rule(settings: dict[str, Any]) -> PeakRule:
-    if settings.get("peak_normalization", False):
+def _peak_rule(settings: Fields) -> PeakRule:
+    if settings.flag("peak_normalization", False):
         return "normalize"
-    return "limit" if settings.get("fix_clipping", True) else "none"
+    return "limit" if settings.flag("fix_clipping", True) else "none"
 
 
 def _in_order(scene: Scene, path: Path) -> tuple[SceneEvent, ...]:

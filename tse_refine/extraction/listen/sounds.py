@@ -21,11 +21,11 @@ from tse_refine.data.corpora import SyntheticBackgrounds, SyntheticSounds
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.data.dataset import MixtureDataset
 from tse_refine.data.recipes import MixtureConfig
-from tse_refine.errors import InputError
+from tse_refine.errors import InputError, printable
 from tse_refine.evaluation.run_config import data_of_run
 from tse_refine.extraction.recordings import Recording
-from tse_refine.files.atomic import file_names, normalized_name, printable
-from tse_refine.model.checkpoint import CHECKPOINT_KEY, TrainedNetwork, read_checkpoint
+from tse_refine.files.atomic import file_names
+from tse_refine.model.checkpoint import read_checkpoint
 
 SOUNDS_PATH = "/sounds/"  # where the server serves the files of all sessions
 MOST_SAMPLES = 100_000_000  # of all channels, 400 MB: a small FLAC file of silence can hold any number of samples
@@ -162,8 +162,8 @@ def find_mixtures(checkpoint: Path, folder: Path) -> Mixtures:
     Raises:
         InputError: neither is possible; the text gives the reason.
     """
-    about = read_checkpoint(checkpoint)[CHECKPOINT_KEY]
-    class_names, rate = list(map(normalized_name, about["class_names"])), int(about["sample_rate"])
+    about = read_checkpoint(checkpoint).about
+    class_names, rate = list(about.class_names), about.sample_rate
     try:
         data = data_of_run(TestedRun(checkpoint.resolve().parent.parent).config)
         if (data.class_names, data.sample_rate) != (class_names, rate):
@@ -172,8 +172,7 @@ def find_mixtures(checkpoint: Path, folder: Path) -> Mixtures:
     except InputError as error:
         if class_names != SyntheticSounds().classes():
             raise InputError(f"No test mixtures: {error}") from error
-    seconds = float(about.get("duration_seconds", TrainedNetwork.duration_seconds))
-    return Mixtures(_synthetic_data(rate, seconds, folder), "synthetic mixture")
+    return Mixtures(_synthetic_data(rate, about.duration_seconds, folder), "synthetic mixture")
 
 
 def _synthetic_data(rate: int, seconds: float, folder: Path) -> MixtureDataModule:

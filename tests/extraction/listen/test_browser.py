@@ -122,8 +122,12 @@ def wait_for_table(page, name: str, state: str) -> None:
 
 def durations(page) -> list[float]:
     """Return the seconds of each player, once all have read their files' headers."""
-    page.wait_for_function("[...document.querySelectorAll('.listen-card audio')].every(audio => audio.readyState >= 1)")
-    return page.locator(".listen-card audio").evaluate_all("all => all.map(audio => audio.duration)")
+    return page.wait_for_function(
+        """() => {
+            const all = [...document.querySelectorAll(".listen-card audio")];
+            return all.every((audio) => audio.readyState >= 1) && all.map((audio) => audio.duration);
+        }"""
+    ).json_value()
 
 
 def click_threshold(page, share: float) -> None:

@@ -10,6 +10,17 @@ import torch
 
 from tse_refine.errors import InputError
 
+ALL = "all"  # in a query, every class; no class has this name
+
+
+def plain_name(name: str) -> str:
+    """Return the name of a class without what does not matter in a query: case, spaces, ``_`` and ``-``.
+
+    >>> plain_name("Car-horn") == plain_name("car_horn")
+    True
+    """
+    return "".join(letter for letter in name.casefold() if letter not in " _-")
+
 
 @dataclass
 class QueryConfig:

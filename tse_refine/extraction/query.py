@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tse_refine.data.queries import ALL, plain_name
 from tse_refine.errors import InputError, did_you_mean
-
-ALL = "all"
 
 
 def parse_query(words: Any, class_names: Sequence[str], excluded: Any = ()) -> tuple[str, ...]:
     """Find the classes that words name.
 
     A word is the name of a class; case, spaces, ``_`` and ``-`` do not matter. A word may be several names, separated
-    by commas. ``all`` is every class.
+    by commas. ``all`` is every class; in an old checkpoint that has a class of this name, which none has any more, it
+    is that class.
 
     Args:
         words: word or list of words.
@@ -80,7 +80,7 @@ def _named(words: Any, class_names: Sequence[str], option: str) -> list[str]:
                     f"{option}: {part!r} can mean {' or '.join(map(repr, matches))}; write the name exactly as it is "
                     "there."
                 )
-            if not matches and _plain(part) != ALL:
+            if not matches and plain_name(part) != ALL:
                 hint = did_you_mean(part, list(class_names))
                 raise InputError(f"{option}: {part!r} is not a class of this network; {hint}")
             names += matches or class_names
@@ -91,8 +91,4 @@ def _matches(word: str, class_names: Sequence[str]) -> list[str]:
     """Return the classes that a word may mean: the one with exactly this name, or all whose plain spelling agrees."""
     if word in class_names:
         return [word]
-    return [name for name in class_names if _plain(name) == _plain(word)]
-
-
-def _plain(word: str) -> str:
-    return "".join(letter for letter in word.casefold() if letter not in " _-")
+    return [name for name in class_names if plain_name(name) == plain_name(word)]

@@ -113,6 +113,12 @@ def test_calls_without_a_visitor_or_with_other_values_are_rejected(client):
     assert client.post("/gradio_api/queue/join", json={"path": name}).status_code == 403
 
 
+def test_too_many_calls_that_wait_for_the_network_are_rejected(client):
+    sent = {"data": [[], 0.3, 0.0], "fn_index": 1, "session_hash": "visitor"}  # nothing runs without a server
+    answers = [client.post("/gradio_api/queue/join", json=sent).status_code for _ in range(server.MOST_EVENTS + 1)]
+    assert answers == [200] * server.MOST_EVENTS + [503]
+
+
 def answers(client) -> str:
     """Return what the server sends: the page, and results of calls of all of its actions, right and wrong."""
     texts = [client.get(path).text for path in ("/", "/config", "/theme.css", "/manifest.json", "/nowhere")]

@@ -162,6 +162,7 @@ class Sessions:
         with self._lock:
             if self._opening.get(visitor) is not opening:
                 raise InputError(CLOSED)
+            del self._opening[visitor]
             closed = [self._sessions.pop(visitor, None)]
             self._sessions[visitor] = session
             closed += [self._sessions.pop(name) for name in list(self._sessions)[:-MOST_SESSIONS]]

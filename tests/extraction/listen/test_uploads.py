@@ -163,17 +163,19 @@ def test_file_names_of_visitors_become_harmless(uploads, send, name, stored):
 
 def test_uploads_that_nobody_reads_are_removed(uploads, send, tmp_path, monkeypatch):
     monkeypatch.setattr(uploads_module, "MOST_UPLOADS", 2)
-    monkeypatch.setattr(uploads_module, "MOST_WAITING_SECONDS", 0.05)
 
     async def waiting():
         for number in range(4):
             await send(FORM % (b"%d.wav" % number, b"sound"))
         before = files(tmp_path)
-        await asyncio.sleep(0.1)
+        monkeypatch.setattr(uploads_module, "MOST_WAITING_SECONDS", 0.01)
+        await send(FORM % (b"last.wav", b"sound"))
+        await asyncio.sleep(0.05)
         return before
 
-    assert asyncio.run(waiting()) == ["2.wav", "3.wav"]  # the oldest of too many, and then those that waited too long
-    assert list((tmp_path / "uploads").iterdir()) == []
+    assert asyncio.run(waiting()) == ["2.wav", "3.wav"]  # the oldest of too many
+    assert files(tmp_path) == ["3.wav"]  # and those that waited too long
+    assert len(list((tmp_path / "uploads").iterdir())) == 1
 
 
 def test_too_many_transfers_at_the_same_time_are_rejected(uploads, send, monkeypatch):

@@ -26,7 +26,7 @@ from tse_refine.errors import InputError
 END_RECORD = struct.Struct("<4s4H2LH")  # "end of central directory" (APPNOTE.TXT 4.3.16)
 BLOCK = 1 << 20  # bytes read at once
 MOST_NAME_BYTES = 255  # of a part of a path, on all common file systems
-# A bomb: some kilobytes that fill the disk. The published corpora have at most twice their archives' bytes.
+# a bomb, some kilobytes that fill the disk; audio hardly compresses, and tables take less than a gigabyte
 LARGEST_RATIO, LEAST_BOMB_BYTES = 100, 1 << 30
 
 
@@ -57,7 +57,8 @@ def unpack(volumes: Sequence[Path], target: Path) -> None:
         place = f" at {error.filename}" if error.filename else ""
         reason = f"{error.strerror or error}{place}"
         raise InputError(
-            f"{path}: cannot be unpacked into {target} ({reason}); make room or a folder for it, and repeat the command"
+            f"{path}: cannot be unpacked into {target} ({reason}); a folder with enough room is expected, in which you "
+            "may write. Repeat the command then"
         ) from error
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError) as error:
         # zipfile raises RuntimeError for encryption and NotImplementedError, a RuntimeError, for unknown compression

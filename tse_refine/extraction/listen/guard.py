@@ -1,4 +1,4 @@
-"""What the server refuses: names of others, calls from pages of others, and whatever the page itself does not need."""
+"""What the server rejects: names of others, calls from pages of others, and whatever the page itself does not need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -123,6 +124,16 @@ def test_impossible_data_are_rejected_before_any_audio_is_read(make, options, me
     monkeypatch.setattr(SyntheticBackgrounds, "read", read)
     with pytest.raises(InputError, match=message):
         make(**options)
+
+
+@pytest.mark.parametrize("name", ["all", "All", "A_l-l "])
+def test_a_class_whose_name_means_every_class_is_rejected(make, monkeypatch, name):
+    clips = [
+        replace(clip, label=name if clip.label == "dog" else clip.label) for clip in SyntheticSounds(1, 1, 1).clips()
+    ]
+    monkeypatch.setattr(SyntheticSounds, "clips", lambda corpus: clips)
+    with pytest.raises(InputError, match=f"data.foregrounds: the class '{name}' has the name that means every class"):
+        make()
 
 
 def test_a_class_without_a_clip_in_a_split_is_rejected_by_name(make_recorded, recorded):

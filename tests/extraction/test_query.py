@@ -58,7 +58,7 @@ def test_a_word_for_two_classes_is_rejected_unless_it_is_the_exact_name_of_one()
     assert parse_query("car_horn", classes) == ("car_horn",)
 
 
-def test_a_class_may_be_called_all():
+def test_a_class_of_an_old_checkpoint_may_be_called_all():
     assert parse_query("all", ["all", "dog"]) == ("all",)
 
 

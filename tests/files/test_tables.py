@@ -1,3 +1,5 @@
+import csv
+
 import numpy as np
 import pytest
 
@@ -87,6 +89,39 @@ def test_a_written_table_is_read_back(path, delimiter):
     rows = [{"name": "a\tb, c", "label": 'the "Rex"'}, {"name": "umlaut ü", "label": ""}]
     write_csv(path, ("name", "label"), rows, delimiter)
     assert read(path, delimiter=delimiter) == rows
+
+
+FORMULAS = [
+    "=1+1",
+    '=HYPERLINK("http://elsewhere.example")',
+    "+1+1",
+    "-1+1",
+    "@SUM(1)",
+    " =1+1",
+    "\t=1+1",
+    "\r=1",
+    "\tx",
+]
+OTHERS = ["dog", "-0.50000", "+3", "1e-5", "-1e+05", "-inf", "", "a=b", "a-b", "it's", "'quoted'", "dog's -3"]
+
+
+@pytest.mark.parametrize("text", [*FORMULAS, "\n=1", "＝1", "-", "--", "+dog", "'=1+1", "''@x", "' -x", "'-3"])
+def test_text_that_a_spreadsheet_would_compute_is_written_as_text_and_read_back(path, text):
+    write_csv(path, ("name", text), [{"name": text, text: -1.5}])
+    with open(path, newline="") as file:
+        head, cells = csv.reader(file)
+    assert (head, cells) == (["name", f"'{text}"], [f"'{text}", "-1.50000"])
+    assert read_csv(path, ("name", text)) == [{"name": text, text: "-1.50000"}]
+    columns = read_columns(path, {"name": str, text: float}, {})
+    assert (columns["name"].tolist(), columns[text].tolist()) == ([text], [-1.5])
+
+
+@pytest.mark.parametrize("text", OTHERS)
+def test_other_text_and_numbers_as_text_are_written_as_they_are(path, text):
+    write_csv(path, ("name", "label"), [{"name": text, "label": "x"}])
+    with open(path, newline="") as file:
+        assert list(csv.reader(file))[1] == [text, "x"]
+    assert read(path) == [{"name": text, "label": "x"}]
 
 
 def test_rows_come_in_order_with_all_their_columns(path):

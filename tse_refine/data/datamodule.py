@@ -22,7 +22,7 @@ from tse_refine.data.bank.clip_bank import ClipBank
 from tse_refine.data.corpora.acquisition import download_missing
 from tse_refine.data.corpora.base import BACKGROUNDS, FOREGROUNDS, SPLITS, Clip, Corpus, check_clips, check_splits
 from tse_refine.data.dataset import MixtureDataset, MixtureLoader, RecipeSampler
-from tse_refine.data.queries import QueryConfig
+from tse_refine.data.queries import ALL, QueryConfig, plain_name
 from tse_refine.data.recipes import DrawnRecipes, MixtureConfig, Recipes
 from tse_refine.data.rendering import Renderer
 from tse_refine.data.scaper.exporting import SceneExporter
@@ -241,6 +241,12 @@ class MixtureDataModule(LightningDataModule):
         if joined:
             raise InputError(
                 f"{FOREGROUNDS}: the class {joined[0]!r} contains a |, which joins names in the result files."
+            )
+        reserved = [name for name in self.class_names if plain_name(name) == ALL]
+        if reserved:
+            raise InputError(
+                f"{FOREGROUNDS}: the class {reserved[0]!r} has the name that means every class in a query. Rename it "
+                "in the corpus, or leave it out."
             )
         if self.recipes:  # describe the mixtures; importing compares their splits with those of the foregrounds
             return

@@ -10,6 +10,18 @@ import numpy as np
 import torch
 
 from tse_refine.errors import InputError
+from tse_refine.files.atomic import normalized_name
+
+ALL = "all"  # in a query, every class; no class has this name
+
+
+def plain_name(name: str) -> str:
+    """Return the name of a class without what does not matter in a query: case, spaces, ``_``, ``-``, Unicode form.
+
+    >>> plain_name("Car-horn") == plain_name("car_horn")
+    True
+    """
+    return "".join(letter for letter in normalized_name(name).casefold() if letter not in " _-")
 
 
 @dataclass

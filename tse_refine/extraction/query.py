@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tse_refine.data.queries import ALL, plain_name
 from tse_refine.errors import InputError, did_you_mean
 from tse_refine.files.atomic import normalized_name
-
-ALL = "all"
 
 
 def parse_query(words: Any, class_names: Sequence[str], excluded: Any = ()) -> tuple[str, ...]:
     """Find the classes that words name.
 
     A word is the name of a class; case, spaces, ``_``, ``-`` and Unicode forms do not matter. A word may be several
-    names, separated by commas. ``all`` is every class.
+    names, separated by commas. ``all`` is every class; in an old checkpoint that has a class of this name, which none
+    has any more, it is that class.
 
     Args:
         words: word or list of words.
@@ -81,7 +81,7 @@ def _named(words: Any, class_names: Sequence[str], option: str) -> list[str]:
                     f"{option}: {part!r} can mean {' or '.join(map(repr, matches))}; write the name exactly as it is "
                     "there."
                 )
-            if not matches and _plain(part) != ALL:
+            if not matches and plain_name(part) != ALL:
                 hint = did_you_mean(part, list(class_names))
                 raise InputError(f"{option}: {part!r} is not a class of this network; {hint}")
             names += matches or class_names
@@ -93,8 +93,4 @@ def _matches(word: str, class_names: Sequence[str]) -> list[str]:
     exact = [name for name in class_names if normalized_name(name) == normalized_name(word)]
     if len(exact) == 1:
         return exact
-    return [name for name in class_names if _plain(name) == _plain(word)]
-
-
-def _plain(word: str) -> str:
-    return "".join(letter for letter in normalized_name(word).casefold() if letter not in " _-")
+    return [name for name in class_names if plain_name(name) == plain_name(word)]

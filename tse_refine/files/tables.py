@@ -34,6 +34,10 @@ _LATEX_ESCAPES = str.maketrans(
     }
 )
 
+# What spreadsheets take for a formula, also after spaces and in fonts of full width; with any apostrophes before it, so
+# that text which begins with one is read back as it was
+_FORMULA = re.compile(r"'*(?:\s*[=+\-@＝＋－＠]|[\t\r\n])")
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?(?:e[+-]?\d+)?|inf)", re.ASCII | re.IGNORECASE)
 _DTYPES = {int: np.int64, float: np.float64, str: object}
 _ROWS_AT_ONCE = 2_000  # of a long table: few enough for the caches of a processor
 
@@ -141,17 +145,26 @@ def _latex(cell: str) -> str:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], delimiter: str = ",") -> None:
-    """Write a CSV file whole or not at all; floats have five decimals, NaN is an empty cell."""
+    """Write a CSV file whole or not at all; floats have five decimals, NaN is an empty cell.
+
+    Text that spreadsheets would compute, such as a class named ``=1+1``, gets an apostrophe before it, with which they
+    show it; :func:`read_csv` and :func:`read_columns` return it without.
+    """
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, delimiter=delimiter)
-        writer.writerow(columns)
+        writer.writerow(map(_cell, columns))
         writer.writerows([_cell(row[column]) for column in columns] for row in rows)
 
 
 def _cell(value: Any) -> Any:
     if isinstance(value, Real) and not isinstance(value, Integral):  # also NumPy's
         return f"{value:.5f}" if value == value else ""
-    return value
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value) else value
+
+
+def _text(cell: str) -> str:
+    """Return the text of a cell, without the apostrophe that :func:`_cell` put before it."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def read_csv(
@@ -189,7 +202,7 @@ def read_csv(
     lines = _complete_rows(path, columns, remedy, delimiter, filled, final_newline)
     _, head = next(lines)
     for line, cells in lines:
-        row = dict(zip(head, cells, strict=True))
+        row = dict(zip(head, map(_text, cells), strict=True))
         if key and line_of.setdefault(row[key], line) != line:
             raise InputError(
                 f"{path}, line {line}: {key} {row[key]!r} is in line {line_of[row[key]]} too; remove one of the two "
@@ -267,7 +280,7 @@ class _Values(dict[str, Any]):
 
     def __missing__(self, cell: str) -> Any:
         """Convert a cell."""
-        value = self[cell] = self.kind(cell)
+        value = self[cell] = self.kind(_text(cell))
         return value
 
 
@@ -283,7 +296,7 @@ def _complete_rows(
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(_lines(file, final_newline), delimiter=delimiter, strict=True)
-            head = next(reader, [])
+            head = [_text(cell) for cell in next(reader, [])]
             if reader.line_num > 1:
                 raise csv.Error("its header has a line break; is a quotation mark missing?")
             if missing := [column for column in columns if column not in head]:

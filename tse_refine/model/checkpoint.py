@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pickletools
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,10 @@ from torch import Tensor
 
 from tse_refine.errors import InputError
 from tse_refine.files.atomic import expand_home, normalized_name, replacing
-from tse_refine.files.documents import Fields, one_line
+from tse_refine.files.documents import Fields, checked_names, one_line, shown
 from tse_refine.files.tables import content_of
-from tse_refine.model.network import Network
+from tse_refine.model.classifier import ClassifierConfig
+from tse_refine.model.network import Network, NetworkConfig
 
 CHECKPOINT_KEY = "tse_refine"  # where a checkpoint holds TrainedNetwork.description and the digest of its data
 _NETWORK_PREFIX = "network."  # of the module's weights

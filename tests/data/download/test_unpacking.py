@@ -121,10 +121,11 @@ def test_a_split_archive_that_python_cannot_read_is_reported_with_a_remedy(tmp_p
         unpack(volumes, tmp_path / "out")
 
 
-def symlink(name):
+def special(name, kind):
+    """Return a member that is not a file."""
     member = zipfile.ZipInfo(name)
     member.create_system = 3  # Unix
-    member.external_attr = (stat.S_IFLNK | 0o777) << 16
+    member.external_attr = (kind | 0o777) << 16
     return member
 
 
@@ -139,21 +140,95 @@ def symlink(name):
         "c:drive",
         "back\\slash",
         "..\\up",
-        symlink("a/b"),
+        ".",
+        "./.",
+        "a/.",
+        "a/./b",
+        "a//b",
+        "//",
     ],
-    ids=str,
 )
 def test_a_member_that_could_leave_the_target_is_rejected_before_any_is_written(tmp_path, entry):
     path = tmp_path / "bad.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("good.txt", "good")
         archive.writestr(entry, "/etc")
-    name = entry if isinstance(entry, str) else entry.filename
     with pytest.raises(InputError, match="no path may leave the target folder") as error:
         unpack([path], tmp_path / "in/out")
     assert str(path) in str(error.value)
-    assert repr(name) in str(error.value)
+    assert repr(entry) in str(error.value)
     assert list(tmp_path.iterdir()) == [path]
+
+
+FIFO, LINK, DEVICES = stat.S_IFIFO, stat.S_IFLNK, (stat.S_IFBLK, stat.S_IFCHR, stat.S_IFSOCK)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize(
+    ("entries", "reason"),
+    [
+        *((["a.wav", special("b", kind)], "'b' is a link or a device") for kind in (FIFO, LINK, *DEVICES)),
+        (["a.wav", "b/" + "n" * 256], "has a name of more than 255 bytes"),
+        (["a.wav", "ü" * 128 + "/b"], "has a name of more than 255 bytes"),
+        (["a", "a/b"], "'a/b' makes 'a' a file and a folder"),
+        (["a/b", "a"], "'a' makes 'a' a file and a folder"),
+        (["A", "a/b"], "'a/b' makes 'a' a file and a folder"),
+        (["a/", "a"], "'a' makes 'a' a file and a folder"),
+        (["a.wav", "a.wav"], "'a.wav' is in it twice"),
+        (["a.wav", "./a.wav"], "is in it twice"),
+        (["s/a.wav", "s/A.wav"], "'s/A.wav' is 's/a.wav' too where a disk ignores case"),
+        (["S/a.wav", "s/b.wav"], "'s/b.wav' is 'S' too where a disk ignores case"),
+        (["u\u0308.wav", "\u00fc.wav"], "too where a disk ignores case"),
+    ],
+    ids=str,
+)
+def test_members_that_are_no_files_of_their_own_are_rejected_before_any_is_written(tmp_path, entries, reason):
+    path = tmp_path / "bad.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, entry in enumerate(entries):
+            archive.writestr(entry, str(number))
+    with pytest.raises(InputError, match=reason.replace(".", r"\.")) as error:
+        unpack([path], tmp_path / "out")
+    assert str(error.value).startswith(f"{path}: rejected, nothing was unpacked: the member ")
+    assert len(str(error.value)) < 600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_longest_names_and_folders_that_are_named_again_are_unpacked(tmp_path):
+    members = {"n" * 255: b"x", "ü" * 127 + "/b": b"y", "./": b"", "s/": b"", "s/a": b"z"}
+    (tmp_path / "good.zip").write_bytes(zip_bytes(members))
+    unpack([tmp_path / "good.zip"], tmp_path / "out")
+    assert read_tree(tmp_path / "out") == {name: content for name, content in members.items() if content}
+
+
+def test_an_archive_that_would_fill_the_disk_is_rejected(tmp_path, archive, set_free_space):
+    set_free_space(2**50)
+    content = archive.read_bytes()
+    place = content.index(b"PK\1\2")  # of the first member in the directory, whose size is declared there
+    archive.write_bytes(content[: place + 24] + struct.pack("<L", 2**31) + content[place + 28 :])
+    with pytest.raises(InputError, match=r"sounds\.zip: rejected, .* bytes would become 2\.0 GiB, more than 100 times"):
+        unpack([archive], tmp_path / "out")
+    assert list(tmp_path.iterdir()) == [archive]
+
+
+@pytest.mark.parametrize("size", [10, 2**20])
+def test_a_member_with_another_size_than_declared_is_rejected(tmp_path, archive, size):
+    content = archive.read_bytes()
+    place = content.index(b"PK\1\2")
+    archive.write_bytes(content[: place + 24] + struct.pack("<L", size) + content[place + 28 :])
+    with pytest.raises(InputError, match=r"sounds\.zip: cannot be unpacked"):
+        unpack([archive], tmp_path / "out")
+    assert read_tree(tmp_path / "out") == {}
+
+
+@pytest.mark.parametrize(("there", "of_archive"), [("sounds", "sounds/a"), ("sounds/a", "sounds"), ("", "a")])
+def test_a_target_in_which_members_have_no_place_is_reported(tmp_path, there, of_archive):
+    (tmp_path / "out" / there).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "out" / there).write_bytes(b"mine")
+    (tmp_path / "in.zip").write_bytes(zip_bytes({of_archive: b"x"}))
+    with pytest.raises(InputError, match=r"in\.zip: cannot be unpacked into .*out \("):
+        unpack([tmp_path / "in.zip"], tmp_path / "out")
+    assert [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".zip"] == [b"mine"]
 
 
 @pytest.mark.parametrize("name", ["a..b/c..", "...", "ab:c", "./d"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import yaml
 
 from tse_refine.data.corpora import SyntheticSounds
 from tse_refine.extraction.extractor import Extractor
-from tse_refine.extraction.listen.sounds import Sound
+from tse_refine.extraction.listen.server import build_app, temporary_folder
+from tse_refine.extraction.listen.sounds import Limits, Sound
 from tse_refine.model.checkpoint import CHECKPOINT_KEY, TrainedNetwork
 from tse_refine.model.network import Network, NetworkConfig
 
@@ -102,3 +104,35 @@ def record(noise, tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def gradio(monkeypatch, tmp_path):
+    """Gradio; the event loops that it makes, one per lock, are closed at the end."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))  # where it makes a folder when it is imported
+    module = pytest.importorskip("gradio")
+    loops = []
+    make = asyncio.new_event_loop
+    monkeypatch.setattr(asyncio, "new_event_loop", lambda: loops.append(make()) or loops[-1])
+    yield module
+    asyncio.set_event_loop(None)
+    for loop in loops:
+        loop.close()
+
+
+@pytest.fixture
+def folder(gradio) -> Iterator[Path]:
+    """The folder of all files of the page."""
+    with temporary_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def client(folder, extractor, checkpoint):
+    """A client of the page, which is not a browser."""
+    from starlette.testclient import TestClient
+
+    app = build_app(extractor, checkpoint, Limits(megabytes=0.5), folder, "testserver", is_local=True)
+    (folder / "sounds" / "session").mkdir()
+    (folder / "sounds" / "session" / "in.wav").write_bytes(b"0123456789")
+    return TestClient(app, raise_server_exceptions=False)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -67,11 +67,30 @@ def served(checkpoint: Path, folder: Path, *options: str) -> Iterator[str]:
     assert not list(folder.glob("tse-refine-listen-*")), "the temporary folder is still there"
 
 
-@pytest.fixture
-def address(browser, checkpoint: Path, tmp_path: Path) -> Iterator[str]:
-    """The address of the page."""
-    with served(checkpoint, tmp_path / "temporary", "--max-megabytes", "1") as address:
+@pytest.fixture(scope="module")
+def temporary(tmp_path_factory) -> Path:
+    """The folder for the server's temporary files."""
+    return tmp_path_factory.mktemp("served") / "temporary"
+
+
+@pytest.fixture(scope="module")
+def address_of(browser, temporary: Path) -> Iterator[Callable]:
+    """Serve the first checkpoint for all tests, which have equal ones: starting takes long, and visitors are many."""
+    with ExitStack() as stack:
+        addresses: list[str] = []
+
+        def address(checkpoint: Path) -> str:
+            if not addresses:
+                addresses.append(stack.enter_context(served(checkpoint, temporary, "--max-megabytes", "1")))
+            return addresses[0]
+
         yield address
+
+
+@pytest.fixture
+def address(address_of: Callable, checkpoint: Path) -> str:
+    """The address of the page."""
+    return address_of(checkpoint)
 
 
 @pytest.fixture
@@ -122,8 +141,12 @@ def wait_for_table(page, name: str, state: str) -> None:
 
 def durations(page) -> list[float]:
     """Return the seconds of each player, once all have read their files' headers."""
-    page.wait_for_function("[...document.querySelectorAll('.listen-card audio')].every(audio => audio.readyState >= 1)")
-    return page.locator(".listen-card audio").evaluate_all("all => all.map(audio => audio.duration)")
+    return page.wait_for_function(
+        """() => {
+            const all = [...document.querySelectorAll(".listen-card audio")];
+            return all.every((audio) => audio.readyState >= 1) && all.map((audio) => audio.duration);
+        }"""
+    ).json_value()
 
 
 def click_threshold(page, share: float) -> None:
@@ -223,9 +246,10 @@ def test_invalid_and_large_uploads_are_rejected_with_a_message(opened, address, 
     page.get_by_role("alert").filter(has_text="tick one class or more").wait_for()
 
 
-def test_files_are_removed_when_the_sound_is_replaced_and_when_the_tab_is_closed(opened, address, record, tmp_path):
+def test_files_are_removed_when_the_sound_is_replaced_and_when_the_tab_is_closed(opened, address, record, temporary):
     def files() -> list[str]:
-        return sorted(path.name for path in (tmp_path / "temporary").rglob("*.wav"))
+        names = sorted(path.name for path in temporary.rglob("*.wav"))
+        return [name for name in names if name.startswith(("first", "second"))]  # those of other tests are closing
 
     page = opened(address)
     for name in ("first", "second"):
@@ -239,6 +263,40 @@ def test_files_are_removed_when_the_sound_is_replaced_and_when_the_tab_is_closed
             break
         other.wait_for_timeout(100)
     assert files() == []
+
+
+def test_two_visitors_may_upload_equal_files_at_the_same_time(opened, address, record):
+    path = record("same.wav")
+    pages = [opened(address), opened(address)]
+    for page in pages:
+        upload(page, path)
+    for page in pages:
+        page.get_by_text("same.wav: 1.5 s, mono, 4 kHz.").wait_for()
+
+
+ATTACK = """async (address) => {
+    const form = new FormData();
+    form.append("files", new Blob(["sound"]), "foreign.wav");
+    const image = new Image();
+    const shown = new Promise((done) => { image.onload = image.onerror = (event) => done(event.type); });
+    image.src = address + "favicon.ico";
+    const read = await fetch(address + "config").then((answer) => answer.text(), (error) => error.name);
+    const sent = { method: "POST", mode: "no-cors", body: form };
+    const stored = await fetch(address + "gradio_api/upload", sent).then(() => "stored", (error) => error.name);
+    return [read, stored, await shown];
+}"""
+
+
+def test_a_page_at_another_port_can_neither_read_answers_nor_store_files(browser, address, temporary):
+    page = browser.new_page()
+    other = "http://127.0.0.1:8999/"
+    page.route(other, lambda route: route.fulfill(body="<title>another page</title>", content_type="text/html"))
+    page.goto(other)
+    assert page.evaluate(ATTACK, address) == ["TypeError", "TypeError", "error"]
+    assert not list(temporary.rglob("foreign.wav"))
+    page.goto(address)  # a link to the page works
+    page.get_by_role("button", name="Extract").wait_for()
+    page.close()
 
 
 def test_a_baseline_explains_that_it_cannot_refine(opened, browser, trained_baseline, checkpoint, record, tmp_path):

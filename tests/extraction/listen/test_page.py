@@ -8,6 +8,7 @@ import soundfile
 
 from tse_refine.errors import InputError
 from tse_refine.extraction.extractor import Extractor
+from tse_refine.extraction.listen import page
 from tse_refine.extraction.listen.cards import View
 from tse_refine.extraction.listen.page import Actions, refinement
 from tse_refine.extraction.listen.sounds import Limits, find_mixtures
@@ -105,10 +106,10 @@ def test_the_mixture_keeps_its_address_when_another_query_is_extracted(actions, 
     assert actions.extract("me", ["rain"], 0.7).cards[0] == first
 
 
-def test_an_invalid_upload_is_rejected_and_leaves_the_page_as_it_was(actions, record, tmp_path):
+def test_an_invalid_upload_is_rejected_and_leaves_the_page_as_it_was(actions, record):
     actions.upload("me", str(record("street.wav")), QUERY, 0.5)
     before = actions.update_table("me", QUERY, 0.5)
-    path = tmp_path / "uploads" / "text.wav"
+    path = record("text.wav")
     path.write_text("not a sound")
     view = actions.upload("me", str(path), QUERY, 0.5)
     assert 'role="alert"' in view.message
@@ -129,12 +130,17 @@ def test_without_a_sound_or_a_query_the_page_explains_what_to_do(actions, record
     assert "tick one class or more" in actions.extract("me", [], 0.5).message
 
 
-def test_missing_recordings_of_mixtures_are_reported(actions, monkeypatch):
+def test_missing_recordings_of_mixtures_are_reported_with_their_paths_to_the_terminal_only(
+    actions, monkeypatch, capsys
+):
     def missing() -> None:
-        raise InputError("The recordings of <folder> are gone.")
+        raise InputError("The recordings of /a/folder are gone.")
 
     monkeypatch.setattr(actions.mixtures, "draw", missing)
-    assert "The recordings of &lt;folder&gt; are gone." in actions.draw("me", QUERY, 0.5).message
+    view = actions.draw("me", QUERY, 0.5)
+    assert "The test mixtures cannot be loaded" in view.message
+    assert "/a/folder" not in str(view)
+    assert "The recordings of /a/folder are gone." in capsys.readouterr().err
 
 
 def test_files_are_removed_when_the_sound_is_replaced_and_when_the_visitor_leaves(actions, sounds, record):
@@ -151,6 +157,22 @@ def test_files_are_removed_when_the_sound_is_replaced_and_when_the_visitor_leave
     actions.close("another")
     actions.close("nobody")
     assert not list(sounds.iterdir())
+
+
+@pytest.mark.parametrize("begun", ["read_upload", "show"])
+def test_nothing_is_left_of_a_visitor_who_leaves_while_the_network_runs(actions, sounds, record, monkeypatch, begun):
+    original = getattr(page, begun)
+
+    def meanwhile(*values):
+        actions.close("me")
+        return original(*values)
+
+    monkeypatch.setattr(page, begun, meanwhile)
+    assert "Load it again" in actions.upload("me", str(record("street.wav")), QUERY, 0.5).message
+    assert not list(sounds.iterdir())
+    assert "There is no sound yet" in actions.extract("me", QUERY, 0.5).message
+    monkeypatch.undo()
+    assert actions.upload("me", str(record("street.wav")), QUERY, 0.5).cards[0]  # whose tab is open after all
 
 
 def test_a_baseline_extracts_and_explains_that_it_cannot_refine(baseline, sounds, record):

@@ -125,18 +125,18 @@ def write_file(session: Session) -> None:
 def test_the_oldest_sessions_are_closed_when_there_are_too_many(extractor, recording, tmp_path, monkeypatch):
     monkeypatch.setattr(session_module, "MOST_SESSIONS", 2)
     sessions = Sessions(extractor, tmp_path)
-    opened = [sessions.open(f"visitor {number}", recording) for number in range(2)]
+    opened = [sessions.open(f"visitor {number}", lambda: recording) for number in range(2)]
     for session in opened:
         write_file(session)
-    last = sessions.open("visitor 2", recording)
+    last = sessions.open("visitor 2", lambda: recording)
     assert [sessions.get(f"visitor {number}") for number in range(3)] == [None, opened[1], last]
     assert len(list(tmp_path.rglob("*.wav"))) == 1
 
 
 def test_a_new_session_replaces_the_visitor_s_earlier_one_and_its_files(extractor, recording, mixture, tmp_path):
     sessions = Sessions(extractor, tmp_path)
-    write_file(sessions.open("visitor", recording))
-    session = sessions.open("visitor", mixture)
+    write_file(sessions.open("visitor", lambda: recording))
+    session = sessions.open("visitor", lambda: mixture)
     assert sessions.get("visitor") is session
     assert not list(tmp_path.iterdir())
     write_file(session)

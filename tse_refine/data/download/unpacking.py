@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import lzma
 import os
 import re
 import shutil
 import stat
 import struct
+import unicodedata
 import zipfile
 import zlib
 from bisect import bisect_right
 from collections.abc import Sequence
+from hashlib import blake2b
 from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any
@@ -22,6 +25,9 @@ from tse_refine.errors import InputError
 
 END_RECORD = struct.Struct("<4s4H2LH")  # "end of central directory" (APPNOTE.TXT 4.3.16)
 BLOCK = 1 << 20  # bytes read at once
+MOST_NAME_BYTES = 255  # of a part of a path, on all common file systems
+# a bomb, some kilobytes that fill the disk; audio hardly compresses, and tables take less than a gigabyte
+LARGEST_RATIO, LEAST_BOMB_BYTES = 100, 1 << 30
 
 
 def unpack(volumes: Sequence[Path], target: Path) -> None:
@@ -35,17 +41,26 @@ def unpack(volumes: Sequence[Path], target: Path) -> None:
         target: folder to unpack into; created when missing.
 
     Raises:
-        InputError: the archive is damaged or incomplete, a member would be written outside ``target`` or is a symbolic
-            link (nothing is written then), or the free space is too small.
+        InputError: the archive is damaged or incomplete; a member would be written outside ``target``, is not a file or
+            folder, has a name that is too long or that another member has too, or the members are far larger than the
+            archive (nothing is written then); or the free space is too small.
     """
     path = volumes[-1]
     try:
         raw = _Volumes(volumes)
         with io.BufferedReader(raw, BLOCK) as joined, _open_zip(joined, raw.starts) as archive:
-            for member in archive.infolist():
-                _reject_unsafe(member, path)
+            _reject_unsafe(archive.infolist(), raw.starts[-1], path)
             _extract_missing(archive, Path(target), path.name)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeDecodeError) as error:
+    except InputError:
+        raise
+    except OSError as error:
+        place = f" at {error.filename}" if error.filename else ""
+        reason = f"{error.strerror or error}{place}"
+        raise InputError(
+            f"{path}: cannot be unpacked into {target} ({reason}); a folder with enough room is expected, in which you "
+            "may write. Repeat the command then"
+        ) from error
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError) as error:
         # zipfile raises RuntimeError for encryption and NotImplementedError, a RuntimeError, for unknown compression
         join = f", or join its volumes by hand (zip -s 0 {path.name} --out joined.zip) and unpack them into {target}"
         hint = join if len(volumes) > 1 else ""
@@ -121,14 +136,51 @@ def _open_zip(joined: IO[bytes], starts: Sequence[int]) -> zipfile.ZipFile:
     return archive
 
 
-def _reject_unsafe(member: zipfile.ZipInfo, path: Path) -> None:
-    for name in {member.orig_filename, member.filename}:  # a Unicode path field can make them differ
-        leaves = name.startswith("/") or ".." in name.split("/") or re.match("[A-Za-z]:", name)
-        if leaves or "\\" in name or "\0" in name or stat.S_ISLNK(member.external_attr >> 16):
+def _reject_unsafe(members: Sequence[zipfile.ZipInfo], num_bytes: int, path: Path) -> None:
+    """Reject an archive of ``num_bytes`` that must not be unpacked, with one sentence on the first reason found."""
+    names: dict[str, tuple[str, bool]] = {}  # by how a disk that ignores case sees it: the name, and if it is a folder
+    for member in members:
+        reason = _unsafe(member) or _clash(member, names)
+        if reason:
             raise InputError(
-                f"{path}: rejected, nothing was unpacked: the member {name!r} is a symbolic link or not a plain "
-                "relative path; no path may leave the target folder. Download the archive from its publisher"
+                f"{path}: rejected, nothing was unpacked: the member {member.filename[:MOST_NAME_BYTES]!r} {reason}. "
+                "Download the archive from its publisher"
             )
+    total = sum(member.file_size for member in members)
+    if total > max(LEAST_BOMB_BYTES, LARGEST_RATIO * num_bytes):
+        raise InputError(
+            f"{path}: rejected, nothing was unpacked: its {num_bytes} bytes would become {total / 2**30:.1f} GiB, more "
+            f"than {LARGEST_RATIO} times as many, which no recordings do. Download the archive from its publisher"
+        )
+
+
+def _unsafe(member: zipfile.ZipInfo) -> str:
+    """Return why a member must not be written; empty where it may be."""
+    if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is a link or a device; only files and folders are expected"
+    for name in {member.orig_filename, member.filename}:  # a Unicode path field can make them differ
+        parts = name.removeprefix("./").removesuffix("/").split("/")
+        is_whole = name == "./" or not {"", ".", ".."} & set(parts)
+        if not is_whole or re.match("[A-Za-z]:", name) or "\\" in name or "\0" in name:
+            return "is not a plain relative path; no path may leave the target folder"
+        if any(len(os.fsencode(part)) > MOST_NAME_BYTES for part in parts):
+            return f"has a name of more than {MOST_NAME_BYTES} bytes, the most that file systems allow"
+    return ""
+
+
+def _clash(member: zipfile.ZipInfo, names: dict[str, tuple[str, bool]]) -> str:
+    """Return with which earlier member a member is one file; empty for none. ``names`` is extended."""
+    parts = member.filename.removeprefix("./").removesuffix("/").split("/")
+    for depth in range(1, len(parts) + 1):
+        name = "/".join(parts[:depth])
+        entry = (name, depth < len(parts) or member.is_dir())
+        key = unicodedata.normalize("NFC", name).casefold()
+        earlier = names.setdefault(key, entry)
+        if earlier[1] != entry[1]:
+            return f"makes {name!r} a file and a folder"
+        if earlier is not entry and (earlier != entry or not entry[1]):
+            return "is in it twice" if earlier == entry else f"is {earlier[0]!r} too where a disk ignores case"
+    return ""
 
 
 def _extract_missing(archive: zipfile.ZipFile, target: Path, name: str) -> None:
@@ -159,10 +211,13 @@ def _is_unpacked(member: zipfile.ZipInfo, path: Path) -> bool:
 
 def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.unpacking")  # fixed: the next run replaces the file of a killed one
+    # fixed, so that the next run replaces the file of a killed one, and short, since the name itself may be the longest
+    temporary = path.with_name(f".{blake2b(path.name.encode(), digest_size=8).hexdigest()}.unpacking")
     try:
         with archive.open(member) as source, temporary.open("wb") as sink:
             shutil.copyfileobj(source, sink, BLOCK)  # zipfile compares the CRC at the end
+            if sink.tell() != member.file_size:
+                raise zipfile.BadZipFile(f"{member.filename!r} has another size than the archive states")
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

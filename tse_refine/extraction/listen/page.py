@@ -1,7 +1,9 @@
 """The page in Gradio: its controls, and what each of them does."""
 
 # No `from __future__ import annotations` here: Gradio reads the annotations of handlers at run time.
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 TITLE = "Target sound extraction with query refinement"
 NO_SOUND = "Drop or record a sound, or load a test mixture, to see its class probabilities."
+NO_MIXTURES = "There are no test mixtures; the server printed the reason when it started."
+NO_MIXTURE = "The test mixtures cannot be loaded; the server printed the reason."
 # the network runs for one visitor at a time; of a slider's events meanwhile, only the last one counts
 _NETWORK: dict[str, Any] = {"concurrency_id": "network", "concurrency_limit": 1, "api_visibility": "private"}
 _QUICK: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
@@ -53,13 +57,24 @@ class Actions:
                 return read_upload(file, self.limits)
             finally:
                 file.unlink(missing_ok=True)
+                with suppress(OSError):  # an upload is alone in its folder
+                    file.parent.rmdir()
 
         return self._open(visitor, read, query, *threshold)
 
     def draw(self, visitor: str, query: Sequence[str], *threshold: float) -> View:
         """Load a random test mixture."""
         assert self.mixtures is not None, "without test mixtures there is no button for them"
-        return self._open(visitor, self.mixtures.draw, query, *threshold)
+        mixtures = self.mixtures
+
+        def read() -> Sound:
+            try:
+                return mixtures.draw()
+            except InputError as error:  # it names files of this machine
+                print(f"tse-refine: {error}", file=sys.stderr)
+                raise InputError(NO_MIXTURE) from error
+
+        return self._open(visitor, read, query, *threshold)
 
     def update_table(self, visitor: str, query: Sequence[str], *threshold: float) -> View:
         """Show the class probabilities with another query or threshold; the network does not run."""
@@ -73,9 +88,9 @@ class Actions:
             if session is None:
                 raise InputError("There is no sound yet: drop or record one, or load a test mixture.")
             session.extract(query, refinement(*threshold))
+            return show(session, query, refinement(*threshold))
         except InputError as error:
             return View(message(str(error), "refusal"))
-        return show(session, query, refinement(*threshold))
 
     def extract_again(self, visitor: str, query: Sequence[str], *threshold: float) -> View:
         """Extract with another threshold if this query was extracted last; otherwise nothing changes."""
@@ -94,10 +109,9 @@ class Actions:
 
     def _open(self, visitor: str, read: Callable[[], Sound], query: Sequence[str], *threshold: float) -> View:
         try:
-            session = self.sessions.open(visitor, read())
+            return show(self.sessions.open(visitor, read), query, refinement(*threshold))
         except InputError as error:
             return View(message(str(error), "refusal"))
-        return show(session, query, refinement(*threshold))
 
 
 def refinement(low: float, high: float = 0.0) -> Refinement:
@@ -105,18 +119,19 @@ def refinement(low: float, high: float = 0.0) -> Refinement:
     return SoftThreshold(low, high) if high > low else Threshold(low)
 
 
-def build_page(actions: Actions, checkpoint: str, no_mixtures: str = "") -> "gradio.Blocks":
+def build_page(actions: Actions, checkpoint: Path) -> "gradio.Blocks":
     """Return the page.
 
     Args:
         actions: what the controls do.
-        checkpoint: name of the checkpoint.
-        no_mixtures: reason why there are no test mixtures, or empty.
+        checkpoint: checkpoint file, of which visitors get the name and that of its run.
     """
     import gradio as gr
 
     extractor = actions.extractor
-    facts = [checkpoint, f"{len(extractor.class_names)} classes", f"{extractor.sample_rate / 1000:g} kHz"]
+    name = Path(checkpoint).absolute()
+    run = [name.parent.parent.name] if name.parent.name == "checkpoints" else []
+    facts = [*run, name.name, f"{len(extractor.class_names)} classes", f"{extractor.sample_rate / 1000:g} kHz"]
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
         _html(render("heading", title=TITLE, facts=facts))
         with gr.Row(equal_height=False):
@@ -130,7 +145,7 @@ def build_page(actions: Actions, checkpoint: str, no_mixtures: str = "") -> "gra
                     elem_id="sound",
                 )
                 draw = gr.Button("Load a test mixture", visible=actions.mixtures is not None)
-                _html(message(no_mixtures, "reason"))
+                _html(message("" if actions.mixtures else NO_MIXTURES, "reason"))
                 query = gr.CheckboxGroup(list(extractor.class_names), label="Query", elem_id="query")
                 thresholds = _thresholds(extractor)
                 extract = gr.Button("Extract", variant="primary")

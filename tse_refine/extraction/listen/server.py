@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import os
 import signal
 import socket
@@ -13,46 +12,20 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tse_refine.errors import InputError
 from tse_refine.extraction.extractor import Extractor
+from tse_refine.extraction.listen.guard import UPLOAD_PATH, Guard
 from tse_refine.extraction.listen.sounds import SOUNDS_PATH, Limits, find_mixtures
+from tse_refine.extraction.listen.uploads import Uploads
+from tse_refine.files.atomic import printable
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp
 
-_ANY_HOST = ["*"]
-_LOOPBACK_NAMES = ["localhost", "127.0.0.1", "[::1]"]
-
-# Gradio serves more than this page needs: a proxy to other hosts, edits of the program, histories of runs, statistics
-_PAGE = ("/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/gradio_api/startup-events")
-_EVENTS = ("theme.css", "upload", "queue/join", "queue/data", "run/predict", "cancel", "reset", "heartbeat/", "file=")
-_ALLOWED_STARTS = ("/assets/", "/static/", "/svelte/", SOUNDS_PATH, *(f"/gradio_api/{name}" for name in _EVENTS))
-_CALLS = ("/gradio_api/queue/join", "/gradio_api/run/predict")  # events, with the values of all controls
-_LARGEST_CALL = 1024**2  # bytes; files are sent by another path
-
-# The browser itself then blocks whatever would come from another host, or go there. Gradio writes scripts and styles
-# into the page, compiles templates, and plays recordings from blobs.
-_POLICY = "; ".join(
-    (
-        "default-src 'self'",
-        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
-        "style-src 'self' 'unsafe-inline'",
-        "img-src 'self' data: blob:",
-        "media-src 'self' blob:",
-        "connect-src 'self' blob: data:",
-        "worker-src 'self' blob:",
-        "frame-ancestors 'none'",
-        "form-action 'none'",
-        "base-uri 'self'",
-    )
-)
-_HEADERS = [
-    (b"content-security-policy", _POLICY.encode()),
-    (b"referrer-policy", b"no-referrer"),
-    (b"x-content-type-options", b"nosniff"),
-]
+LARGEST_PORT = 65_535
+MOST_EVENTS = 64  # of all visitors, that wait for the network
 
 
 def serve(checkpoint: Path, host: str, port: int, device: str | None, limits: Limits) -> None:
@@ -81,12 +54,14 @@ def serve(checkpoint: Path, host: str, port: int, device: str | None, limits: Li
                 f"tse-refine: --host {host}: whoever reaches this machine can open the page; there is no password.",
                 file=sys.stderr,
             )
-        app = build_app(extractor, checkpoint, limits, folder, [*_LOOPBACK_NAMES, host] if is_local else _ANY_HOST)
+        app = build_app(extractor, checkpoint, limits, folder, host, is_local)
         shown = f"[{host}]" if ":" in host else host
         run_server(app, listening, f"http://{shown}:{listening.getsockname()[1]}/")
 
 
-def build_app(extractor: Extractor, checkpoint: Path, limits: Limits, folder: Path, host_names: list[str]) -> ASGIApp:
+def build_app(
+    extractor: Extractor, checkpoint: Path, limits: Limits, folder: Path, host: str, is_local: bool
+) -> ASGIApp:
     """Return the page as an ASGI application.
 
     Args:
@@ -94,28 +69,30 @@ def build_app(extractor: Extractor, checkpoint: Path, limits: Limits, folder: Pa
         checkpoint: checkpoint file; test mixtures are those of its run.
         limits: largest uploads.
         folder: folder of :func:`temporary_folder`.
-        host_names: names by which browsers may call the server, so that a page from elsewhere cannot reach it under a
-            name of its own that leads here.
+        host: address or name at which the server listens.
+        is_local: whether it can be reached from this machine only.
     """
     import gradio
     from fastapi import FastAPI
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.staticfiles import StaticFiles
 
     from tse_refine.extraction.listen.page import Actions, build_page, head, theme
 
     sounds = folder / "sounds"
     sounds.mkdir()
-    mixtures, reason = None, ""
+    mixtures = None
     try:
         mixtures = find_mixtures(checkpoint, folder / "bank")
     except InputError as error:
-        reason = str(error)
+        print(f"tse-refine: {error}", file=sys.stderr)
+    uploads = Uploads(folder / "uploads", limits)
+    page = build_page(Actions(extractor, mixtures, limits, sounds), checkpoint)
     inner = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     inner.mount(SOUNDS_PATH, StaticFiles(directory=sounds))
+    inner.add_route(UPLOAD_PATH, uploads.receive, methods=["POST"])
     gradio.mount_gradio_app(
         inner,
-        build_page(Actions(extractor, mixtures, limits, sounds), str(checkpoint), reason),
+        page.queue(max_size=MOST_EVENTS),
         "/",
         max_file_size=limits.num_bytes,
         footer_links=[],
@@ -124,103 +101,11 @@ def build_app(extractor: Extractor, checkpoint: Path, limits: Limits, folder: Pa
         mcp_server=False,
         enable_monitoring=False,
         pwa=False,
+        show_error=False,  # an unexpected one may contain paths of this machine; its traceback goes to stderr
         theme=theme(),
         head=head(),
     )
-    return Guard(TrustedHostMiddleware(inner, allowed_hosts=host_names), folder / "uploads")
-
-
-class Guard:
-    """Middleware that serves only what the page needs, and restricts what a browser may load.
-
-    It also rejects calls with a file that was not uploaded. Gradio checks that only for pages it starts itself, and
-    would read any file of this machine, or download one from elsewhere, for whoever can open the page.
-
-    Args:
-        app: guarded application.
-        uploads: folder of uploaded files.
-    """
-
-    def __init__(self, app: ASGIApp, uploads: Path) -> None:
-        self.app = app
-        self.uploads = uploads
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Process a request."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                caching = b"no-store" if scope["path"].startswith(SOUNDS_PATH) else b"no-cache"
-                headers = [pair for pair in message["headers"] if pair[0].lower() != b"cache-control"]
-                message = {**message, "headers": [*headers, *_HEADERS, (b"cache-control", caching)]}
-            await send(message)
-
-        async def reject(status: int, reason: bytes) -> None:
-            await send_with_headers({"type": "http.response.start", "status": status, "headers": []})
-            await send({"type": "http.response.body", "body": reason})
-
-        if not is_allowed(scope["path"]):
-            await reject(404, b"This page has nothing at this address.")
-            return
-        if scope["path"].startswith(_CALLS):
-            body = await _body(receive)
-            if body is None or names_other_files(body, self.uploads):
-                await reject(403, b"Only files that were uploaded to this page can be used.")
-                return
-            receive = _again(body, receive)
-        await self.app(scope, receive, send_with_headers)
-
-
-def is_allowed(path: str) -> bool:
-    """Return whether the page needs a path.
-
-    >>> is_allowed("/gradio_api/queue/join"), is_allowed("/gradio_api/proxy=https://elsewhere.example/")
-    (True, False)
-    """
-    return path in _PAGE or path.startswith(_ALLOWED_STARTS)
-
-
-def names_other_files(body: bytes, uploads: Path) -> bool:
-    """Return whether a call, the body of a request, contains a file outside a folder, or is not valid JSON."""
-    inside = os.path.realpath(uploads) + os.sep
-
-    def is_uploaded(path: Any) -> bool:
-        return isinstance(path, str) and "\0" not in path and os.path.realpath(path).startswith(inside)
-
-    def is_foreign(value: Any) -> bool:
-        if isinstance(value, dict):
-            return ("path" in value and not is_uploaded(value["path"])) or any(map(is_foreign, value.values()))
-        return isinstance(value, list) and any(map(is_foreign, value))
-
-    try:
-        return is_foreign(json.loads(body))
-    except (ValueError, RecursionError):
-        return True
-
-
-async def _body(receive: Receive) -> bytes | None:
-    """Return the body of a request; None where it is too large or incomplete."""
-    body = b""
-    while True:
-        message = await receive()
-        body += message.get("body", b"")
-        if message["type"] != "http.request" or len(body) > _LARGEST_CALL:
-            return None
-        if not message.get("more_body", False):
-            return body
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Return a channel that repeats a body that was read already, and continues with what follows it."""
-    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receive_again() -> Message:
-        return messages.pop() if messages else await receive()
-
-    return receive_again
+    return Guard(inner, uploads, host, is_local)
 
 
 @contextmanager
@@ -249,14 +134,19 @@ def bound_socket(host: str, port: int) -> Iterator[tuple[socket.socket, bool]]:
     Raises:
         InputError: the socket cannot be bound.
     """
+    place = f"The page cannot be served at --host {printable(host)} --port {port}"
+    if not 0 <= port <= LARGEST_PORT:  # the system would use the last 16 bits of another number
+        raise InputError(f"{place}; a port is a number from 1 to {LARGEST_PORT}, or 0 for any that is free.")
     try:
+        if not host:
+            raise OSError("the address is empty")
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.create_server(address, family=family)
-    except (OSError, OverflowError) as error:
+    except (OSError, ValueError) as error:  # ValueError: the host cannot be a name
         reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"The page cannot be served at --host {host} --port {port} ({reason}). Use another port, 0 for any that is "
-            "free, or an address of this machine, such as 127.0.0.1."
+            f"{place} ({reason}). Use another port, 0 for any that is free, or an address of this machine, such as "
+            "127.0.0.1."
         ) from error
     with listening:
         yield listening, ipaddress.ip_address(address[0]).is_loopback

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 from tse_refine.errors import InputError
 from tse_refine.extraction.extractor import Extractor
 from tse_refine.extraction.listen.picture import Spectrograms
-from tse_refine.extraction.listen.sounds import Sound, SoundFiles
+from tse_refine.extraction.listen.sounds import CLOSED, Sound, SoundFiles
 from tse_refine.refinement import KEPT_WEIGHT, NoRefinement, Refinement
 
 MOST_SESSIONS = 16  # whose sounds are kept in memory and on disk
@@ -142,25 +142,32 @@ class Sessions:
         self._extractor = extractor
         self._folder = folder
         self._sessions: dict[str, Session] = {}
+        self._opening: dict[str, object] = {}
         self._lock = Lock()
 
-    def open(self, visitor: str, sound: Sound) -> Session:
+    def open(self, visitor: str, read: Callable[[], Sound]) -> Session:
         """Return a new session, which replaces the visitor's earlier one.
 
         Args:
             visitor: name of the visitor.
-            sound: recording or test mixture.
+            read: reads the recording or test mixture.
 
         Raises:
-            InputError: the sound cannot be processed; an earlier session stays open.
+            InputError: the sound cannot be read or processed, and an earlier session stays open; or the visitor left
+                meanwhile.
         """
-        session = Session(self._extractor, sound, self._folder)
-        self.close(visitor)
         with self._lock:
+            self._opening[visitor] = opening = object()
+        session = Session(self._extractor, read(), self._folder)
+        with self._lock:
+            if self._opening.get(visitor) is not opening:
+                raise InputError(CLOSED)
+            del self._opening[visitor]
+            closed = [self._sessions.pop(visitor, None)]
             self._sessions[visitor] = session
-            oldest = list(self._sessions)[:-MOST_SESSIONS]
-        for name in oldest:
-            self.close(name)
+            closed += [self._sessions.pop(name) for name in list(self._sessions)[:-MOST_SESSIONS]]
+        for other in filter(None, closed):
+            other.files.clear()
         return session
 
     def get(self, visitor: str) -> Session | None:
@@ -170,6 +177,7 @@ class Sessions:
     def close(self, visitor: str) -> None:
         """Close the visitor's session, if there is one, and remove its files."""
         with self._lock:
+            self._opening.pop(visitor, None)
             session = self._sessions.pop(visitor, None)
         if session is not None:
             session.files.clear()

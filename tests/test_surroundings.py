@@ -63,7 +63,7 @@ def test_names_that_no_encoding_has_are_printed(capfdbinary):
 def test_a_config_that_is_not_utf_8_is_rejected_by_name(tmp_path, refusal):
     (tmp_path / "latin.yaml").write_bytes("data: {cache_dir: Vögel}".encode("latin-1"))
     text = refusal(main, ["fit", "-c", str(tmp_path / "latin.yaml")])
-    assert f"{tmp_path / 'latin.yaml'}: is not text in UTF-8" in text
+    assert f"{tmp_path / 'latin.yaml'}: is not a config in YAML (it is not text in UTF-8" in text
 
 
 def test_a_path_that_the_file_system_cannot_encode_is_named(refusal, monkeypatch):

@@ -1,6 +1,7 @@
 """``compare`` from end to end."""
 
 import functools
+from pathlib import Path
 
 import pytest
 import yaml
@@ -33,14 +34,16 @@ def test_all_systems_are_trained_tested_and_reported(tiny_config_file, here, tmp
     for kind, part in parts.items():
         (tmp_path / f"{kind}.yaml").write_text(yaml.safe_dump(part))
         words += [f"--{kind}", str(tmp_path / f"{kind}.yaml")]
+    (tmp_path / "own.yaml").write_text("name: Own\nmodel: {network: {classifier: {input: mel, channels: [4, 4]}}}")
+    words += ["--experiments", "baseline1", "proposed", str(tmp_path / "own.yaml")]
     words = ["compare", *words, "--output", str(tmp_path / "out"), "--seeds", "3"]
     main([*words, "--model.loss_weight", "7"])
     written = capsys.readouterr().out.splitlines()
     assert str(tmp_path / "out" / "report" / "table1.md") in written
     table = (tmp_path / "out" / "report" / "table1.md").read_text()
-    assert all(name in table for name in ("Baseline 1", "Baseline 2", "Proposed"))
+    assert all(name in table for name in ("Baseline 1", "Own", "Proposed"))
     saved = [yaml.safe_load(path.read_text()) for path in sorted((tmp_path / "out").glob("*-seed3/config.yaml"))]
-    assert [one["name"] for one in saved] == ["Baseline 1", "Baseline 2", "Proposed"]
+    assert [one["name"] for one in saved] == ["Baseline 1", "Own", "Proposed"]
     assert {(one["model"]["loss_weight"], one["seed_everything"]) for one in saved} == {(7.0, 3)}
     assert len(here) == 6
     main(words)
@@ -59,7 +62,7 @@ def test_the_defaults_are_the_demos(monkeypatch, tmp_path):
             *("-c", "model/small.yaml", "-c", "data/synthetic.yaml", "-c", "budget/demo.yaml"),
             *("--data.root", "somewhere"),
         ]
-        assert experiments == ["experiment/baseline1", "experiment/baseline2", "experiment/proposed"]
+        assert [Path(experiment).stem for experiment in experiments] == ["baseline1", "baseline2", "proposed"]
         assert (seeds, output) == ([0, 1], tmp_path)
         raise InputError("enough")
 

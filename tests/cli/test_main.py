@@ -209,6 +209,7 @@ def test_a_checkpoint_cannot_name_code_to_import(command, run, refusal, tmp_path
         assert not (tmp_path / "harmed").exists()
 
 
+@pytest.mark.usefixtures("fresh_wandb")
 def test_wandb_logs_offline_beside_the_csv_file(command, run, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")

@@ -45,8 +45,8 @@ def test_sweeps_are_no_configs_of_fit():
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("experiment/propsed", "did you mean experiment/proposed?"),
-        ("data/proposed", "did you mean experiment/proposed?"),
+        ("experiment/propsed", "did you mean experiment/proposed"),
+        ("data/proposed", "did you mean experiment/proposed"),
         ("small", "did you mean model/small?"),
         ("/nowhere/esc05.yaml", "did you mean data/esc10 or data/esc50?"),
         ("xylophone", "shipped are: budget/demo, "),

@@ -176,6 +176,13 @@ def test_a_table_that_is_not_complete_is_rejected_with_file_and_line(path, conte
         read(path, key="name")
 
 
+@pytest.mark.parametrize("read", [read_csv, lambda path, columns: read_columns(path, dict.fromkeys(columns, str), {})])
+def test_a_column_that_is_there_twice_is_rejected(path, read):
+    path.write_text("label,path,label\ndog,a.wav,cat\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"the column label is there twice; remove one"):
+        read(path, ["path", "label"])
+
+
 def test_a_missing_table_and_a_folder_are_rejected_with_the_remedy(path):
     with pytest.raises(MissingFileError, match=r"table\.csv does not exist\. Give the table\.") as error:
         read(path)

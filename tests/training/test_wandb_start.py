@@ -7,6 +7,8 @@ from lightning.pytorch.loggers import WandbLogger
 from tse_refine.training.csv_logger import RunCSVLogger
 from tse_refine.training.wandb_start import start_wandb
 
+pytestmark = pytest.mark.usefixtures("fresh_wandb")
+
 
 @pytest.fixture
 def trainer(tmp_path, monkeypatch):

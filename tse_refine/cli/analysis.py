@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tse_refine.cli.options import CommandParser, config_names, find_config
+from tse_refine.cli.options import CommandParser, find_config
 
 
 def report(words: list[str]) -> None:
@@ -22,7 +22,7 @@ def report(words: list[str]) -> None:
 
 
 def compare(words: list[str]) -> None:
-    """Train, test and report all systems, the proposed and the baselines, on one model, data and budget."""
+    """Train, test and report several systems, such as the proposed and the baselines, on one model, data and budget."""
     parser = CommandParser(
         "compare",
         compare.__doc__,
@@ -34,14 +34,17 @@ def compare(words: list[str]) -> None:
     add("--model", default="small", metavar="NAME", help="config of the network; by default small")
     add("--data", default="synthetic", metavar="NAME", help="config of the data; by default synthetic")
     add("--budget", default="demo", metavar="NAME", help="config of the budget; by default demo")
+    add("--experiments", nargs="+", default=["baseline1", "baseline2", "proposed"], metavar="NAME",
+        help="configs of the systems; by default those of the paper, baseline1 baseline2 proposed")  # fmt: skip
     add("--seeds", type=int, nargs="+", default=[0, 1], metavar="N", help="seeds of every system; by default 0 1")
     own, options = parser.parse_known_args(words)
     stacked = {kind: str(find_config(getattr(own, kind), kind)) for kind in ("model", "data", "budget")}
+    experiments = [str(find_config(name, "experiment")) for name in own.experiments]
     from tse_refine.analysis.report import write_report
     from tse_refine.training.runs import train_systems
 
     options = [*(word for path in stacked.values() for word in ("-c", path)), *options]
-    runs = train_systems(config_names("experiment"), options, own.seeds, own.output)
+    runs = train_systems(experiments, options, own.seeds, own.output)
     for path in write_report(runs, own.output / "report"):
         print(path)
 

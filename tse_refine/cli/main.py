@@ -111,15 +111,21 @@ def _run(command: str, *words: str) -> None:
     if command in COMMANDS:
         _function(command)(list(words))
     elif command in TRAINER_COMMANDS:
-        gc.disable()  # nothing that imports make is garbage, and looking for it there takes a fifth of the start
-        from tse_refine.cli.trainer import run_trainer
-
-        gc.freeze()
-        gc.enable()
-        run_trainer(command, list(words))
+        _trainer()(command, list(words))
     else:
         known = [*TRAINER_COMMANDS, *COMMANDS]
         raise InputError(f"{command!r} is not a command; {did_you_mean(command, known)}")
+
+
+def _trainer() -> Callable[[str, list[str]], None]:
+    name = "tse_refine.cli.trainer"
+    if name not in sys.modules:  # nothing that imports make is garbage: to look for it takes a fifth of the start
+        gc.disable()
+        import_module(name)
+        gc.freeze()
+        gc.enable()
+    runner: Callable[[str, list[str]], None] = sys.modules[name].run_trainer
+    return runner
 
 
 def _function(command: str) -> Callable[[list[str]], None]:

@@ -299,6 +299,8 @@ def _complete_rows(
             head = [_text(cell) for cell in next(reader, [])]
             if reader.line_num > 1:
                 raise csv.Error("its header has a line break; is a quotation mark missing?")
+            if twice := [column for column in columns if head.count(column) > 1]:
+                raise InputError(f"{path}: the column {twice[0]} is there twice; remove one. {remedy}")
             if missing := [column for column in columns if column not in head]:
                 present = ", ".join(head) or "an empty file"
                 raise InputError(f"{path}: the columns {', '.join(missing)} are missing; found {present}. {remedy}")

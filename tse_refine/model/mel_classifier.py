@@ -38,9 +38,10 @@ class LogMel(nn.Module):
         super().__init__()
         self.hop = round(HOP_SECONDS * sample_rate)
         size = 2 * round(WINDOW_SECONDS * sample_rate / 2)
-        bands = melscale_fbanks(size // 2 + 1, LOWEST_HZ, sample_rate / 2, num_bands, sample_rate, norm="slaney")
-        self.register_buffer("window", torch.hann_window(size), persistent=False)
-        self.register_buffer("bands", bands, persistent=False)
+        with torch.device("cpu"):  # torchaudio reads what it computes, which no other device may allow
+            bands = melscale_fbanks(size // 2 + 1, LOWEST_HZ, sample_rate / 2, num_bands, sample_rate, norm="slaney")
+            self.register_buffer("window", torch.hann_window(size), persistent=False)
+            self.register_buffer("bands", bands, persistent=False)
 
     def forward(self, mixture: Tensor) -> Tensor:
         """Map ``[batch, samples]`` to ``[batch, bands, frames]``, float32 also under autocast."""

@@ -193,8 +193,7 @@ class ExtractionModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Adam; the rate rises linearly, then falls as a cosine, stepped with each optimiser step."""
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.Adam(trained, lr=self.learning_rate)
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate)
         steps = self.trainer.estimated_stepping_batches
         if math.isinf(steps):
             raise InputError(

@@ -95,7 +95,7 @@ def train_systems(
     """Train and test several systems alike, each with several seeds.
 
     Args:
-        experiments: names of configs such as ``experiment/proposed``.
+        experiments: names or paths of configs, such as ``experiment/proposed``.
         options: further options of every training.
         seeds: values of ``seed_everything``.
         output: folder of all runs.
@@ -110,7 +110,7 @@ def train_systems(
     folders = []
     for seed in seeds:
         for experiment in experiments:
-            folder = output / f"{experiment.rsplit('/', 1)[-1]}-seed{seed}"
+            folder = output / f"{Path(experiment).stem}-seed{seed}"
             finish_run(["tse-refine", "fit", "-c", experiment, *options, f"--seed_everything={seed}"], folder, run)
             folders.append(folder)
     return folders

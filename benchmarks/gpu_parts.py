@@ -32,7 +32,7 @@ from tse_refine.training.module import ExtractionModule
 
 def limits(setting: Setting) -> dict[str, float]:
     """Measure the machine's limits."""
-    return machine_limits(setting.device)
+    return machine_limits(setting.device, setting.sizes.matrix_size)
 
 
 def steps(name: str, setting: Setting) -> list[dict[str, Any]]:

@@ -34,6 +34,8 @@ class Sizes:
         pace: expected seconds of a part, over those with the published sizes on an H200.
         blocks_per_stack: fewer blocks than the models have, whose compilation would make a rehearsal long; not in the
             steps that are compared with other networks.
+        matrix_size: rows of the matrices whose product is the machine's limit; null for as many as keep it busy.
+            Processors without units for bfloat16 take minutes for large ones.
     """
 
     models: tuple[str, ...]
@@ -43,11 +45,12 @@ class Sizes:
     steps: int
     pace: float
     blocks_per_stack: int | None = None
+    matrix_size: int | None = None
 
 
 # the batch is the data's default; beyond 512 mixtures tensors of paper_wide have more than 2^31 elements
 FULL = Sizes(("paper", "paper_wide"), 8, PUBLISHED["data"]["mixture"]["duration_seconds"], 512, 50, pace=1.0)
-TINY = Sizes(("small",), 2, 1.0, 6, 3, pace=0.1, blocks_per_stack=1)
+TINY = Sizes(("small",), 2, 1.0, 6, 3, pace=0.1, blocks_per_stack=1, matrix_size=128)
 
 
 @dataclass(frozen=True)

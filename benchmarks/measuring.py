@@ -116,12 +116,16 @@ def machine(device: str = "cpu") -> str:
     return f"{name}, {len(os.sched_getaffinity(0))} cores, torch {torch.__version__}"
 
 
-def machine_limits(device: str = "cpu") -> dict[str, float]:
+def machine_limits(device: str = "cpu", matrix_size: int | None = None) -> dict[str, float]:
     """Measure products of large matrices (``float32`` and ``bfloat16``, GFLOP/s) and a ``copy`` in memory (GB/s).
 
     The copy counts bytes read and bytes written.
+
+    Args:
+        device: device to measure.
+        matrix_size: rows and columns of the matrices; by default as many as keep the device busy.
     """
-    size = 2048 if device == "cpu" else 8192
+    size = matrix_size or (2048 if device == "cpu" else 8192)
 
     def best(run: Callable[[], Any]) -> float:
         return min(timed(run, device) for _ in range(6))

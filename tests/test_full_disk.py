@@ -6,26 +6,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.fixtures.disk import full_disk
 from tse_refine.cli.main import main
-
-resource = pytest.importorskip("resource")
-
-
-@pytest.fixture
-def full_disk():
-    """Let no file of this process grow beyond 3 kB, which fails as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def fill():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, hard))
-
-    yield fill
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the limit ends the process")
 @pytest.mark.parametrize("command", ["fit", "test", "predict", "preview", "extract"])
-def test_a_full_disk_is_reported_with_the_name_of_the_file(tiny_runs, tmp_path, full_disk, refusal, command):
+def test_a_full_disk_is_reported_with_the_name_of_the_file(tiny_runs, tmp_path, refusal, command):
     run, new = next(tiny_runs.glob("loss*")), tmp_path / "new"
     options = ("-c", str(run / "config.yaml"))
     into = ("--trainer.default_root_dir", str(new), "--ckpt_path", str(run / "checkpoints" / "best.ckpt"))
@@ -39,8 +26,8 @@ def test_a_full_disk_is_reported_with_the_name_of_the_file(tiny_runs, tmp_path, 
         "extract": (("extract", *extraction, "--output", str(new / "b.wav")), new / "b.wav"),
     }[command]
     before = sorted(run.rglob("*"))
-    full_disk()
-    text = refusal(main, words)
+    with full_disk(3_000):
+        text = refusal(main, words)
     assert str(name) in text
     assert ".part" not in text
     assert "too large" in text or "space" in text

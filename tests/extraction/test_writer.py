@@ -1,6 +1,4 @@
-import resource
 from collections.abc import Iterable
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +7,7 @@ import pytest
 import soundfile
 import torch
 
+from tests.fixtures.disk import full_disk
 from tse_refine.errors import InputError
 from tse_refine.extraction.writer import FORMATS, fitting_format, writing
 
@@ -81,17 +80,6 @@ def write_blocks(
 def write(path: Path, sound: np.ndarray, name: str = "wav") -> float:
     """Write a sound ``[channels, samples]`` in blocks."""
     return write_blocks(path, torch.from_numpy(sound).split(700, dim=-1), name, channels=len(sound))
-
-
-@contextmanager
-def full_disk(num_bytes: int):
-    """Limit the size of files, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("name", ["wav", "flac", "w64"])

@@ -26,9 +26,10 @@ def test_the_bands_are_those_of_torchaudio_without_mean_and_scale():
     ours = LogMel(16000, 64)
     theirs = MelSpectrogram(16000, 768, hop_length=320, f_min=50.0, n_mels=64, norm="slaney", pad_mode="constant")
     mixture = noise(2, 16000)
-    level = torch.log(theirs(mixture))
+    level = torch.log(theirs(torch.nn.functional.pad(mixture, (0, 320))))
     level = (level - level.mean((1, 2), keepdim=True)) / level.std((1, 2), keepdim=True)
-    torch.testing.assert_close(ours(mixture), level, atol=2e-2, rtol=0)
+    # near the end lies padding, whose level ours bounds
+    torch.testing.assert_close(ours(mixture)[..., :-2], level[..., :-2], atol=2e-2, rtol=0)
 
 
 @pytest.mark.parametrize("gain", [1e-4, 30.0])
@@ -42,7 +43,7 @@ def test_the_level_of_a_recording_does_not_matter(gain):
 @pytest.mark.parametrize("scale", [0.0, 1.0])
 def test_any_length_and_silence_give_finite_logits_of_every_class(samples, scale):
     logits = network().classifier(scale * noise(2, samples))
-    assert logits.shape == (2, (samples // 160 + 2) // 2, 3)
+    assert logits.shape == (2, (samples // 160 + 3) // 2, 3)
     assert torch.isfinite(logits).all()
 
 

@@ -52,7 +52,7 @@ def measure_cost(network: Network) -> Cost:
     giga_macs_classifier = 0.0
     if isinstance(classifier, MelClassifier):
         hop = classifier.log_mel.hop
-        macs = _count(classifier, new(1, _FRAMES * hop - 1))
+        macs = _count(classifier, new(1, (_FRAMES - 1) * hop - 1))
         giga_macs_classifier = 1e-9 * macs * network.frame_rate * network.stride / (_FRAMES * hop)
     elif classifier is not None:
         frames = _FRAMES * classifier.pooling

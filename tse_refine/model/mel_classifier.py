@@ -28,7 +28,7 @@ class LogMel(nn.Module):
         num_bands: number of bands.
 
     >>> LogMel(16000, 64)(torch.randn(2, 16000)).shape
-    torch.Size([2, 64, 51])
+    torch.Size([2, 64, 52])
     """
 
     window: Tensor
@@ -47,12 +47,13 @@ class LogMel(nn.Module):
         """Map ``[batch, samples]`` to ``[batch, bands, frames]``, float32 also under autocast."""
         with without_autocast(mixture.device):
             half = len(self.window) // 2
-            padded = nn.functional.pad(mixture.float(), (half, half))
+            # one hop more, so that there are two frames at least: an export knows no branch for a single one
+            padded = nn.functional.pad(mixture.float(), (half, half + self.hop))
             spectrum = torch.fft.rfft(padded.unfold(-1, len(self.window), self.hop) * self.window)
             power = torch.view_as_real(spectrum).square().sum(-1) @ self.bands  # [batch, frames, bands]
-            level = torch.log(power + _FLOOR * power.mean((1, 2), keepdim=True) + _TINY)
+            level = torch.log1p((power + _FLOOR * power.mean((1, 2), keepdim=True)) / _TINY)  # of silence exactly 0
             level = level - level.mean((1, 2), keepdim=True)
-            return (level / (level.square().mean((1, 2), keepdim=True).sqrt() + 1e-3)).transpose(1, 2)
+            return (level / (level.square().mean((1, 2), keepdim=True).sqrt() + 1e-2)).transpose(1, 2)
 
 
 class MelClassifier(nn.Module):

@@ -184,7 +184,7 @@ class Network(nn.Module):
         shared = self.shared_extractor(self.bottleneck(encoded))  # [batch, bottleneck, frames]
         frame_logits = None
         if self.classifier is not None:
-            frame_logits = self.classifier(shared if isinstance(self.classifier, Classifier) else mixture)
+            frame_logits = self.classifier(mixture if self._has_own_features() else shared)
         return Features(encoded, shared, frame_logits, mixture.shape[-1])
 
     def classify(self, mixture: Tensor) -> Tensor:
@@ -194,11 +194,12 @@ class Network(nn.Module):
             mixture: ``[batch, samples]``, at least one sample.
         """
         assert self.classifier is not None, "this network has no classifier"
-        if isinstance(self.classifier, MelClassifier):
-            return self.classifier(mixture)
-        logits = self.features(mixture).frame_logits
-        assert logits is not None
-        return logits
+        if self._has_own_features():
+            logits: Tensor = self.classifier(mixture)
+            return logits
+        frame_logits = self.features(mixture).frame_logits
+        assert frame_logits is not None
+        return frame_logits
 
     def extract(self, features: Features, query: Tensor) -> Tensor:
         """Extract the queried classes.
@@ -236,7 +237,7 @@ class Network(nn.Module):
     def extractor_parts(self) -> nn.ModuleList:
         """Return what classification does not use."""
         parts: list[nn.Module] = [self.query_embedding, self.mask_estimator, self.decoder]
-        if not isinstance(self.classifier, Classifier):
+        if self.classifier is None or self._has_own_features():
             parts += [self.encoder, self.bottleneck, self.shared_extractor]
         return nn.ModuleList(parts)
 
@@ -278,6 +279,10 @@ class Network(nn.Module):
         export can follow a constant; it cannot follow the division that computes the exact padding of a length.)
         """
         return nn.functional.pad(mixture, (self.stride, 2 * self.stride - 1))
+
+    def _has_own_features(self) -> bool:
+        """Whether the classifier reads the mixture; an export has another module in its place."""
+        return self.config.classifier is not None and self.config.classifier.input == "mel"
 
     def _classifier(self, config: ClassifierConfig, sample_rate: int) -> Classifier | MelClassifier:
         sizes = self.config

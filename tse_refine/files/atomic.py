@@ -24,7 +24,7 @@ def named_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None or _PART in str(error.filename):
+        if error.errno is not None and (error.filename is None or _PART in str(error.filename)):
             error.filename = str(path)
         raise
 

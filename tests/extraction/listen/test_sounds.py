@@ -140,7 +140,7 @@ def test_without_any_data_for_mixtures_the_reason_is_reported(checkpoint, run_fo
 
 
 def test_a_missing_corpus_is_reported_as_a_reason(checkpoint, run_folder, tmp_path):
-    change(checkpoint, class_names=["a"])
+    change(checkpoint, class_names=[f"class {number}" for number in range(12)])
     config = yaml.safe_load((run_folder / "config.yaml").read_text())
     gone = {"class_path": "tse_refine.data.corpora.LabelFolders", "init_args": {"root": str(tmp_path / "gone")}}
     config["data"]["foregrounds"] = gone

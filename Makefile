@@ -34,7 +34,7 @@ test: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # damaged files for every reader of foreign files, half an hour on two cores; what is at fault is kept in fuzz/
 fuzz: $(INSTALLED)
@@ -45,7 +45,7 @@ test-browser: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable '.[browser]'
 	$(BIN)/python -m pytest -m browser tests
 
-# what takes minutes: kills at random moments; several processes and machines, as torchrun starts them
+# what takes minutes: kills at random moments; several processes and machines; the GPU's benchmark on the CPU
 test-long: $(INSTALLED)
 	$(BIN)/python -m pytest -m long tests
 

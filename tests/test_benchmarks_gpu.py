@@ -60,6 +60,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], 
     return json.loads(output.read_text()), printed
 
 
+@pytest.mark.long
 def test_every_part_is_measured(measured):
     record, printed = measured
     assert list(record["parts"]) == PARTS
@@ -69,6 +70,7 @@ def test_every_part_is_measured(measured):
         assert name in printed
 
 
+@pytest.mark.long
 def test_tables_show_what_the_file_says(measured, module):
     record, printed = measured
     text = module.report_text(record)
@@ -85,6 +87,7 @@ def test_tables_show_what_the_file_says(measured, module):
     assert f"| `small` | training step | {peer:.1f} | {ours:.1f} ({peer / ours:.2f}) |" in text
 
 
+@pytest.mark.long
 def test_the_same_device_agrees_exactly_in_float32(measured):
     rows = {row["mode"]: row for row in measured[0]["parts"]["agreement"]["figures"]}
     for name in ("estimate", "probability", "gradient"):
@@ -92,6 +95,7 @@ def test_the_same_device_agrees_exactly_in_float32(measured):
         assert 1e-5 < rows["bfloat16"][name] < 0.2
 
 
+@pytest.mark.long
 def test_hours_follow_from_the_measured_steps(measured):
     record, _ = measured
     step = next(
@@ -130,6 +134,7 @@ def test_a_part_beyond_the_budget_is_cut_off_and_a_failed_one_listed(module, tmp
     assert "ZeroDivisionError" in capfd.readouterr().err
 
 
+@pytest.mark.long
 def test_chosen_parts_keep_the_others_of_the_same_machine(measured, module, tmp_path, monkeypatch):
     output = tmp_path / "gpu.json"
     output.write_text(json.dumps(measured[0]))

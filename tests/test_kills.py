@@ -118,12 +118,11 @@ def test_a_bank_that_is_killed_while_it_is_built_is_built_anew(tiny_config_file,
     kills = sum(kill(after(seconds * RANDOM.uniform(0.3, 0.9)), *prepare("cut")) for _ in range(6))
     run(*prepare("cut"))
     assert kills >= 1
-    whole, cut = ({p.relative_to(f): p.read_bytes() for p in f.rglob("*") if p.is_file()} for f in (
-        tmp_path / "whole", tmp_path / "cut"))  # fmt: skip
-    assert {name for name in cut if name.suffix not in (".lock", ".part")} >= {
-        name for name in whole if name.suffix != ".lock"
-    }
-    assert all(cut[name] == content for name, content in whole.items() if name.suffix != ".lock")
+    for name in ("samples.i16", "hops.f32"):  # the table beside them knows when they were written
+        whole, cut = (sorted((tmp_path / folder).glob(f"bank-*/{name}")) for folder in ("whole", "cut"))
+        assert [path.parent.name for path in whole] == [path.parent.name for path in cut]
+        assert [path.read_bytes() for path in whole] == [path.read_bytes() for path in cut]
+    run(*prepare("cut"), "--verify")
 
 
 def test_a_test_that_is_killed_leaves_the_results_before_it(tiny_config_file, tmp_path):

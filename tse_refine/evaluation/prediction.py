@@ -19,6 +19,7 @@ from tse_refine.evaluation.callback import Module
 from tse_refine.evaluation.conditions import parse_conditions
 from tse_refine.evaluation.run_folder import RunFolder
 from tse_refine.files.atomic import replacing_folder
+from tse_refine.model.checkpoint import check_extracts
 from tse_refine.refinement import DEFAULT_THRESHOLD, KEPT_WEIGHT, Oracle, parse_refinement
 
 
@@ -44,11 +45,7 @@ class PredictionWriter(Callback):
     def setup(self, trainer: Trainer, pl_module: Module, stage: str) -> None:
         """Check the condition against the data."""
         if stage == "predict":
-            if not pl_module.extraction:
-                raise InputError(
-                    "The checkpoint is of a training of the classifier alone (model.extraction false), so that nothing "
-                    "can be extracted with it. Train an extractor beside it with model.classifier_from."
-                )
+            check_extracts(pl_module.extraction)
             data = trainer.datamodule  # type: ignore[attr-defined]
             most_active, num_classes = max(data.mixture.num_events), len(data.class_names)
             self._conditions = parse_conditions([self.condition], "prediction.condition", most_active, num_classes)

@@ -23,7 +23,7 @@ from tse_refine.extraction.signal import (
 )
 from tse_refine.extraction.stream import Decision, DecisionScope, ExtractionStream
 from tse_refine.extraction.windows import Precision, WindowedNetwork
-from tse_refine.model.checkpoint import TrainedNetwork, load_network
+from tse_refine.model.checkpoint import TrainedNetwork, check_extracts, load_network
 from tse_refine.refinement import DEFAULT_THRESHOLD, NoRefinement, Refinement, parse_refinement
 
 
@@ -71,11 +71,7 @@ class Extractor:
     """
 
     def __init__(self, trained: TrainedNetwork, precision: Precision = "32-true") -> None:
-        if not trained.extracts:
-            raise InputError(
-                "The checkpoint is of a training of the classifier alone (model.extraction false), so that nothing can "
-                "be extracted with it. Train an extractor beside it with model.classifier_from."
-            )
+        check_extracts(trained.extracts)
         self._trained = trained
         self._network = WindowedNetwork(trained, precision=precision)
 

@@ -254,6 +254,22 @@ def _check_shapes(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor],
         raise ValueError(f"{_MISFIT}: they would take more than its {num_bytes} bytes")
 
 
+def check_extracts(extracts: bool) -> None:
+    """Reject a network whose classifier alone was trained.
+
+    Args:
+        extracts: whether its extractor was trained too.
+
+    Raises:
+        InputError: it was not.
+    """
+    if not extracts:
+        raise InputError(
+            "The checkpoint is of a training of the classifier alone (model.extraction false), so that nothing can be "
+            "extracted with it. Train an extractor beside it with model.classifier_from."
+        )
+
+
 def check_weights(weights: Mapping[str, torch.Tensor], owner: str) -> None:
     """Reject weights of a training that has diverged.
 

@@ -34,12 +34,8 @@ def run_gru(gru: nn.GRU, frames: Tensor) -> Tensor:
         frames = frames.to(weight.dtype)
         if torch.compiler.is_compiling():  # the loop would become as many operations as there are frames
             return gru(frames)[0]
-        # compiled or exported, the loop would become as many operations as there are frames
-        if (
-            torch.compiler.is_compiling()
-            or frames.device.type != "cpu"
-            or not (torch.is_grad_enabled() or len(frames) == 1)
-        ):
+        frame_by_frame = frames.device.type == "cpu" and (torch.is_grad_enabled() or len(frames) == 1)
+        if not frame_by_frame:
             return gru(frames)[0]
         sequence = frames.transpose(0, 1)
         for layer in range(gru.num_layers):

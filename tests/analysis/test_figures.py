@@ -5,6 +5,7 @@ from tse_refine.analysis.figures import (
     plot_expected_snri,
     plot_per_class,
     plot_refinements,
+    plot_reliability,
     plot_snri_by_inactive,
     plot_swept,
     plot_trade_off,
@@ -101,6 +102,14 @@ def test_classes_are_named(systems):
     names = {label.get_text() for label in left.get_yticklabels()}
     assert names == {"bell", "dog", "glass", "rain", "siren", "tram"}
     assert right.get_xlabel() == "recall of the classifier"
+
+
+def test_reliability_is_a_dot_per_probability_with_the_error_in_the_legend(systems):
+    # probabilities are 0.8 where a class is active and 0.1 elsewhere, three of six classes each
+    (panel,) = plot_reliability(systems[2:]).axes
+    dots = panel.collections[0].get_offsets().tolist()
+    assert dots == [pytest.approx([0.1, 0.0]), pytest.approx([0.8, 1.0])]
+    assert "error 15.0 %" in panel.get_legend().get_texts()[0].get_text()
 
 
 def test_the_expected_snri_is_a_straight_line_per_refinement_below_the_oracle(systems):

@@ -19,7 +19,7 @@ from tse_refine.refinement import SoftThreshold, Threshold
 def test_runs_of_all_systems_make_tables_figures_and_a_page(make_run, tmp_path):
     runs = [make_run("b1", refines=False), make_run("p0"), make_run("p1", seed=1, offset=1.0)]
     paths = write_report(runs, tmp_path / "report")
-    figures = ("snri_by_inactive", "trade_off", "attenuation", "per_class", "thresholds")
+    figures = ("snri_by_inactive", "trade_off", "attenuation", "per_class", "thresholds", "reliability")
     expected = {"summary.txt", "table1.md", "table1.tex", "table1.csv", "index.html"}
     expected |= {
         "differences.md",
@@ -33,7 +33,7 @@ def test_runs_of_all_systems_make_tables_figures_and_a_page(make_run, tmp_path):
     assert {path.name for path in (tmp_path / "report").iterdir()} == {path.name for path in paths}
     assert all(path.stat().st_size for path in paths)
     page = (tmp_path / "report" / "index.html").read_text()
-    assert page.count("data:image/png;base64,") == 5
+    assert page.count("data:image/png;base64,") == 6
     assert "<h1>Query refinement: evaluation report</h1>" in page
     assert "Proposed, 2 seeds" in page
     assert "http" not in page.replace("http-equiv", "")  # nothing comes from elsewhere

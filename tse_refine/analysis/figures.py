@@ -25,6 +25,7 @@ from tse_refine.analysis.plotting import (
 )
 from tse_refine.analysis.sweeps import SweptRun, by_value
 from tse_refine.analysis.systems import System, in_display_order, methods
+from tse_refine.evaluation.calibration import reliability
 from tse_refine.evaluation.conditions import MATCHED, PARTIAL, UNMATCHED, Condition
 from tse_refine.evaluation.metrics import SNRI
 from tse_refine.evaluation.statistics import Interval
@@ -149,6 +150,31 @@ def plot_per_class(system: System, refinement: Refinement) -> Figure:
     right.set(xlabel="recall of the classifier", xlim=(0.0, 1.0))
     for panel in (left, right):
         finish(panel, grid="x")
+    return figure
+
+
+def plot_reliability(systems: Sequence[System]) -> Figure:
+    """Plot how often classes are active against the probability that they were given, all runs of a system together.
+
+    The area of a dot grows with the number of decisions; the expected calibration error is in the legend.
+    """
+    figure, panel = new_figure(5.0, 4.6)
+    panel.plot([0.0, 1.0], [0.0, 1.0], color="#999999", linewidth=0.8)
+    for number, system in enumerate(systems):
+        classifiers = [run.classifier for run in system.runs if run.classifier]
+        found = reliability(
+            np.concatenate([classifier.probability for classifier in classifiers]),
+            np.concatenate([classifier.activity for classifier in classifiers]),
+        )
+        used = found.decisions > 0
+        style = numbered_style(number)
+        panel.plot(found.probability[used], found.frequency[used], color=style["color"], linewidth=1)
+        sizes = 10 + 90 * found.decisions[used] / found.decisions.max()
+        label = f"{system.name}: error {100 * found.error:.1f} %"
+        panel.scatter(found.probability[used], found.frequency[used], sizes, color=style["color"], label=label)
+    panel.set(xlabel="probability", ylabel="share of active classes", xlim=(0.0, 1.0), ylim=(0.0, 1.0))
+    finish(panel)
+    panel.legend(loc="upper left", frameon=False, fontsize=8)
     return figure
 
 

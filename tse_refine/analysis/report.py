@@ -40,6 +40,8 @@ _CAPTIONS = {
     "attenuation": "Attenuation of the output where no queried class is in the mixture.",
     "per_class": "Each class: SNRi at (1:3) without and with refinement, and the recall of the classifier (1 minus its "
     "false-negative rate).",
+    "reliability": "How often a class is active where the classifier gives it about one probability; on the diagonal, "
+    "probabilities are as often right as they say. `tse-refine calibrate` brings them there.",
     "example": "The example on one scale of colours (as the paper's Fig. 2).",
 }
 _OPTIONAL_FILES = {"differences.md", "decisions.md", "decisions.csv", "refined_queries.csv", "per_class.csv"}
@@ -182,6 +184,8 @@ def _figures(systems: Sequence[System], refinement: Refinement | None) -> dict[s
         plotted["attenuation"] = figures.plot_attenuation(systems, refinement)
     if refinement is not None and refinement.per_class:
         plotted["per_class"] = figures.plot_per_class(refining[0], refinement)
+    if refining:
+        plotted["reliability"] = figures.plot_reliability(refining)
     return plotted
 
 

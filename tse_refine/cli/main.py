@@ -19,6 +19,7 @@ from tse_refine.version import __version__
 TRAINER_COMMANDS = {
     "fit": "train, evaluating query refinement after each epoch",
     "validate": "evaluate a checkpoint on the validation mixtures",
+    "calibrate": "calibrate a checkpoint's classifier and choose its refinement, on the validation mixtures",
     "test": "evaluate a checkpoint on the test mixtures and write every result file",
     "predict": "write extractions of chosen test mixtures as WAV files",
 }

@@ -1,4 +1,4 @@
-"""Lightning's ``fit``, ``validate``, ``test`` and ``predict`` on this package's module and data."""
+"""Lightning's ``fit``, ``validate``, ``test`` and ``predict`` on this package's module and data, and ``calibrate``."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ from tse_refine.errors import InputError, did_you_mean, printable
 from tse_refine.evaluation.callback import QueryRefinementEvaluation
 from tse_refine.evaluation.prediction import PredictionWriter
 from tse_refine.evaluation.run_config import build_data, check_groups, import_plugin, update_config
-from tse_refine.evaluation.run_folder import RunFolder
+from tse_refine.evaluation.run_folder import CALIBRATED, RunFolder
 from tse_refine.files.atomic import remove_leftovers, write_text
 from tse_refine.files.documents import MOST_YAML_BYTES, one_line, parse_yaml, read_text
 from tse_refine.model.checkpoint import training_options
+from tse_refine.training.calibrate import calibrate
 from tse_refine.training.checkpoints import AtomicCheckpointIO, RunCheckpoint
 from tse_refine.training.module import ExtractionModule
 from tse_refine.training.processes import check_launcher, lost_processes
@@ -50,6 +51,7 @@ DEFAULTS: dict[str, Any] = {
 COMMAND_DEFAULTS: dict[str, dict[str, Any]] = {
     "fit": {},
     "validate": {"verbose": False},  # our table instead of Lightning's, which would list a hundred metrics
+    "calibrate": {"verbose": False},
     "test": {"verbose": False},
     # the callback writes what is of use; kept in memory, features of many mixtures would fill it
     "predict": {"return_predictions": False},
@@ -171,7 +173,7 @@ class TrainerCLI(LightningCLI):
     """LightningCLI for one command, with the run's folder, checkpoint and loggers settled.
 
     Args:
-        command: ``fit``, ``validate``, ``test`` or ``predict``.
+        command: ``fit``, ``validate``, ``calibrate``, ``test`` or ``predict``.
         words: options of the command.
     """
 
@@ -258,6 +260,10 @@ class TrainerCLI(LightningCLI):
                 run.refuse_second_training(self.config.ckpt_path, self.config.overwrite)
             start_wandb(self.trainer)
             with _naming_checkpoint(self.config.ckpt_path):
+                if self.command == "calibrate":
+                    output = run.checkpoints / f"{CALIBRATED}.ckpt"
+                    calibrate(self.trainer, self.model, self.datamodule, Path(self.config.ckpt_path), output)
+                    return
                 getattr(self.trainer, self.command)(model=self.model, datamodule=self.datamodule, **options)
             if writes:
                 write_text(run.trained, json.dumps({"steps": self.trainer.global_step}) + "\n")
@@ -319,10 +325,13 @@ def read_data(words: list[str], **changes: Any) -> MixtureDataModule:
 
 def command_parser(command: str) -> TrainerParser:
     """Return the parser of one of Lightning's commands, with the data's classes and sample rate linked to the model."""
-    method = getattr(Trainer, command)
+    method = getattr(Trainer, "validate" if command == "calibrate" else command)
     header = [f"{PACKAGE}=={__version__}", f"lightning.pytorch=={lightning_version}"]
     parser = TrainerParser(
-        f"tse-refine {command}", description=_first_line(method.__doc__), dump_header=header, parser_mode=_YAML
+        f"tse-refine {command}",
+        description=_first_line((calibrate if command == "calibrate" else method).__doc__),
+        dump_header=header,
+        parser_mode=_YAML,
     )
     add = parser.add_argument
     add("-c", "--config", action=ConfigAction, help="Shipped config by its name, such as experiment/proposed, or path "
@@ -347,7 +356,7 @@ def command_parser(command: str) -> TrainerParser:
     parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
     parser.link_arguments("data.class_names", "model.class_names", apply_on="instantiate")
     parser.link_arguments("data.sample_rate", "model.sample_rate", apply_on="instantiate")
-    parser.method_options = parser.add_method_arguments(Trainer, command, skip=_NOT_OPTIONS)
+    parser.method_options = parser.add_method_arguments(Trainer, method.__name__, skip=_NOT_OPTIONS)
     parser.set_defaults(DEFAULTS | COMMAND_DEFAULTS[command])
     return parser
 

@@ -128,6 +128,11 @@ class QueryRefinementEvaluation(Callback):
         if stage == "fit":
             self._check_monitors(trainer)
 
+    def consider(self, refinements: Sequence[Refinement]) -> None:
+        """Add refinements to those of the validation, among which one is recommended."""
+        both = (*self._refinements["val"], *refinements)
+        self._refinements["val"] = tuple({rule.name: rule for rule in both}.values())
+
     def on_fit_start(self, trainer: Trainer, pl_module: Module) -> None:
         """Reject a damaged ``validation.csv`` of a training that is resumed, before an epoch is spent."""
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]

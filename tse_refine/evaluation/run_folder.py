@@ -8,6 +8,8 @@ from pathlib import Path
 from tse_refine.errors import InputError
 from tse_refine.files.atomic import expand_home
 
+CALIBRATED = "calibrated"  # the checkpoint that `tse-refine calibrate` writes
+
 
 class RunFolder:
     """One folder with a training and what was measured of it.
@@ -93,10 +95,10 @@ class RunFolder:
         shutil.rmtree(self.replaced, ignore_errors=True)
 
     def checkpoint(self, given: str | None, needed: bool) -> str | None:
-        """Return the checkpoint to use: the one given, ``best`` or ``last`` of this run, or, where needed, its best.
+        """Return the checkpoint to use: the one given, one of this run by its name, or, where needed, its best.
 
         Args:
-            given: path of a checkpoint, ``best``, ``last`` or None.
+            given: path of a checkpoint, ``best``, ``last``, ``calibrated`` or None.
             needed: whether there must be one.
 
         Raises:
@@ -104,7 +106,7 @@ class RunFolder:
         """
         if given is None and not needed:
             return None
-        named = given in (None, "best", "last")
+        named = given in (None, "best", "last", CALIBRATED)
         path = self.checkpoints / f"{given or 'best'}.ckpt" if named else expand_home(str(given))
         if not path.is_file():
             kept = f" The training before the last --overwrite is in {self.replaced}." if self.replaced.exists() else ""

@@ -87,6 +87,19 @@ class Classifier(nn.Module):
         return self.linear(run_gru(self.recurrence, pooled.transpose(1, 2)))
 
 
+@torch.no_grad()
+def rescale_logits(linear: nn.Linear, scale: float, shift: Tensor) -> None:
+    """Change a classifier's last layer so that its logits z become ``scale * z + shift``, in place.
+
+    Args:
+        linear: last layer of a classifier.
+        scale: one for all classes.
+        shift: one for each class, ``[classes]``.
+    """
+    linear.weight *= scale
+    linear.bias.mul_(scale).add_(shift.to(linear.bias))
+
+
 def pooled_log_probability(frame_logits: Tensor) -> tuple[Tensor, Tensor]:
     """Return the logarithms of the pooled probability y and of 1 - y.
 

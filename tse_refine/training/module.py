@@ -20,6 +20,7 @@ from tse_refine.model.checkpoint import CHECKPOINT_KEY, TrainedNetwork, check_we
 from tse_refine.model.classifier import pooled_log_probability
 from tse_refine.model.network import Features, Network, NetworkConfig
 from tse_refine.refinement import parse_refinement
+from tse_refine.training.initialization import copy_weights, freeze_parts
 from tse_refine.training.losses import clip_bce_loss, frame_activity, frame_bce_loss, thresholded_snr_loss
 from tse_refine.training.processes import mean_over_processes
 
@@ -36,6 +37,10 @@ class ExtractionModule(LightningModule):
             mixtures that are generated tell when each class sounds; 0, the published training, knows only which.
         extraction: train the extractor too; without it the classifier alone, in minutes, for ``classifier_from``.
         classifier_from: checkpoint of a run whose classifier is used as it is and stays fixed; null to train it.
+        init_from: checkpoint whose weights the training starts from, also one of other classes: what belongs to a class
+            is copied for the classes that both know (:func:`tse_refine.training.initialization.copy_weights`); null to
+            draw all weights.
+        freeze: parts of the network that stay as they are, such as ``[encoder, decoder]``.
         query_refinement: refinement, such as ``soft:0.05-0.3``, that training queries go through late in the training,
             with the classifier's own decisions, wrong ones too, while targets stay; null for the published training.
         query_refinement_start: fraction of all steps after which they do.
@@ -57,6 +62,8 @@ class ExtractionModule(LightningModule):
         frame_loss_weight: float = 0.0,
         extraction: bool = True,
         classifier_from: str | None = None,
+        init_from: str | None = None,
+        freeze: list[str] = [],  # noqa: B006  never changed
         query_refinement: float | str | None = None,
         query_refinement_start: float = 0.5,
         snr_max_db: float = 30.0,
@@ -102,6 +109,8 @@ class ExtractionModule(LightningModule):
         self.frame_loss_weight = frame_loss_weight
         self.extraction = extraction
         self.classifier_from = classifier_from
+        self.init_from = init_from
+        self.frozen = tuple(freeze)
         self._resumed = False
         self.query_refinement = rule
         self.query_refinement_start = query_refinement_start
@@ -109,6 +118,7 @@ class ExtractionModule(LightningModule):
         self.learning_rate = learning_rate
         self.warmup_fraction = warmup_fraction
         self.network = Network(len(class_names), sample_rate, network)
+        freeze_parts(self.network, self.frozen)
         if compile_stacks:
             self.network.compile_stacks()
         if checkpoint_activations:
@@ -219,10 +229,19 @@ class ExtractionModule(LightningModule):
         self.train(self.training)
         if not self.extraction:
             self.network.extractor_parts().requires_grad_(False)
+        freeze_parts(self.network, self.frozen)
+        if stage == "fit" and not any(weight.requires_grad for weight in self.parameters()):
+            raise InputError("model.freeze leaves nothing to train; leave out a part.")
 
     def on_fit_start(self) -> None:
-        """Take over the classifier of another run; a resumed training has it in its own checkpoint."""
-        if self.classifier_from is not None and not self._resumed:
+        """Take over weights of other runs; a resumed training has them in its own checkpoint."""
+        if self._resumed:
+            return
+        if self.init_from is not None:
+            option = f"model.init_from: {self.init_from}"
+            copied = copy_weights(self.network, self.class_names, load_network(self.init_from), option)
+            self.print(f"{option}: {copied}")
+        if self.classifier_from is not None:
             self._take_classifier(self.classifier_from)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -258,10 +277,11 @@ class ExtractionModule(LightningModule):
             )
 
     def train(self, mode: bool = True) -> ExtractionModule:
-        """Switch to training or evaluation; a classifier that was taken over stays as it is."""
+        """Switch to training or evaluation; parts that are fixed keep the statistics of their batch norms."""
         super().train(mode)
-        if self.classifier_from is not None and self.network.classifier is not None:
-            self.network.classifier.eval()
+        fixed = (*self.frozen, *(["classifier"] if self.classifier_from is not None else []))
+        for part in fixed:
+            self.network.get_submodule(part).eval()
         return self
 
     def _take_classifier(self, path: str) -> None:

@@ -1,9 +1,10 @@
-"""Commands on a checkpoint: ``extract``, ``classes``, ``export`` and ``listen``."""
+"""Commands on a checkpoint: ``extract``, ``classes``, ``export``, ``listen``; ``models`` lists the shipped ones."""
 
 from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from tse_refine.cli.options import CommandParser
-from tse_refine.errors import InputError, printable
+from tse_refine.errors import InputError, did_you_mean, printable
+from tse_refine.files.documents import Fields, parse_json, read_text
+from tse_refine.model.weights import DEFAULT_MODEL, LONGEST_TEXT
 
 if TYPE_CHECKING:
     from tse_refine.extraction.extractor import Extractor
@@ -22,12 +25,14 @@ if TYPE_CHECKING:
     from tse_refine.extraction.stream import DecisionScope
     from tse_refine.refinement import Refinement
 
+_CHECKPOINT = "checkpoint of a run, such as runs/demo/checkpoints/best.ckpt, or a model of `tse-refine models`"
+
 
 def extract(words: list[str]) -> None:
     """Extract sounds from recordings of your own."""
     parser = CommandParser("extract", extract.__doc__)
     add = parser.add_argument
-    add("--checkpoint", required=True, type=Path, metavar="FILE", help="such as runs/demo/checkpoints/best.ckpt")
+    add("--checkpoint", required=True, type=Path, metavar="FILE", help=_CHECKPOINT)
     add("--input", required=True, nargs="+", type=Path, metavar="FILE", help="recordings, and folders of them")
     add("--query", required=True, nargs="+", metavar="CLASS", help="classes to extract; all for every class")
     add("--except", "--exclude", nargs="+", default=[], dest="excluded", metavar="CLASS", help="classes to leave out")
@@ -67,29 +72,66 @@ def extract(words: list[str]) -> None:
 def classes(words: list[str]) -> None:
     """List the classes of a checkpoint, one per line."""
     parser = CommandParser("classes", classes.__doc__)
-    parser.add_argument("--checkpoint", required=True, type=Path, metavar="FILE", help="checkpoint of a run")
+    parser.add_argument("--checkpoint", required=True, type=Path, metavar="FILE", help=_CHECKPOINT)
     options = parser.parse_args(words)
     from tse_refine.model.checkpoint import load_network
 
     print("\n".join(load_network(options.checkpoint).class_names))
 
 
+def models(words: list[str]) -> None:
+    """List the models that come with the package, or what is to be known of one."""
+    parser = CommandParser("models", models.__doc__, "Every --checkpoint takes the name of a model, too.")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="model whose card is printed")
+    options = parser.parse_args(words)
+    from tse_refine.files.tables import Table
+    from tse_refine.model.weights import shipped_models
+
+    known = {model.name: model for model in shipped_models()}
+    if options.name is None:
+        head = ("model", "classes", "Hz", "refinement", "licence")
+        rows = [
+            (m.name, f"{len(m.class_names)}", f"{m.sample_rate}", f"{m.recommended}", m.card.get("licence", ""))
+            for m in known.values()
+        ]
+        print(Table(head, rows, "`tse-refine models NAME` prints a model's classes, data and scores.").text())
+    elif options.name in known:
+        model = known[options.name]
+        for heading, text in {**model.card, "classes": ", ".join(model.class_names)}.items():
+            print(textwrap.fill(f"{heading}: {text}", 100, subsequent_indent="  "))
+    else:
+        raise InputError(f"{options.name!r} is not a model of this package; {did_you_mean(options.name, list(known))}")
+
+
 def export(words: list[str]) -> None:
-    """Write a trained network as one file for other programs, ONNX or torch.export."""
+    """Write a trained network as one file: ONNX or torch.export for other programs, or safetensors."""
     parser = CommandParser("export", export.__doc__)
     add = parser.add_argument
-    add("--checkpoint", required=True, type=Path, metavar="FILE", help="checkpoint of a run")
-    add("--output", required=True, type=Path, metavar="FILE", help="model.onnx, or model.pt2 for torch")
-    add("--format", choices=("onnx", "torch"), default="onnx", help="onnx (default), or torch for torch.export")
+    add("--checkpoint", required=True, type=Path, metavar="FILE", help=_CHECKPOINT)
+    add("--output", required=True, type=Path, metavar="FILE", help="model.onnx, model.pt2 for torch, or "
+        "model.safetensors")  # fmt: skip
+    add("--format", choices=("onnx", "torch", "safetensors"), help="onnx, torch for torch.export, or safetensors for "
+        "this program; by default as the name of the output ends")  # fmt: skip
+    add("--card", type=Path, metavar="FILE", help="JSON with what a user has to know, such as {\"licence\": \"...\"}; "
+        "for safetensors")  # fmt: skip
     add("--overwrite", action="store_true", help="replace an existing file")
     add("--threshold", metavar="P", help="fixed threshold or another refinement, such as soft:0.2-0.6; by default the "
         "threshold is an input of the model")  # fmt: skip
     add("--plugins", nargs="+", default=[], metavar="MODULE", help="Python modules that define refinement rules")
     options = parser.parse_args(words)
     _import_plugins(options.plugins)
-    from tse_refine.extraction.export import export_checkpoint
+    from tse_refine.extraction.export import SUFFIXES, export_checkpoint
 
-    about = export_checkpoint(options.checkpoint, options.output, options.format, options.overwrite, options.threshold)
+    by_suffix = {suffix: name for name, suffix in SUFFIXES.items()}
+    file_format = options.format or by_suffix.get(options.output.suffix, "onnx")
+    if options.card is not None and file_format != "safetensors":
+        raise InputError(f"--card is for files in safetensors; {options.output} has no place for it.")
+    about = export_checkpoint(
+        options.checkpoint, options.output, file_format, options.overwrite, options.threshold, _card(options.card)
+    )
+    if file_format == "safetensors":
+        print(options.output)
+        return
     recommended = about["recommended_threshold"]
     if recommended is None:
         _report(
@@ -108,7 +150,8 @@ def listen(words: list[str]) -> None:
     """Open a local page to drop or record sound, choose classes, and listen to their extraction."""
     parser = CommandParser("listen", listen.__doc__)
     add = parser.add_argument
-    add("--checkpoint", required=True, type=Path, metavar="FILE", help="such as runs/demo/checkpoints/best.ckpt")
+    add("--checkpoint", type=Path, default=Path(DEFAULT_MODEL), metavar="FILE", help=f"{_CHECKPOINT}; by default the "
+        f"model {DEFAULT_MODEL}")  # fmt: skip
     add("--host", default="127.0.0.1", metavar="ADDRESS", help="address of the page; by default reachable from this "
         "machine only, 0.0.0.0 from everywhere, without a password")  # fmt: skip
     add("--port", type=int, default=7860, metavar="N", help="by default 7860; 0 for any that is free")
@@ -122,6 +165,18 @@ def listen(words: list[str]) -> None:
     given = {"megabytes": options.max_megabytes, "minutes": options.max_minutes}
     limits = Limits(**{name: value for name, value in given.items() if value is not None})
     serve(options.checkpoint, options.host, options.port, options.device, limits)
+
+
+def _card(path: Path | None) -> dict[str, str]:
+    """Return the texts of a card by heading; nothing without a file."""
+    if path is None:
+        return {}
+    try:
+        fields = Fields(parse_json(read_text(path)), "it")
+        return {heading: fields.text(heading, LONGEST_TEXT) for heading in fields.values}
+    except (OSError, ValueError) as error:
+        form = '{"licence": "..."}'
+        raise InputError(f"--card: {path} is not a card ({error}); {form} in JSON is expected.") from error
 
 
 def _import_plugins(names: Sequence[str]) -> None:

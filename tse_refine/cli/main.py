@@ -33,6 +33,7 @@ COMMANDS = {
     "sweep": "analysis",
     "extract": "extract",
     "classes": "extract",
+    "models": "extract",
     "export": "extract",
     "listen": "extract",
 }

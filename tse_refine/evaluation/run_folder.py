@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tse_refine.errors import InputError
 from tse_refine.files.atomic import expand_home
+from tse_refine.model.weights import SUFFIX, find_checkpoint
 
 CALIBRATED = "calibrated"  # the checkpoint that `tse-refine calibrate` writes
 
@@ -107,11 +108,16 @@ class RunFolder:
         if given is None and not needed:
             return None
         named = given in (None, "best", "last", CALIBRATED)
-        path = self.checkpoints / f"{given or 'best'}.ckpt" if named else expand_home(str(given))
+        path = self.checkpoints / f"{given or 'best'}.ckpt" if named else find_checkpoint(expand_home(str(given)))
         if not path.is_file():
             kept = f" The training before the last --overwrite is in {self.replaced}." if self.replaced.exists() else ""
             raise InputError(
                 f"--ckpt_path: {path} does not exist. Give the checkpoint to use, or in trainer.default_root_dir a run "
                 f"that has one.{kept}"
+            )
+        if path.suffix == SUFFIX and not needed:
+            raise InputError(
+                f"--ckpt_path: {given} has weights alone, from which no training can be resumed; start a new one from "
+                f"them with --model.init_from {given}."
             )
         return str(path)

@@ -1,7 +1,7 @@
-"""A trained network as one file for other programs: ONNX, or a program of ``torch.export``.
+"""A trained network as one file: for other programs ONNX or a program of ``torch.export``, for this one safetensors.
 
-One model contains the shared part, the classifier, the refinement and the mask part. Three operators need care, because
-their usual export is wrong, or right only for the length of its example: the recurrence
+A model for other programs contains the shared part, the classifier, the refinement and the mask part. Three operators
+need care, because their usual export is wrong, or right only for the length of its example: the recurrence
 (:func:`_recurrence_of_any_length`), the pooling in front of it (:class:`_Classifier`) and, in ONNX, the global layer
 norm (:func:`_group_norm`).
 """
@@ -13,8 +13,9 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,13 +31,14 @@ from tse_refine.files.atomic import check_output, replacing
 from tse_refine.model.checkpoint import TrainedNetwork, load_network
 from tse_refine.model.classifier import Classifier
 from tse_refine.model.network import Network
+from tse_refine.model.weights import SUFFIX
 from tse_refine.refinement import Refinement, refine
 from tse_refine.version import __version__
 
 if TYPE_CHECKING:
     from onnxscript import ir
 
-SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}  # by format
+SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "safetensors": SUFFIX}  # by format
 METADATA_FILE = "metadata.json"  # in a .pt2, which is an archive; ONNX has metadata of its own
 _OUTPUTS = ["estimate", "probability", "refined_query"]  # the first alone where there is no classifier
 _OPSET = 20  # the default of torch 2.11, stated because _group_norm uses its operators
@@ -49,21 +51,25 @@ def export_checkpoint(
     file_format: str = "onnx",
     overwrite: bool = False,
     threshold: float | str | Refinement | None = None,
+    card: Mapping[str, str] = {},
 ) -> dict[str, Any]:
     """Write the network of a checkpoint as one model that needs neither this package nor the checkpoint.
 
-    The model's inputs are ``mixture`` ``[batch, samples]``, ``query`` ``[batch, classes]`` and ``threshold`` ``[]``;
-    its outputs ``estimate`` ``[batch, samples]``, ``probability`` and ``refined_query``, ``[batch, classes]`` each. All
-    are float32, batch and samples are free. Where the refined query is empty the estimate is exact silence. With a
-    ``threshold``, the refinement is a fixed part of the model, which then has no such input. A network without
-    classifier cannot refine: its model has the inputs mixture and query, and the output estimate.
+    A file in safetensors is for this package: weights and description, which every command reads like a checkpoint,
+    with the ``threshold`` as the recommended one. The others are for other programs: the model's inputs are ``mixture``
+    ``[batch, samples]``, ``query`` ``[batch, classes]`` and ``threshold`` ``[]``; its outputs ``estimate`` ``[batch,
+    samples]``, ``probability`` and ``refined_query``, ``[batch, classes]`` each. All are float32, batch and samples are
+    free. Where the refined query is empty the estimate is exact silence. With a ``threshold``, the refinement is a
+    fixed part of the model, which then has no such input. A network without classifier cannot refine: its model has the
+    inputs mixture and query, and the output estimate.
 
     Args:
         checkpoint: checkpoint of a run.
-        output: file to write, ending in ``.onnx`` or ``.pt2``; it appears whole or not at all.
-        file_format: ``onnx``, or ``torch`` for a program of ``torch.export``.
+        output: file to write, ending in ``.onnx``, ``.pt2`` or ``.safetensors``; it appears whole or not at all.
+        file_format: ``onnx``, ``torch`` for a program of ``torch.export``, or ``safetensors``.
         overwrite: replace an existing file.
         threshold: fixed threshold or another refinement, such as ``soft:0.2-0.6``; by default the model's input.
+        card: what a user has to know, by heading, such as ``licence``; for safetensors.
 
     Returns:
         The file's :func:`metadata`.
@@ -87,6 +93,10 @@ def export_checkpoint(
             "threshold: this network has no classifier (a baseline), so that its model cannot refine; leave it out."
         )
     about = metadata(trained, refinement)
+    if file_format == "safetensors":
+        recommended = trained.recommended_threshold if refinement is None else refinement.option
+        replace(trained, recommended_threshold=recommended).save(output, card)
+        return about
     with _quiet(), _recurrence_of_any_length():
         program = _capture(trained.network, refinement)
         content = _onnx_bytes(program, about) if file_format == "onnx" else _torch_bytes(program, about)

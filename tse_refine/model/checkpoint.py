@@ -20,8 +20,9 @@ from tse_refine.files.documents import Fields, checked_names, one_line, shown
 from tse_refine.files.tables import content_of
 from tse_refine.model.classifier import ClassifierConfig
 from tse_refine.model.network import Network, NetworkConfig
+from tse_refine.model.weights import DESCRIPTION, SUFFIX, find_checkpoint, read_weights, write_weights
 
-CHECKPOINT_KEY = "tse_refine"  # where a checkpoint holds TrainedNetwork.description and the digest of its data
+CHECKPOINT_KEY = DESCRIPTION  # where a checkpoint holds TrainedNetwork.description and the digest of its data
 _NETWORK_PREFIX = "network."  # of the module's weights
 # limits of a training's options beside its network, which the module checks further
 _OPTIONS = dict.fromkeys(
@@ -74,13 +75,21 @@ class TrainedNetwork:
             "extracts": self.extracts,
         }
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, card: Mapping[str, str] = {}) -> None:
         """Write a checkpoint that :func:`load_network` reads; it appears whole or not at all.
 
-        It holds the network alone, for extraction and export; trainings and tests use the checkpoints of Lightning.
+        It holds the network alone, for extraction, tests and export; trainings are resumed from those of Lightning.
+
+        Args:
+            path: file to write; one that ends in ``.safetensors`` is safe to read for every program.
+            card: what a user has to know, by heading, such as ``licence``; for safetensors alone.
         """
+        path = Path(path)
         weights = {f"{_NETWORK_PREFIX}{name}": weight for name, weight in self.network.state_dict().items()}
-        with replacing(Path(path)) as temporary:
+        if path.suffix == SUFFIX:
+            write_weights(path, weights, self.description(), card)
+            return
+        with replacing(path) as temporary:
             torch.save({"state_dict": weights, CHECKPOINT_KEY: self.description()}, temporary)
 
 
@@ -107,20 +116,23 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     The memory it takes is bounded by the file's size, whatever sizes the file states.
 
     Args:
-        path: checkpoint of a run.
+        path: checkpoint of a run, a file in safetensors, or the name of a shipped model.
 
     Raises:
         InputError: the file is missing, damaged, another program's, or its weights are not those of the network it
             describes, or not finite.
     """
-    path = expand_home(path)
+    path = find_checkpoint(expand_home(path))
     if path.is_dir():
         raise InputError(f"{path} is a folder; {_HINT}.")
     if not path.is_file():
         raise InputError(f"{path} does not exist; {_HINT}.")
     try:
-        _check_archive(path)
-        content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        if path.suffix == SUFFIX:
+            content: Any = read_weights(path)
+        else:
+            _check_archive(path)
+            content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except Exception as error:  # on damaged bytes the unpickler raises any exception
         raise InputError(f"{path} cannot be read as a checkpoint ({one_line(error)}); {_HINT}.") from error
     if not isinstance(content, dict) or not isinstance(content.get(CHECKPOINT_KEY), dict):

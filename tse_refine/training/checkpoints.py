@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
+from lightning import __version__ as lightning_version
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
@@ -18,6 +19,7 @@ from tse_refine.errors import InputError
 from tse_refine.evaluation.run_folder import RunFolder
 from tse_refine.files.atomic import replacing
 from tse_refine.model.checkpoint import read_checkpoint
+from tse_refine.model.weights import SUFFIX
 
 # what Lightning needs to go on from a checkpoint, also in a test
 _TRAINING_KEYS = ("pytorch-lightning_version", "loops", "callbacks", "epoch", "global_step")
@@ -134,6 +136,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             InputError: as :func:`tse_refine.model.checkpoint.read_checkpoint`, or it has no state of a training.
         """
         checkpoint = read_checkpoint(path)
+        if checkpoint.path.suffix == SUFFIX:  # weights alone, which a test needs no more than
+            return {**checkpoint.content, "pytorch-lightning_version": lightning_version, "epoch": 0, "global_step": 0}
         if missing := [key for key in _TRAINING_KEYS if key not in checkpoint.content]:
             raise InputError(
                 f"--ckpt_path: {path} has a network alone, without {missing[0]}; expected is checkpoints/best.ckpt or "

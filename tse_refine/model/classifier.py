@@ -32,7 +32,7 @@ class ClassifierConfig:
     num_layers: int = 2
     input: Literal["shared", "mel"] = "shared"
     mel_bands: int = 64
-    channels: tuple[int, ...] = (32, 64, 96, 96)
+    channels: tuple[int, ...] = (16, 32, 64, 128)
 
     def check(self) -> None:
         """Reject sizes that no classifier can have.

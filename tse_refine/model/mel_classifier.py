@@ -18,6 +18,8 @@ WINDOW_SECONDS = 0.048
 HOP_SECONDS = 0.02
 LOWEST_HZ = 50.0
 _FLOOR = 1e-6  # of the mean power, 60 dB below it: quieter bands say more about a recording's format than about sounds
+_HALVING_BLOCKS = 2  # events last half a second at least, and a recurrence over fewer frames is cheaper
+_MOST_SHIFT, _MOST_MASKED = 0.04, 0.15  # of the bands, and of bands and frames
 _TINY = 1e-20  # power of a silent recording
 
 
@@ -57,10 +59,40 @@ class LogMel(nn.Module):
             return (level / (level.square().mean((1, 2), keepdim=True).sqrt() + 1e-2)).transpose(1, 2)
 
 
+def varied(bands: Tensor, generator: torch.Generator) -> Tensor:
+    """Shift the bands of each recording up or down and mask a span of bands and one of frames.
+
+    The masks are those of SpecAugment (Park et al. 2019, arXiv 1904.08779), at the mean level; the shift makes of a
+    recording a smaller or larger source of the same kind.
+
+    Args:
+        bands: ``[batch, bands, frames]``.
+        generator: decides on all of it; on the CPU.
+    """
+    batch, num_bands, num_frames = bands.shape
+
+    def spans(size: int) -> Tensor:
+        """Return which of ``size`` places lie in a span for each recording, ``[batch, size]``."""
+        length, start = torch.rand(2, batch, 1, generator=generator)
+        place, length = torch.arange(size), length * _MOST_MASKED * size
+        start = start * (size - length)
+        return (place >= start) & (place < start + length)
+
+    most = round(_MOST_SHIFT * num_bands)
+    shift = torch.randint(-most, most + 1, (batch, 1), generator=generator)
+    source = (torch.arange(num_bands) + shift).clamp(0, num_bands - 1)[:, :, None].expand(-1, -1, num_frames)
+    masked = spans(num_bands)[:, :, None] | spans(num_frames)[:, None]
+    return bands.gather(1, source.to(bands.device)).masked_fill(masked.to(bands.device), 0.0)
+
+
 class MelClassifier(nn.Module):
     """Convolution blocks, bidirectional GRU layers and a linear layer on log-mel bands.
 
-    Each block is a 3 by 3 convolution that halves the bands, a batch norm and a ReLU; the first also halves the frames.
+    Each block is a 3 by 3 convolution that halves the bands, a batch norm and a ReLU; the first two also halve the
+    frames, to 12.5 per second.
+
+    In training, ``variation`` may hold a random generator for the next forward: it then shifts and masks bands
+    (:func:`varied`).
 
     Args:
         sample_rate: Hz.
@@ -82,11 +114,14 @@ class MelClassifier(nn.Module):
     ) -> None:
         super().__init__()
         self.log_mel = LogMel(sample_rate, num_bands)
+        self.variation: torch.Generator | None = None
         widths = (1, *channels)
         self.blocks = nn.Sequential(
             *(
                 nn.Sequential(
-                    nn.Conv2d(inputs, outputs, 3, stride=(2, 2 if number == 0 else 1), padding=1, bias=False),
+                    nn.Conv2d(
+                        inputs, outputs, 3, stride=(2, 2 if number < _HALVING_BLOCKS else 1), padding=1, bias=False
+                    ),
                     nn.BatchNorm2d(outputs),
                     nn.ReLU(),
                 )
@@ -98,6 +133,9 @@ class MelClassifier(nn.Module):
         self.linear = nn.Linear(2 * hidden_size, num_classes)
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Map mixtures ``[batch, samples]`` to frame logits ``[batch, frames, classes]``, 25 frames per second."""
-        maps = self.blocks(self.log_mel(mixture)[:, None])  # [batch, channels, bands, frames]
+        """Map mixtures ``[batch, samples]`` to frame logits ``[batch, frames, classes]``, 12.5 frames per second."""
+        bands = self.log_mel(mixture)
+        if self.training and self.variation is not None:
+            bands = varied(bands, self.variation)
+        maps = self.blocks(bands[:, None])  # [batch, channels, bands, frames]
         return self.linear(run_gru(self.recurrence, maps.flatten(1, 2).transpose(1, 2)))

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning import LightningModule
 from torch import Tensor
@@ -18,6 +19,7 @@ from tse_refine.evaluation.metrics import SNRI
 from tse_refine.files.atomic import normalized_name
 from tse_refine.model.checkpoint import CHECKPOINT_KEY, TrainedNetwork, check_weights, load_network, training_options
 from tse_refine.model.classifier import pooled_log_probability
+from tse_refine.model.mel_classifier import MelClassifier
 from tse_refine.model.network import Features, Network, NetworkConfig
 from tse_refine.refinement import parse_refinement
 from tse_refine.training.initialization import copy_weights, freeze_parts
@@ -35,6 +37,8 @@ class ExtractionModule(LightningModule):
         loss_weight: weight of the classification loss (lambda; 10 is ours, the published value is lost).
         frame_loss_weight: weight, within the classification loss, of the cross-entropy of frame probabilities, since
             mixtures that are generated tell when each class sounds; 0, the published training, knows only which.
+        spectrum_variation: shift and mask bands of the mel classifier's spectrogram in training
+            (:func:`tse_refine.model.mel_classifier.varied`), so that it learns less of single recordings by heart.
         extraction: train the extractor too; without it the classifier alone, in minutes, for ``classifier_from``.
         classifier_from: checkpoint of a run whose classifier is used as it is and stays fixed; null to train it.
         init_from: checkpoint whose weights the training starts from, also one of other classes: what belongs to a class
@@ -60,6 +64,7 @@ class ExtractionModule(LightningModule):
         network: NetworkConfig = NetworkConfig(),  # noqa: B008  a dataclass that is never changed
         loss_weight: float = 10.0,
         frame_loss_weight: float = 0.0,
+        spectrum_variation: bool = False,
         extraction: bool = True,
         classifier_from: str | None = None,
         init_from: str | None = None,
@@ -92,6 +97,11 @@ class ExtractionModule(LightningModule):
                 "model.classifier_from fixes a classifier while the extractor is trained, so model.extraction must be "
                 "true and model.network.classifier.input mel: one on the shared features changes with them."
             )
+        if spectrum_variation and (network.classifier is None or network.classifier.input != "mel"):
+            raise InputError(
+                "model.spectrum_variation is true, but there is no classifier on a spectrogram; set "
+                "model.network.classifier.input to mel, or leave it out."
+            )
         if not math.isfinite(snr_max_db):
             raise InputError(f"model.snr_max_db is {snr_max_db}; a finite number of dB is expected.")
         for name, value in (("warmup_fraction", warmup_fraction), ("query_refinement_start", query_refinement_start)):
@@ -107,6 +117,7 @@ class ExtractionModule(LightningModule):
         self.sample_rate = sample_rate
         self.loss_weight = loss_weight
         self.frame_loss_weight = frame_loss_weight
+        self.spectrum_variation = spectrum_variation
         self.extraction = extraction
         self.classifier_from = classifier_from
         self.init_from = init_from
@@ -150,6 +161,12 @@ class ExtractionModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the total loss of a batch."""
+        if self.spectrum_variation:
+            assert isinstance(self.network.classifier, MelClassifier)
+            # of its own numbers, so that a resumed training goes on as if it had not been stopped
+            numbers = (torch.initial_seed(), self.current_epoch, batch_idx, self.global_rank)
+            seed = int(np.random.SeedSequence(numbers).generate_state(1)[0])
+            self.network.classifier.variation = torch.Generator().manual_seed(seed)
         if self.extraction:
             features = self.network.features(batch["mixture"])
             estimate = self.network.extract(features, self._training_query(batch["query"], features))

@@ -4,7 +4,8 @@
 
     python benchmarks/endurance.py --minutes 60 --output benchmarks/results/endurance.json
 
-A training, by default the demo's with two workers, runs in a process of its own. Memory is what the process and its
+A training, by default the demo's with two workers, runs in a process of its own; ``--watch RUN --process PID`` measures
+one that runs already, of any length, and ends when it does. Memory is what the process and its
 workers have to themselves, plus their share of what they have in common (PSS); steps are those of ``metrics.csv``. The
 figure lies beside the output, as a PNG file. Linux only.
 """
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from time import monotonic, sleep
@@ -55,9 +56,16 @@ def main() -> None:
     made.add_argument("--minutes", type=float, default=60.0, help="length of the measurement")
     made.add_argument("--every", type=float, default=10.0, help="seconds between samples")
     made.add_argument("--training", default=TRAINING, help="options of the training")
+    made.add_argument("--watch", type=Path, metavar="RUN", help="folder of a training that runs already")
+    made.add_argument("--process", type=int, metavar="PID", help="its main process")
     options = made.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        samples = list(_samples(options, Path(folder) / "run"))
+    if (options.watch is None) != (options.process is None):
+        made.error("--watch and --process belong together")
+    if options.watch is None:
+        with tempfile.TemporaryDirectory() as folder:
+            samples = list(_train(options, Path(folder) / "run"))
+    else:
+        samples = list(_watch(options, options.watch, lambda: Path(f"/proc/{options.process}").exists()))
     settled = samples[len(samples) // 10 :]  # without the first tenth, in which caches fill
     third = max(1, len(settled) // 3)
     first, last = settled[:third], settled[-third:]
@@ -76,28 +84,40 @@ def main() -> None:
         _plot(samples, options.output.with_suffix(".png"))
 
 
-def _samples(options: Namespace, run: Path) -> Iterator[Sample]:
-    """Yield a sample every few seconds, from the first step that is logged on."""
+def _train(options: Namespace, run: Path) -> Iterator[Sample]:
+    """Yield samples of a training of its own."""
     words = shlex.split(options.training)
     endless = ["--trainer.max_epochs=100000", "--trainer.enable_progress_bar=false", "--data.redraw=true"]
     command = [sys.executable, "-m", "tse_refine", "fit", *words, *endless, f"--trainer.default_root_dir={run}"]
     environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
     with (run.parent / "log").open("w") as log:
         training = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
-    start = None
+    options.process = training.pid
     try:
-        while start is None or monotonic() - start < 60 * options.minutes:
-            sleep(options.every)
-            if training.poll() is not None:
-                raise SystemExit(f"the training ended:\n{(run.parent / 'log').read_text()}")
-            step = _last_step(run / "metrics.csv")
-            if step is not None:
-                start = start or monotonic()
-                yield Sample((monotonic() - start) / 60, *_resources(training.pid), step)
+        yield from _watch(options, run, lambda: training.poll() is None)
+        if training.poll() is not None:
+            raise SystemExit(f"the training ended:\n{(run.parent / 'log').read_text()}")
     finally:
         if training.poll() is None:
             os.killpg(training.pid, signal.SIGTERM)
             training.wait()
+
+
+def _watch(options: Namespace, run: Path, is_running: Callable[[], bool]) -> Iterator[Sample]:
+    """Yield a sample every few seconds, from the first step that is logged on, while the training runs."""
+    start = None
+    while start is None or monotonic() - start < 60 * options.minutes:
+        sleep(options.every)
+        if not is_running():
+            return
+        step = _last_step(run / "metrics.csv")
+        if step is not None:
+            start = start or monotonic()
+            try:
+                resources = _resources(options.process)
+            except FileNotFoundError:  # it has ended since
+                return
+            yield Sample((monotonic() - start) / 60, *resources, step)
 
 
 def _last_step(path: Path) -> int | None:

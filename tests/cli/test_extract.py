@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from functools import partial
@@ -14,6 +15,7 @@ import pytest
 import soundfile
 import torch
 
+from tests.fixtures.tables import rows_of
 from tse_refine.cli import extract as command
 from tse_refine.cli.main import main
 from tse_refine.model.network import Network
@@ -100,6 +102,36 @@ def test_other_refinements_are_named_too(extract, record, tmp_path, capsys, thre
     first_line = capsys.readouterr().out.splitlines()[0]
     decided = {"none": "not refined", "gate": "threshold gate, decided per window"}[threshold]
     assert first_line == f"{tmp_path}/in.wav: {decided}"
+
+
+def test_events_of_queried_classes_are_written_for_tables_and_for_audacity(extract, record, tmp_path, capsys):
+    first, second = record("first.wav", samples=4000), record("second.wav", samples=2000)
+    words = ("--query", "siren", "car_horn", "--output", tmp_path / "out")
+    extract("--input", first, second, *words, "--events", tmp_path / "events.csv", "--json")
+    described, siren = json.loads(capsys.readouterr().out), {"class": "siren", "probability": "0.60000"}
+    assert rows_of(tmp_path / "events.csv") == [
+        {"recording": str(first), "onset": "0.00000", "offset": "1.00000", **siren},
+        {"recording": str(second), "onset": "0.00000", "offset": "0.50000", **siren},
+    ]
+    assert described[0]["events"] == [{"onset": 0.0, "offset": 1.0, "class": "siren", "probability": 0.6}]
+    extract("--input", first, *words, "--events", tmp_path / "events.txt", "--overwrite")
+    assert (tmp_path / "events.txt").read_text() == "0.000\t1.000\tsiren\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("events.json", "'.json'; .csv or, for Audacity, .txt is expected"),
+        ("events.txt", "holds the labels of one recording, not of 2; use .csv"),
+        ("there.csv", "--events: .* exists"),
+    ],
+)
+def test_files_of_events_that_cannot_be_written_are_rejected_first(extract, record, tmp_path, refusal, name, message):
+    (tmp_path / "there.csv").touch()
+    inputs = ("--input", record("first.wav"), record("second.wav"))
+    words = ("--query", "siren", "--output", tmp_path / "out", "--events", tmp_path / name)
+    assert re.search(message, refusal(extract, *inputs, *words))
+    assert not (tmp_path / "out").exists()
 
 
 def test_all_but_some_are_extracted(extract, record, tmp_path, capsys):

@@ -6,7 +6,7 @@ import json
 import sys
 import textwrap
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +48,8 @@ def extract(words: list[str]) -> None:
     add("--precision", choices=("32-true", "bf16-mixed"), default="32-true", help="of the network; bf16-mixed is "
         "faster where the processor has units for it")  # fmt: skip
     add("--compile", action="store_true", help="compile the network first, for a minute; needs a C++ compiler")
+    add("--events", type=Path, metavar="FILE", help="also write when each queried class sounds: a CSV file of all "
+        "recordings, or labels for Audacity of one recording if the name ends in .txt")  # fmt: skip
     add("--overwrite", action="store_true", help="replace files that exist")
     add("--json", action="store_true", help="print one JSON document instead of tables")
     add("--plugins", nargs="+", default=[], metavar="MODULE", help="Python modules that define refinement rules")
@@ -61,8 +63,12 @@ def extract(words: list[str]) -> None:
     query = parse_query(options.query, extractor.class_names, options.excluded)
     naming = (options.format, options.each, options.residual, options.overwrite)
     plans = plan_outputs(options.input, options.output, query, *naming)
+    if options.events is not None:
+        _check_events(options.events, len(plans), extractor.has_classifier, options.overwrite)
     refinement = extractor.refinement(options.threshold)
     described = _extract_files(extractor, plans, query, refinement, options)
+    if options.events is not None:
+        _write_events(options.events, described)
     if options.json:
         print(json.dumps(described, indent=2))
     if any("error" in entry for entry in described):
@@ -218,6 +224,31 @@ def _extract_files(
     return described
 
 
+def _check_events(path: Path, num_recordings: int, has_classifier: bool, overwrite: bool) -> None:
+    """Reject a file of events that could not be written, before anything is extracted."""
+    from tse_refine.files.atomic import check_output
+
+    check_output(path, "file", overwrite, "--events")
+    if path.suffix not in (".csv", ".txt"):
+        raise InputError(f"--events: {path} ends in {path.suffix!r}; .csv or, for Audacity, .txt is expected.")
+    if path.suffix == ".txt" and num_recordings > 1:
+        raise InputError(f"--events: {path} holds the labels of one recording, not of {num_recordings}; use .csv.")
+    if not has_classifier:
+        raise InputError("--events: this network has no classifier (a baseline), so that it knows no events.")
+
+
+def _write_events(path: Path, described: Sequence[Mapping[str, Any]]) -> None:
+    """Write the events of all recordings that could be read."""
+    from tse_refine.files.atomic import write_text
+    from tse_refine.files.tables import write_csv
+
+    rows = [{"recording": entry["input"], **event} for entry in described for event in entry.get("events", ())]
+    if path.suffix == ".txt":  # Audacity's labels: start, end and text
+        write_text(path, "".join(f"{row['onset']:.3f}\t{row['offset']:.3f}\t{row['class']}\n" for row in rows))
+    else:
+        write_csv(path, ("recording", "onset", "offset", "class", "probability"), rows)
+
+
 def _describe(extraction: FileExtraction, class_names: Sequence[str], scope: DecisionScope) -> dict[str, Any]:
     """Return the report on a recording in plain types: queried classes first, then the others, the likeliest first."""
     others = [name for name in class_names if name not in extraction.query]
@@ -242,6 +273,11 @@ def _describe(extraction: FileExtraction, class_names: Sequence[str], scope: Dec
                 "kept": name in extraction.refined_query if name in extraction.query else None,
             }
             for name in (*extraction.query, *others)
+        ],
+        "events": [
+            {"onset": event.onset, "offset": event.offset, "class": event.name, "probability": event.probability}
+            for event in extraction.events
+            if event.name in extraction.query
         ],
         "extraction": printable(outputs.extraction) if outputs.extraction else None,
         "each": {name: printable(path) for name, path in outputs.each.items()},

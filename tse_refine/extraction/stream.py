@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from tse_refine.extraction.events import Event, WindowFrames, find_events
 from tse_refine.extraction.resampling import rate_ratio, resample
 from tse_refine.extraction.windows import RefineQueries, WindowedNetwork
 from tse_refine.refinement import KEPT_WEIGHT, NoRefinement, Refinement
@@ -27,6 +28,8 @@ class Decision:
         weight: largest weight of each queried class in the refined queries of the windows, in [0, 1].
         window_share: share of windows in which a class's weight is at least 0.5, in [0, 1]; for a class that is not
             queried, its weight in a query for it alone. Empty without a classifier.
+        events: when classes sound, of every class, in the order in which they begin
+            (:func:`tse_refine.extraction.events.find_events`); empty without a classifier.
     """
 
     query: tuple[str, ...]
@@ -34,6 +37,7 @@ class Decision:
     probability: Mapping[str, float]
     weight: Mapping[str, float]
     window_share: Mapping[str, float]
+    events: tuple[Event, ...]
 
     @property
     def refined_query(self) -> tuple[str, ...]:
@@ -97,6 +101,7 @@ class ExtractionStream:
         self._largest = torch.zeros(len(self._class_names))  # probability of each class
         self._weight = torch.zeros_like(self._queries)  # largest in the refined queries, [queries, classes]
         self._num_kept = torch.zeros_like(self._queries)  # windows by query and class, as for Decision.window_share
+        self._frames: list[WindowFrames] = []
 
     @property
     def probability(self) -> dict[str, float]:
@@ -110,15 +115,21 @@ class ExtractionStream:
         if self._num_windows:
             weight = self._weight if self.passes == 1 else self._refine(self._queries, self._largest[None])[0]
             shares = [self._by_class(num_kept / self._num_windows) for num_kept in self._num_kept]
+        events = self.events()
         return [
-            Decision(names, self.refinement, self.probability, {name: weights[name] for name in names}, share)
+            Decision(names, self.refinement, self.probability, {name: weights[name] for name in names}, share, events)
             for names, weights, share in zip(self._query_names, map(self._by_class, weight), shares, strict=True)
         ]
+
+    def events(self) -> tuple[Event, ...]:
+        """Return when classes sound in the windows so far."""
+        rate = self._network.trained.sample_rate
+        return find_events(self._frames, self._network.hop, rate, self._class_names)
 
     def estimate_probabilities(self) -> None:
         """Read the recording once for the probabilities alone."""
         self._reset()
-        for probability in self._network.probabilities(resample(self._blocks(), self._ratio)):
+        for probability in self._network.probabilities(resample(self._blocks(), self._ratio), self._keep_frames):
             self._count(probability)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -138,13 +149,18 @@ class ExtractionStream:
                 pending.append(block)
                 yield block
 
-        estimates = self._network.extract(resample(recording(), self._ratio), refine_queries)
+        self._frames.clear()
+        estimates = self._network.extract(resample(recording(), self._ratio), refine_queries, self._keep_frames)
         for estimate in resample(estimates, 1 / self._ratio):
             mixture = torch.cat(pending, dim=-1)
             length = min(estimate.shape[-1], mixture.shape[-1])  # the end may be longer, by less than a sample's span
             pending[:] = [mixture[..., length:]]
             if length:
                 yield mixture[..., :length], estimate[..., :length]
+
+    def _keep_frames(self, start: int, samples: int, probability: Tensor) -> None:
+        # a few MiB an hour; a probability need not be more exact
+        self._frames.append(WindowFrames(start, samples, probability.half()))
 
     def _silence(self) -> Iterator[tuple[Tensor, Tensor]]:
         for block in self._blocks():

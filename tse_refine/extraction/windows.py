@@ -16,6 +16,7 @@ from tse_refine.model.checkpoint import TrainedNetwork
 from tse_refine.model.network import Features
 
 RefineQueries = Callable[[Tensor | None], Tensor]
+OnFrames = Callable[[int, int, Tensor], None]  # first sample and length of windows, and [windows, classes, frames]
 Precision = Literal["32-true", "bf16-mixed"]  # as in Lightning's option trainer.precision
 
 _SECONDS_PER_PASS = 24.0  # of audio that goes through the network together
@@ -52,22 +53,25 @@ class WindowedNetwork:
         self.length = max(self.hop, round(trained.duration_seconds * trained.sample_rate))
         self.rows_per_pass = max(1, round(_SECONDS_PER_PASS / trained.duration_seconds))
 
-    def probabilities(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
+    def probabilities(self, blocks: Iterable[Tensor], on_frames: OnFrames = lambda *_: None) -> Iterator[Tensor]:
         """Estimate which classes are active.
 
         Args:
             blocks: consecutive parts of the recording, ``[channels, samples]``.
+            on_frames: called with the frame probabilities of several windows, the largest among the channels.
 
         Yields:
             The largest probability among the channels, ``[windows, classes]``, of several windows at a time; nothing
             without a classifier.
         """
-        for _, windows in self._cut(blocks):
-            _, probability = self._features(windows)
+        for start, windows in self._cut(blocks):
+            _, probability = self._features(start, windows, on_frames)
             if probability is not None:
                 yield probability
 
-    def extract(self, blocks: Iterable[Tensor], refine_queries: RefineQueries) -> Iterator[Tensor]:
+    def extract(
+        self, blocks: Iterable[Tensor], refine_queries: RefineQueries, on_frames: OnFrames = lambda *_: None
+    ) -> Iterator[Tensor]:
         """Extract several queries.
 
         Args:
@@ -75,11 +79,14 @@ class WindowedNetwork:
             refine_queries: function from the probabilities of several windows, ``[windows, classes]`` (None without a
                 classifier), to refined queries, ``[windows, queries, classes]``, or one row for all windows. The
                 estimate of an empty refined query is exact silence.
+            on_frames: as for :meth:`probabilities`.
 
         Yields:
             Consecutive parts of the estimates, ``[queries, channels, samples]``, as long as the recording in all.
         """
-        estimates = ((start, self._extract(windows, refine_queries)) for start, windows in self._cut(blocks))
+        estimates = (
+            (start, self._extract(start, windows, refine_queries, on_frames)) for start, windows in self._cut(blocks)
+        )
         return overlap_add(estimates, self.hop, self.length - self.hop)
 
     def _cut(self, blocks: Iterable[Tensor]) -> Iterator[tuple[int, Tensor]]:
@@ -91,9 +98,9 @@ class WindowedNetwork:
             yield from cut_windows(chain([first], blocks), self.length, self.hop, windows_per_pass)
 
     @torch.no_grad()
-    def _features(self, windows: Tensor) -> tuple[list[Features], Tensor | None]:
+    def _features(self, start: int, windows: Tensor, on_frames: OnFrames) -> tuple[list[Features], Tensor | None]:
         """Return the features of all rows, in passes, and the probabilities ``[windows, classes]``."""
-        num_windows, channels, _ = windows.shape
+        num_windows, channels, samples = windows.shape
         rows = windows.flatten(0, 1)
         with self._lowered():
             features = [self.trained.network.features(part.to(self.device)) for part in rows.split(self.rows_per_pass)]
@@ -101,14 +108,18 @@ class WindowedNetwork:
         if not estimates:
             return features, None
         # digital silence is in no training, so that a classifier's estimate there means nothing
-        probability = torch.cat(estimates).cpu() * rows.any(dim=1, keepdim=True)
+        sounding = rows.any(dim=1, keepdim=True)
+        probability = torch.cat(estimates).cpu() * sounding
+        logits = torch.cat([part.frame_logits for part in features if part.frame_logits is not None])
+        frames = logits.float().sigmoid().cpu() * sounding[:, None]  # [rows, frames, classes]
+        on_frames(start, samples, frames.view(num_windows, channels, *frames.shape[1:]).amax(1).transpose(1, 2))
         return features, probability.view(num_windows, channels, -1).amax(1)
 
     @torch.no_grad()
-    def _extract(self, windows: Tensor, refine_queries: RefineQueries) -> Tensor:
+    def _extract(self, start: int, windows: Tensor, refine_queries: RefineQueries, on_frames: OnFrames) -> Tensor:
         """Map windows ``[windows, channels, samples]`` to estimates ``[windows, queries, channels, samples]``."""
         num_windows, channels, samples = windows.shape
-        features, probability = self._features(windows)
+        features, probability = self._features(start, windows, on_frames)
         queries = refine_queries(probability).expand(num_windows, -1, -1).repeat_interleave(channels, dim=0)
         estimates = torch.zeros(*queries.shape[:2], samples)  # [rows, queries, samples]
         parts = (features, queries.split(self.rows_per_pass), estimates.split(self.rows_per_pass))

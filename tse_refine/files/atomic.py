@@ -96,18 +96,19 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def check_output(path: Path, kind: Literal["file", "folder"], overwrite: bool = True) -> None:
-    """Reject an ``--output`` that cannot be written, before anything is computed.
+def check_output(path: Path, kind: Literal["file", "folder"], overwrite: bool = True, option: str = "--output") -> None:
+    """Reject an output that cannot be written, before anything is computed.
 
     Args:
         path: file or folder to write; missing folders above it will be created.
         kind: which of the two.
         overwrite: accept a path that exists.
+        option: names the path in messages.
 
     Raises:
         InputError: the path is of the other kind, exists, or lies in a folder that cannot be created or written.
     """
-    name, other = f"--output: {printable(path)}", "folder" if kind == "file" else "file"
+    name, other = f"{option}: {printable(path)}", "folder" if kind == "file" else "file"
     if path.exists() and path.is_dir() != (kind == "folder"):
         raise InputError(f"{name} is a {other}; name a {kind}.")
     if path.exists() and not overwrite:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -93,7 +94,7 @@ def find_events(
 def _on_grid(part: WindowFrames, step: float) -> Tensor:
     """Return the probabilities at every step of the windows, ``[windows, classes, steps]``."""
     num_frames = part.probability.shape[-1]
-    num_steps = max(1, round(part.samples / step))
+    num_steps = math.ceil(part.samples / step - 1e-6)
     frame = ((torch.arange(num_steps) + 0.5) * num_frames / num_steps).long().clamp(max=num_frames - 1)
     return part.probability[..., frame].float()
 

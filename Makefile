@@ -1,5 +1,5 @@
-# make setup | demo | compare | notebooks | test | test-browser | test-long | fuzz | coverage | bench | gpu | docs | format: each
-# installs into .venv first, once, and again when pyproject.toml changes.
+# make setup | demo | compare | notebooks | test | test-browser | test-long | fuzz | coverage | bench | gpu | gpu-train |
+# docs | format: each installs into .venv first, once, and again when pyproject.toml changes.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -8,7 +8,7 @@ BENCHMARKS := training_step extraction evaluation growth mixing startup
 RESULTS := benchmarks/results
 FUZZ_INPUTS ?= 100000
 
-.PHONY: setup demo compare notebooks test test-browser test-long fuzz coverage bench gpu docs format
+.PHONY: setup demo compare notebooks test test-browser test-long fuzz coverage bench gpu gpu-train docs format
 
 setup: $(INSTALLED)
 
@@ -52,6 +52,10 @@ test-long: $(INSTALLED)
 # what docs/performance.md says of GPUs, in eight minutes on a machine with one, into benchmarks/results/gpu.json
 gpu: $(INSTALLED)
 	$(BIN)/python benchmarks/gpu.py
+
+# the published network, trained for eight minutes on a GPU and tested: DATA='-c data/manifest' for recordings of your own
+gpu-train: $(INSTALLED)
+	$(BIN)/python benchmarks/gpu_train.py --data "$(or $(DATA),-c data/synthetic)"
 
 # the lines that no test runs
 coverage: $(INSTALLED)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -154,3 +155,23 @@ def test_the_largest_batch_is_found_to_an_eighth(module, most, limit, expected):
     batch, reason = gpu_parts.largest(lambda batch: "memory" if batch > most else "", 8, limit)
     assert batch == expected
     assert reason == ("" if most > limit else "memory")
+
+
+@pytest.mark.long
+def test_a_training_of_some_minutes_is_measured_trained_tested_and_kept(tiny_config_file, tmp_path):
+    words = ["--device", "cpu", "--model", str(tiny_config_file), "--data", "", "--options", "--data.num_val 4"]
+    words += ["--minutes", "0.02", "--batch-size", "4", "--trial-steps", "6", "--output", str(tmp_path / "out")]
+
+    def train() -> str:
+        done = subprocess.run(
+            [sys.executable, BENCHMARKS / "gpu_train.py", *words], capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    steps = int(re.search(r"s per step: (\d+) steps", train())[1])
+    run = tmp_path / "out" / "run"
+    assert json.loads((run / "trained.json").read_text())["steps"] == steps
+    assert (run / "test" / "summary.csv").exists()
+    written = (run / "checkpoints" / "last.ckpt").stat().st_mtime
+    assert f"{steps} steps" in train()
+    assert (run / "checkpoints" / "last.ckpt").stat().st_mtime == written

@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from tse_refine.cli.main import main
 from tse_refine.files.tables import Table
 
 
@@ -117,3 +118,13 @@ def test_endurance(run, tiny_config_file, tmp_path):
     assert [row[0] for row in found["tables"][0]["rows"]] == ["memory (MiB)", "open files", "steps per minute"]
     assert all(sample["memory_mib"] > 50 and sample["files"] > 3 for sample in found["samples"])
     assert (tmp_path / "endurance.png").exists()
+
+
+def test_robustness(run, tiny_config_file, tmp_path):
+    main(["fit", "-c", str(tiny_config_file)])
+    found = run("robustness", str(tmp_path / "run"), "--mixtures", "6", "--threads", "1")
+    rows = {row[0]: row[1:] for row in found["tables"][0]["rows"]}
+    tested = rows.pop("as tested")
+    assert all(float(cell) < 30 for cell in tested[:6])
+    assert all(cells[0] not in ("–", tested[0]) for name, cells in rows.items() if name != "background alone")
+    assert rows["background alone"][:6] == ["–"] * 6

@@ -288,3 +288,43 @@ def test_impossible_sizes_of_the_classifier_are_rejected(option, config):
 def test_possible_sizes_pass(config):
     config.check()
     replace(config, classifier_pooling=1, kernel_size=1, blocks_per_stack=1).check()
+
+
+def embedded(network, logits, query):
+    """What the query's embedding gets, ``[batch, steps, classes]``."""
+    seen = []
+    handle = network.query_embedding.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    features = network.features(mixtures(len(query)))._replace(frame_logits=logits)
+    network.extract(features, query)
+    handle.remove()
+    return seen[0]
+
+
+def test_a_query_in_time_follows_the_frames_in_which_a_class_sounds():
+    network = build(replace(FULL, query_in_time=True))
+    logits = torch.full((1, 12, NUM_CLASSES), -9.0)
+    logits[:, 6, 1] = 9.0
+    logits[:, :, 2] = 9.0  # not queried
+    weights = embedded(network, logits, queries(2)[1:])
+    expected = torch.zeros(1, 12, NUM_CLASSES)
+    expected[:, 4:9, 1] = 1.0
+    assert torch.equal(weights, expected)
+    assert (embedded(network, torch.full((1, 12, NUM_CLASSES), -1.9), queries(1))[..., 0] - 0.3).abs().max() < 0.05
+
+
+def test_a_class_that_sounds_all_the_time_is_extracted_as_without_time():
+    plain, timed = build(), build(replace(FULL, query_in_time=True))
+    features = plain.features(mixtures())._replace(frame_logits=torch.full((3, 7, NUM_CLASSES), 9.0))
+    torch.testing.assert_close(timed.extract(features, queries()), plain.extract(features, queries()))
+
+
+def test_time_gives_the_classifier_no_gradient_of_the_extraction():
+    network = build(replace(FULL, query_in_time=True)).train()
+    network(mixtures(), queries())[0].square().sum().backward()
+    assert all(weight.grad is None for weight in network.classifier.parameters())
+    assert network.query_embedding.weight.grad.any()
+
+
+def test_time_needs_a_classifier():
+    with pytest.raises(InputError, match="query_in_time is true, but there is no classifier"):
+        build(replace(FULL, classifier=None, query_in_time=True))

@@ -18,11 +18,15 @@ from tse_refine.model.classifier import Classifier, ClassifierConfig, pooled_pro
 from tse_refine.model.filterbank import sinusoidal_filters
 from tse_refine.model.mel_classifier import MelClassifier
 
-_NOT_COUNTS = ("window_ms", "classifier", "sinusoidal_filters")
+_FLAGS = ("sinusoidal_filters", "query_in_time")
+_NOT_COUNTS = ("window_ms", "classifier", *_FLAGS)
 _OPTIONAL_COUNTS = ("skip_channels", "classifier_hidden_size")
 _LARGEST_COUNT = 1_000_000  # of channels, stacks, layers and frames
 _MOST_BLOCKS = 24  # of a stack: their dilation doubles from block to block
 _LONGEST_WINDOW_MS = 1000
+# of a query that follows the classifier in time: a class has no weight in a frame up to the first probability and full
+# weight from the second on, and also so many frames before and after
+_RAMP, _MARGIN = (0.05, 0.3), 2
 
 
 @dataclass
@@ -47,6 +51,8 @@ class NetworkConfig:
         classifier_hidden_size: width of the classifier's GRU in each direction; null for half the width of the shared
             features, so that both directions together are as wide as they are. Like the pooling it is a size of the
             network, and without effect where there is no classifier.
+        query_in_time: weigh each queried class, frame by frame, by whether the classifier hears it there (ours, the
+            paper's future work), in training and afterwards; needs a classifier.
     """
 
     num_filters: int = 256
@@ -62,6 +68,7 @@ class NetworkConfig:
     classifier: ClassifierConfig | None = None
     sinusoidal_filters: bool = False
     classifier_hidden_size: int | None = None
+    query_in_time: bool = False
 
     def check(self) -> None:
         """Reject sizes that no network can have.
@@ -86,10 +93,11 @@ class NetworkConfig:
                 f"model.network.window_ms is {shown(self.window_ms)}; a positive number of at most "
                 f"{_LONGEST_WINDOW_MS} is expected."
             )
-        if type(self.sinusoidal_filters) is not bool:
-            raise InputError(
-                f"model.network.sinusoidal_filters is {shown(self.sinusoidal_filters)}; true or false is expected."
-            )
+        for name in _FLAGS:
+            if type(getattr(self, name)) is not bool:
+                raise InputError(f"model.network.{name} is {shown(getattr(self, name))}; true or false is expected.")
+        if self.query_in_time and self.classifier is None:
+            raise InputError("model.network.query_in_time is true, but there is no classifier to tell the time.")
 
 
 class Features(NamedTuple):
@@ -211,8 +219,12 @@ class Network(nn.Module):
         Returns:
             ``[batch, samples]``.
         """
-        embedding = self.query_embedding(query.to(features.shared))  # [batch, bottleneck]
-        conditioned = features.shared * embedding[:, :, None]  # [batch, bottleneck, frames]
+        query = query.to(features.shared)
+        if self.config.query_in_time:
+            embedding = self._in_time(query, features)  # [batch, bottleneck, frames]
+        else:
+            embedding = self.query_embedding(query)[:, :, None]  # [batch, bottleneck, 1]
+        conditioned = features.shared * embedding  # [batch, bottleneck, frames]
         mask = torch.sigmoid(self.mask_estimator(conditioned))  # [batch, filters, frames]
         padded = self.decoder(features.encoded * mask)[:, 0]  # [batch, stride + samples + padding]
         return padded[:, self.stride : self.stride + features.length]
@@ -271,6 +283,19 @@ class Network(nn.Module):
         401
         """
         return math.ceil(num_samples / self.stride) + 1
+
+    def _in_time(self, query: Tensor, features: Features) -> Tensor:
+        """Return the embedding of a query that follows the classifier's frames, ``[batch, bottleneck, frames]``.
+
+        No gradient passes to the classifier: the extractor must live with its decisions, not bend them.
+        """
+        assert features.frame_logits is not None
+        low, high = _RAMP
+        sounding = ((features.frame_logits.detach().float().sigmoid() - low) / (high - low)).clamp(0.0, 1.0)
+        # the largest of neighbouring frames; an export cannot follow a pooling of any length
+        sounding = nn.functional.pad(sounding, (0, 0, _MARGIN, _MARGIN)).unfold(1, 2 * _MARGIN + 1, 1).amax(-1)
+        embedding = self.query_embedding(query[:, None] * sounding.to(query))
+        return nn.functional.interpolate(embedding.transpose(1, 2), features.shared.shape[-1], mode="nearest")
 
     def _pad(self, mixture: Tensor) -> Tensor:
         """Pad by a stride in front and enough behind, so that every sample lies in two frames.

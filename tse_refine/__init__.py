@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tse_refine.version import __version__
 
 if TYPE_CHECKING:
+    from tse_refine.analysis.frames import load_results
     from tse_refine.data.datamodule import MixtureDataModule
     from tse_refine.errors import InputError
     from tse_refine.evaluation.callback import QueryRefinementEvaluation
@@ -33,6 +34,7 @@ _MODULES = {
     "NetworkConfig": "model.network",
     "QueryRefinementEvaluation": "evaluation.callback",
     "RunCSVLogger": "training.csv_logger",
+    "load_results": "analysis.frames",
     "refine": "refinement",
 }
 
@@ -47,6 +49,7 @@ __all__ = [
     "QueryRefinementEvaluation",
     "RunCSVLogger",
     "__version__",
+    "load_results",
     "refine",
 ]
 

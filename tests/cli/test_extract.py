@@ -134,6 +134,54 @@ def test_files_of_events_that_cannot_be_written_are_rejected_first(extract, reco
     assert not (tmp_path / "out").exists()
 
 
+def test_several_processes_and_parts_do_what_one_does(extract, record, tmp_path, capsys):
+    names = [f"{number}.wav" for number in range(5)]
+    inputs = ["--input", *(record(f"in/{name}", samples=900) for name in names), tmp_path / "missing.wav"]
+    (tmp_path / "missing.wav").write_text("no sound")
+    words = [*inputs, "--query", "siren", "dog", "--json", "--output"]
+
+    def run(folder, *more):
+        with pytest.raises(SystemExit):  # for the one that is no sound
+            extract(*words, tmp_path / folder, *more)
+        described = json.loads(capsys.readouterr().out.replace(f"/{folder}/", "/one/"))
+        return described, {path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()}
+
+    described, files = run("one")
+    assert sorted(files) == names
+    assert run("two", "--workers", "2") == (described, files)
+    extract(*words, tmp_path / "parts", "--shard", "1/2")
+    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["0.wav", "2.wav", "4.wav"]
+    capsys.readouterr()
+    assert run("parts", "--shard", "2/2")[1] == files
+
+
+def test_recordings_whose_files_exist_can_be_left_out(extract, record, tmp_path, capsys):
+    words = ["--input", record("a.wav"), record("b.wav"), "--query", "dog", "--output", tmp_path / "out"]
+    extract(*words, "--residual")
+    written = (tmp_path / "out" / "a.wav").stat().st_mtime_ns
+    (tmp_path / "out" / "b.residual.wav").unlink()
+    capsys.readouterr()
+    extract(*words, "--residual", "--skip-existing")
+    assert capsys.readouterr().out.count("Written to") == 2  # b.wav and its residual
+    assert (tmp_path / "out" / "a.wav").stat().st_mtime_ns == written
+    extract(*words, "--residual", "--skip-existing")
+    assert "nothing to do" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--workers", "0"), "argument --workers: invalid number of processes value: '0'"),
+        (("--shard", "3/2"), "argument --shard: invalid part, as in 1/8 value: '3/2'"),
+        (("--skip-existing", "--overwrite"), "but --overwrite replaces them"),
+        (("--skip-existing", "--each"), "but --each writes no file for classes that were removed"),
+    ],
+)
+def test_wrong_numbers_of_processes_and_parts_are_rejected(extract, record, tmp_path, refusal, words, message):
+    message_found = refusal(extract, "--input", record(), "--query", "dog", "--output", tmp_path / "out.wav", *words)
+    assert message in message_found
+
+
 def test_all_but_some_are_extracted(extract, record, tmp_path, capsys):
     extract("--input", record(), "--query", "all", "--except", "dog", "--output", tmp_path / "out.wav", "--json")
     assert json.loads(capsys.readouterr().out)[0]["query"] == ["car_horn", "siren"]

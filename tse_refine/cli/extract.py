@@ -8,6 +8,7 @@ import textwrap
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from tse_refine.extraction.stream import DecisionScope
     from tse_refine.refinement import Refinement
 
+_MOST_WORKERS = 1024
 _CHECKPOINT = "checkpoint of a run, such as runs/demo/checkpoints/best.ckpt, or a model of `tse-refine models`"
 
 
@@ -51,22 +53,32 @@ def extract(words: list[str]) -> None:
     add("--events", type=Path, metavar="FILE", help="also write when each queried class sounds: a CSV file of all "
         "recordings, or labels for Audacity of one recording if the name ends in .txt")  # fmt: skip
     add("--overwrite", action="store_true", help="replace files that exist")
+    add("--skip-existing", action="store_true", help="leave out recordings whose files exist, to go on after a stop")
+    add("--workers", type=_count, default=0, metavar="N", help="processes that extract at once; by default this one")
+    add("--shard", type=_shard, default=(1, 1), metavar="I/N", help="only the I-th of N parts of the recordings, for "
+        "array jobs of a cluster")  # fmt: skip
     add("--json", action="store_true", help="print one JSON document instead of tables")
     add("--plugins", nargs="+", default=[], metavar="MODULE", help="Python modules that define refinement rules")
     options = parser.parse_args(words)
-    _import_plugins(options.plugins)
-    from tse_refine.extraction.extractor import Extractor
+    if options.skip_existing and (options.overwrite or options.each):
+        other = "--overwrite" if options.overwrite else "--each"
+        why = "replaces them" if options.overwrite else "writes no file for classes that were removed"
+        raise InputError(
+            f"--skip-existing leaves out recordings whose files exist, but {other} {why}; use one of them."
+        )
+    extractor = _load(options)
     from tse_refine.extraction.outputs import plan_outputs
     from tse_refine.extraction.query import parse_query
 
-    extractor = Extractor.load(options.checkpoint, options.device, options.precision, options.compile)
     query = parse_query(options.query, extractor.class_names, options.excluded)
-    naming = (options.format, options.each, options.residual, options.overwrite)
+    naming = (options.format, options.each, options.residual, options.overwrite, options.skip_existing, options.shard)
     plans = plan_outputs(options.input, options.output, query, *naming)
+    if not plans:
+        _report("there is nothing to do: every recording of this part has been extracted.")
     if options.events is not None:
         _check_events(options.events, len(plans), extractor.has_classifier, options.overwrite)
     refinement = extractor.refinement(options.threshold)
-    described = _extract_files(extractor, plans, query, refinement, options)
+    described = _extract_files(plans, query, refinement, extractor, options)
     if options.events is not None:
         _write_events(options.events, described)
     if options.json:
@@ -173,6 +185,27 @@ def listen(words: list[str]) -> None:
     serve(options.checkpoint, options.host, options.port, options.device, limits)
 
 
+def _count(text: str) -> int:
+    """Return a number of processes; ValueError where it is none."""
+    if not 1 <= int(text) <= _MOST_WORKERS:
+        raise ValueError
+    return int(text)
+
+
+_count.__name__ = "number of processes"  # in argparse's message
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """Return the number of a part and of all parts; ValueError where it is none."""
+    number, of_all = map(int, text.split("/"))
+    if not 1 <= number <= of_all:
+        raise ValueError
+    return number, of_all
+
+
+_shard.__name__ = "part, as in 1/8"
+
+
 def _card(path: Path | None) -> dict[str, str]:
     """Return the texts of a card by heading; nothing without a file."""
     if path is None:
@@ -193,35 +226,50 @@ def _import_plugins(names: Sequence[str]) -> None:
 
 
 def _extract_files(
-    extractor: Extractor, plans: Sequence[Outputs], query: tuple[str, ...], refinement: Refinement, options: Namespace
+    plans: Sequence[Outputs], query: tuple[str, ...], refinement: Refinement, extractor: Extractor, options: Namespace
 ) -> list[dict[str, Any]]:
     """Extract from recordings, and return a report on each; one that cannot be used does not stop the others."""
-    from tse_refine.extraction.file_extraction import extract_file
+    from tse_refine.extraction.processes import FileTask, extract_in_processes
     from tse_refine.extraction.stream import num_passes
 
     if not extractor.has_classifier:
         _report("this network has no classifier (a baseline): the query is used as it is.")
     described: list[dict[str, Any]] = []
+    seconds = _seconds(plans)
+    overwrite = options.overwrite or options.skip_existing  # a recording of which a file is missing is done again
+    task = FileTask(query, refinement, options.refine, overwrite)
+    passes = 1 if options.workers else num_passes(refinement, options.refine)  # workers report what they have finished
     with tqdm(
         desc="extract",
-        total=num_passes(refinement, options.refine) * _seconds(plans) + 1e-6,  # a sum of fractions may be larger
+        total=passes * sum(seconds) + 1e-6,  # a sum of fractions may be larger
         bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}",
         disable=None,  # only on a terminal
         file=sys.stderr,
     ) as progress:
-        deciding = (refinement, options.refine, options.overwrite)
-        for plan in plans:
-            try:
-                extraction = extract_file(extractor, plan, query, *deciding, progress.update)
-            except InputError as error:
-                _report(str(error))
-                described.append({"input": printable(plan.recording), "error": str(error)})
+        if options.workers:
+            found = extract_in_processes(plans, task, partial(_load, options), options.workers)
+        else:
+            found = (task(extractor, plan, progress.update) for plan in plans)
+        for plan, extraction, length in zip(plans, found, seconds, strict=True):
+            if options.workers:
+                progress.update(length)
+            if isinstance(extraction, InputError):
+                _report(str(extraction))
+                described.append({"input": printable(plan.recording), "error": str(extraction)})
                 continue
             _report_remarks(extraction)
             described.append(_describe(extraction, extractor.class_names, options.refine))
             if not options.json:
                 tqdm.write(_text(described[-1]))
     return described
+
+
+def _load(options: Namespace) -> Extractor:
+    """Load the extractor that the options describe; the plugins' refinements are known then."""
+    from tse_refine.extraction.extractor import Extractor
+
+    _import_plugins(options.plugins)
+    return Extractor.load(options.checkpoint, options.device, options.precision, options.compile)
 
 
 def _check_events(path: Path, num_recordings: int, has_classifier: bool, overwrite: bool) -> None:
@@ -324,14 +372,15 @@ def _report_remarks(extraction: FileExtraction) -> None:
         )
 
 
-def _seconds(plans: Sequence[Outputs]) -> float:
-    """Return the total duration of the recordings; those that cannot be read are reported later, one by one."""
+def _seconds(plans: Sequence[Outputs]) -> list[float]:
+    """Return the durations of the recordings; 0 for those that cannot be read, which are reported later."""
     from tse_refine.extraction.recordings import Recording
 
-    seconds = 0.0
+    seconds = []
     for plan in plans:
+        seconds.append(0.0)
         with suppress(InputError):
-            seconds += Recording.open(plan.recording).seconds
+            seconds[-1] = Recording.open(plan.recording).seconds
     return seconds
 
 

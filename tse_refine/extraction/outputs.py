@@ -45,6 +45,8 @@ def plan_outputs(
     each: bool = False,
     residual: bool = False,
     overwrite: bool = False,
+    skip_existing: bool = False,
+    shard: tuple[int, int] = (1, 1),
 ) -> list[Outputs]:
     """Name the files to write for each recording.
 
@@ -60,6 +62,9 @@ def plan_outputs(
         each: write one file per class.
         residual: write a file with everything else.
         overwrite: replace existing files.
+        skip_existing: leave out recordings whose files exist.
+        shard: number of this part and of all parts, from (1, 1): only recordings of this part, every so manieth, are
+            planned.
 
     Raises:
         InputError: a recording or the format does not exist; or a file would be written twice, exists, is one of the
@@ -86,8 +91,12 @@ def plan_outputs(
         )
         for (path, _), base in zip(recordings, bases, strict=True)
     ]
-    _check_paths(plans, overwrite)
-    return plans
+    _check_paths(plans)
+    number, of_all = shard
+    plans = plans[number - 1 :: of_all]
+    for path in (path for plan in plans for path in plan.paths()):
+        check_output(path, "file", overwrite or skip_existing)
+    return [plan for plan in plans if not (skip_existing and all(path.exists() for path in plan.paths()))]
 
 
 def _check_suffix(output: Path, file_format: str | None) -> None:
@@ -123,8 +132,8 @@ def _part_path(base: Path, part: str) -> Path:
     return base.with_name(f"{base.stem}.{part}{base.suffix}")
 
 
-def _check_paths(plans: Sequence[Outputs], overwrite: bool) -> None:
-    """Reject files that would be written twice, would replace a recording, or cannot be written."""
+def _check_paths(plans: Sequence[Outputs]) -> None:
+    """Reject files that would be written twice, or would replace a recording."""
     recordings = {_identity(plan.recording): plan.recording for plan in plans}
     recording_of: dict[Path, Path] = {}  # by file to write
     for plan in plans:
@@ -140,7 +149,6 @@ def _check_paths(plans: Sequence[Outputs], overwrite: bool) -> None:
                     f"--output: {printable(path)} is the recording {printable(recordings[_identity(path)])} itself; "
                     "name another file or folder."
                 )
-            check_output(path, "file", overwrite)
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -144,7 +144,7 @@ def test_several_processes_and_parts_do_what_one_does(extract, record, tmp_path,
         with pytest.raises(SystemExit):  # for the one that is no sound
             extract(*words, tmp_path / folder, *more)
         described = json.loads(capsys.readouterr().out.replace(f"/{folder}/", "/one/"))
-        return described, {path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()}
+        return described, {path.name: soundfile.read(path)[0].tolist() for path in (tmp_path / folder).iterdir()}
 
     described, files = run("one")
     assert sorted(files) == names

@@ -139,6 +139,12 @@ def test_without_any_data_for_mixtures_the_reason_is_reported(checkpoint, run_fo
         find_mixtures(checkpoint, tmp_path)
 
 
+def test_weights_alone_have_no_test_mixtures(fixed_probabilities, tmp_path):
+    fixed_probabilities({"dog": 0.5, "siren": 0.5}, 4000, 1.0).save(tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match="No test mixtures: a file of weights alone does not tell which recordings"):
+        find_mixtures(tmp_path / "model.safetensors", tmp_path / "bank")
+
+
 def test_a_missing_corpus_is_reported_as_a_reason(checkpoint, run_folder, tmp_path):
     change(checkpoint, class_names=[f"class {number}" for number in range(12)])
     config = yaml.safe_load((run_folder / "config.yaml").read_text())

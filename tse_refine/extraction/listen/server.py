@@ -20,6 +20,7 @@ from tse_refine.extraction.listen.guard import UPLOAD_PATH, Guard
 from tse_refine.extraction.listen.sounds import SOUNDS_PATH, Limits, find_mixtures
 from tse_refine.extraction.listen.uploads import Uploads
 from tse_refine.files.atomic import printable
+from tse_refine.model.weights import find_checkpoint
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -32,7 +33,7 @@ def serve(checkpoint: Path, host: str, port: int, device: str | None, limits: Li
     """Serve the page until interrupted; its address goes to stdout as soon as it can be opened.
 
     Args:
-        checkpoint: checkpoint file of a run.
+        checkpoint: checkpoint file of a run, or the name of a shipped model.
         host: address of this machine at which the page can be reached.
         port: TCP port; 0 for any that is free.
         device: device of the network; None for CUDA where available.
@@ -47,6 +48,7 @@ def serve(checkpoint: Path, host: str, port: int, device: str | None, limits: Li
             f"The page needs {' and '.join(missing)}, not installed here; install with `pip install "
             "'tse-refine[listen]'`."
         )
+    checkpoint = find_checkpoint(checkpoint)
     extractor = Extractor.load(checkpoint, device)
     with bound_socket(host, port) as (listening, is_local), temporary_folder() as folder:
         if not is_local:

@@ -27,6 +27,7 @@ from tse_refine.evaluation.run_config import data_of_run
 from tse_refine.extraction.recordings import Recording
 from tse_refine.files.atomic import file_names
 from tse_refine.model.checkpoint import read_checkpoint
+from tse_refine.model.weights import SUFFIX
 
 SOUNDS_PATH = "/sounds/"  # where the server serves the files of all sessions
 MOST_SAMPLES = 100_000_000  # of all channels, 400 MB: a small FLAC file of silence can hold any number of samples
@@ -167,6 +168,8 @@ def find_mixtures(checkpoint: Path, folder: Path) -> Mixtures:
     about = read_checkpoint(checkpoint).about
     class_names, rate = list(about.class_names), about.sample_rate
     try:
+        if checkpoint.suffix == SUFFIX:
+            raise InputError("a file of weights alone does not tell which recordings its network was trained on.")
         data = data_of_run(TestedRun(checkpoint.resolve().parent.parent).config)
         if (data.class_names, data.sample_rate) != (class_names, rate):
             raise InputError("the data in its config.yaml have other classes, or another sample rate.")

@@ -1,5 +1,5 @@
 # make setup | demo | compare | notebooks | test | test-browser | test-long | fuzz | coverage | bench | gpu | gpu-train |
-# docs | format: each installs into .venv first, once, and again when pyproject.toml changes.
+# docs | dist | format: each installs into .venv first, once, and again when pyproject.toml changes.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -8,7 +8,7 @@ BENCHMARKS := training_step extraction evaluation growth mixing startup
 RESULTS := benchmarks/results
 FUZZ_INPUTS ?= 100000
 
-.PHONY: setup demo compare notebooks test test-browser test-long fuzz coverage bench gpu gpu-train docs format
+.PHONY: setup demo compare notebooks test test-browser test-long fuzz coverage bench gpu gpu-train docs dist format
 
 setup: $(INSTALLED)
 
@@ -73,6 +73,11 @@ bench: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# a wheel and the sources, into dist/
+dist: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet build
+	$(BIN)/python -m build --outdir dist
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

@@ -115,7 +115,7 @@ def _watch(options: Namespace, run: Path, is_running: Callable[[], bool]) -> Ite
             start = start or monotonic()
             try:
                 resources = _resources(options.process)
-            except FileNotFoundError:  # it has ended since
+            except OSError:  # it has ended since
                 return
             yield Sample((monotonic() - start) / 60, *resources, step)
 
@@ -129,7 +129,7 @@ def _last_step(path: Path) -> int | None:
 
 
 def _resources(process: int) -> tuple[float, int]:
-    """Return the memory in MiB and the open files of a process and its children."""
+    """Return the memory in MiB and the open files of a process and its children; OSError where it has ended."""
     memory, files = 0.0, 0
     children = [
         int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text(encoding="utf-8").split()
@@ -138,8 +138,10 @@ def _resources(process: int) -> tuple[float, int]:
         try:
             lines = Path(f"/proc/{number}/smaps_rollup").read_text(encoding="utf-8").splitlines()
             files += len(os.listdir(f"/proc/{number}/fd"))
-        except FileNotFoundError:  # a worker that has just ended
-            continue
+        except OSError:
+            if number == process:
+                raise
+            continue  # a worker that has just ended
         memory += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
     return memory, files
 

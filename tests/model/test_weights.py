@@ -2,18 +2,21 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
 from tse_refine.cli.main import main
+from tse_refine.data.corpora import SyntheticSounds
 from tse_refine.errors import InputError
 from tse_refine.extraction.extractor import Extractor
 from tse_refine.model import weights
 from tse_refine.model.checkpoint import load_network
-from tse_refine.model.weights import find_checkpoint, shipped_models
+from tse_refine.model.weights import DEFAULT_MODEL, find_checkpoint, shipped_models
 
+DOCS = Path(__file__).parents[2] / "docs"
 CARD = {"licence": "CC BY 4.0", "data": "tones of our own"}
 
 
@@ -38,6 +41,31 @@ def rewrite(path: Path, change):
     metadata = {"tse_refine": json.dumps({"class_names": ["dog"]}), "card": "{}"}
     change(metadata)
     save_file(load_file(path), path, metadata)
+
+
+def test_the_models_of_the_package_are_small_documented_and_extract():
+    models = {model.name: model for model in shipped_models()}
+    assert DEFAULT_MODEL in models
+    for name, model in models.items():
+        assert model.path.stat().st_size <= 5_000_000
+        assert {"licence", "data", "scores"} <= model.card.keys()
+        assert (DOCS / "models" / f"{name}.md").is_file()
+        extractor = Extractor.load(name)
+        noise = 0.1 * np.random.default_rng(0).standard_normal(2 * model.sample_rate)
+        extraction = extractor.extract(noise, model.sample_rate, model.class_names[0], threshold=0.0)
+        assert np.isfinite(extraction.waveform).all()
+        assert extraction.waveform.any()
+
+
+def test_the_default_model_extracts_a_synthesised_dog_and_no_siren():
+    """Of real dogs alone it has learned what a dog is."""
+    corpus = SyntheticSounds(1, 1, 1)
+    clip = next(clip for clip in corpus.clips() if clip.label == "dog" and clip.split == "test")
+    samples, rate = corpus.read(clip)
+    dog = samples[: 3 * rate, 0]
+    extraction = Extractor.load(DEFAULT_MODEL).extract(dog, rate, ["dog", "siren"])
+    assert extraction.refined_query == ("dog",)
+    assert 10 * np.log10(np.sum(dog**2) / np.sum((dog - extraction.waveform) ** 2)) > 3.0
 
 
 def test_a_file_in_safetensors_holds_everything_of_a_network(trained, tmp_path):

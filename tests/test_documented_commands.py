@@ -11,7 +11,7 @@ from tse_refine.cli.main import COMMANDS, TRAINER_COMMANDS, main
 from tse_refine.cli.options import CommandParser, config_names
 from tse_refine.cli.trainer import command_parser
 
-PAGES = [Path("README.md"), Path("CONTRIBUTING.md"), *Path("docs").glob("*.md"), *Path("configs").glob("*/*.yaml")]
+PAGES = [Path("README.md"), Path("CONTRIBUTING.md"), *Path("docs").rglob("*.md"), *Path("configs").glob("*/*.yaml")]
 # a line of a block or of a config's header, continued by backslashes, or a whole command between backticks
 LINE = re.compile(r"^(?:#?   +|srun +|.*--no-python )tse-refine ((?:.*\\\n)*.*)$", re.MULTILINE)
 INLINE = re.compile(r"`tse-refine ((?:fit|test|prepare|preview) -[^`]*)`")

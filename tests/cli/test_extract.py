@@ -291,7 +291,7 @@ def test_hostile_names_are_read_written_and_printed_in_one_line(extract, record,
         extract("--input", path, "--query", "dog", "--output", tmp_path / "out")
         assert soundfile.info(os.fsencode(tmp_path / "out" / name)).frames == 1500
         printed = capsys.readouterr()
-        assert printed.out.count("\n") == 6
+        assert printed.out.count("\n") == 7
         assert "\x1b" not in printed.out
         text = refusal(extract, "--input", path, "--query", "dog", "--output", tmp_path / "out")
         assert "--overwrite" in text

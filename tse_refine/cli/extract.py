@@ -337,12 +337,17 @@ def _text(described: dict[str, Any]) -> str:
     """Return a report of :func:`_describe` as text."""
     from tse_refine.files.tables import Table
 
-    rows = []
+    rows, silent = [], 0
     for entry in described["classes"]:
+        if not entry["queried"] and entry["window_share"] == 0:
+            silent += 1
+            continue
         probability = "-" if entry["probability"] is None else f"{entry['probability']:.3f}"
         share = "-" if entry["window_share"] is None else f"{100 * entry['window_share']:.0f} %"
         rows.append((entry["class"], "yes" if entry["queried"] else "no", probability, share, _decision(entry)))
-    classes = Table(("class", "queried", "probability", "windows", "decision"), rows, num_left=2)
+    more = f"{silent} more {'class' if silent == 1 else 'classes'}, not queried and in no window; --json lists all."
+    head = ("class", "queried", "probability", "windows", "decision")
+    classes = Table(head, rows, note=more if silent else "", num_left=2)
     decided = "not refined"
     if described["threshold"] is not None:
         decided = f"threshold {described['refinement']}, decided per {described['scope']}"

@@ -58,11 +58,11 @@ def write_weights(
             (:meth:`tse_refine.model.checkpoint.TrainedNetwork.description`).
         card: what a user has to know, by heading.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     about = {"format": "pt", DESCRIPTION: json.dumps(description), CARD: json.dumps(dict(card))}
     with replacing(path) as temporary:
-        save_file({name: weight.contiguous() for name, weight in weights.items()}, temporary, about)
+        temporary.write_bytes(save({name: weight.contiguous() for name, weight in weights.items()}, about))
 
 
 def read_weights(path: Path) -> dict[str, Any]:

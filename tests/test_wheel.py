@@ -30,7 +30,9 @@ def test_a_wheel_trains_tests_and_extracts_alone(tmp_path):
     def tse_refine(*words):
         return run(sys.executable, "-m", "tse_refine", *words, PYTHONPATH=str(tmp_path / "site"))
 
-    place = run(sys.executable, "-c", "import tse_refine; print(tse_refine.__file__)", PYTHONPATH=str(tmp_path / "site"))
+    place = run(
+        sys.executable, "-c", "import tse_refine; print(tse_refine.__file__)", PYTHONPATH=str(tmp_path / "site")
+    )
     assert Path(place.strip()).is_relative_to(tmp_path)
     demo = ["-c", "experiment/proposed", "-c", "model/small", "-c", "data/synthetic", "-c", "budget/demo", *TINY]
     tse_refine("fit", *demo)

@@ -142,6 +142,13 @@ def test_a_config_that_an_earlier_version_saved_still_tests(tiny_config_file, tm
     assert (tmp_path / "report" / "summary.txt").exists()
 
 
+def test_a_progress_bar_of_a_budget_can_be_switched_off(tiny_config_file, tmp_path):
+    words = ["fit", "-c", "budget/demo", "-c", str(tiny_config_file), "--trainer.enable_progress_bar=false"]
+    main([*words, "--trainer.callbacks+=lightning.pytorch.callbacks.LearningRateMonitor"])
+    saved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert [part["class_path"].rsplit(".")[-1] for part in saved["trainer"]["callbacks"]] == ["LearningRateMonitor"]
+
+
 @pytest.mark.parametrize(("command", "word"), [("fit", "--ckpt_path"), ("predict", "--return_predictions")])
 def test_help_explains_every_option(command, word, capsys):
     with pytest.raises(SystemExit) as stop:

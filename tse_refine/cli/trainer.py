@@ -222,6 +222,11 @@ class TrainerCLI(LightningCLI):
             run.refuse_second_training(config.ckpt_path, config.overwrite)
         if config.checkpoint.dirpath is None:
             config.checkpoint.dirpath = str(run.checkpoints)
+        if config.trainer.enable_progress_bar is False:  # which Lightning rejects beside a bar that a budget configures
+            callbacks = config.trainer.callbacks or []
+            config.trainer.callbacks = [
+                part for part in callbacks if not part.class_path.endswith("ProgressBar")
+            ] or None
         loggers = _configured_loggers(config)
         for logger in loggers:
             if logger.init_args.get("save_dir") in (None, "."):  # "." is WandbLogger's own default

@@ -220,7 +220,7 @@ class Network(nn.Module):
             ``[batch, samples]``.
         """
         query = query.to(features.shared)
-        if self.config.query_in_time:
+        if self.config.query_in_time and features.frame_logits is not None:
             embedding = self._in_time(query, features)  # [batch, bottleneck, frames]
         else:
             embedding = self.query_embedding(query)[:, :, None]  # [batch, bottleneck, 1]

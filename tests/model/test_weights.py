@@ -96,7 +96,7 @@ def test_models_are_listed_with_their_cards(shipped, capsys, refusal):
     (model,) = shipped_models()
     assert (model.name, model.sample_rate, model.recommended, model.card) == ("tiny", 4000, "soft:0.2-0.6", CARD)
     main(["models"])
-    assert "tiny         2  4000  soft:0.2-0.6  CC BY 4.0" in capsys.readouterr().out
+    assert "tiny   CC BY 4.0        2  4000  soft:0.2-0.6" in capsys.readouterr().out
     main(["models", "tiny"])
     assert capsys.readouterr().out.splitlines() == [
         "licence: CC BY 4.0",

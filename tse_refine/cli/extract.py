@@ -107,12 +107,13 @@ def models(words: list[str]) -> None:
 
     known = {model.name: model for model in shipped_models()}
     if options.name is None:
-        head = ("model", "classes", "Hz", "refinement", "licence")
+        head = ("model", "licence", "classes", "Hz", "refinement")
         rows = [
-            (m.name, f"{len(m.class_names)}", f"{m.sample_rate}", f"{m.recommended}", m.card.get("licence", ""))
+            (m.name, m.card.get("licence", ""), f"{len(m.class_names)}", f"{m.sample_rate}", f"{m.recommended}")
             for m in known.values()
         ]
-        print(Table(head, rows, "`tse-refine models NAME` prints a model's classes, data and scores.").text())
+        note = "`tse-refine models NAME` prints a model's classes, data and scores."
+        print(Table(head, rows, note, num_left=2).text())
     elif options.name in known:
         model = known[options.name]
         for heading, text in {**model.card, "classes": ", ".join(model.class_names)}.items():

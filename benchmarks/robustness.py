@@ -118,7 +118,8 @@ def _measured(
             features = trained.network.features(batch["mixture"])
             parts.append(evaluate_batch(trained.network, features, features.probability(), batch, grid, 16))
     results = GridResults.join(parts)
-    snri = np.nanmean(results.values[SNRI.name], axis=0) if results.activity.any() else np.full((3, 3), np.nan)
+    snri = results.values[SNRI.name][:, :2]  # queries that match nothing have none
+    snri = np.nanmean(snri, axis=0) if results.activity.any() else np.full((2, 3), np.nan)
     for condition, refinement in ((0, 0), (0, 1), (1, 0), (1, 1), (1, 2)):
         value = snri[condition, refinement]
         yield "–" if np.isnan(value) else f"{value:.2f}"

@@ -92,10 +92,17 @@ def test_decisions_have_a_line_per_refinement_with_counts_and_shares():
         "seeds": 2,
     }
     row |= {"active_classes": 30.0, "active_removed": 0.5, "inactive_classes": 30.0, "inactive_kept": 1.0}
-    query = {"system": "Proposed", "threshold": "soft:0.2-0.6", "active": 1, "inactive": 3, "emptied": 0.125}
+    query = {
+        "system": "Proposed",
+        "threshold": "soft:0.2-0.6",
+        "active": 1,
+        "inactive": 3,
+        "emptied": 0.125,
+        "silent": 0.25,
+    }
     table = decision_table([row], [query | {"inactive_kept": 0.5}]).markdown()
     assert "| Proposed, 2 seeds | δ = 0.2 to 0.6 | 0.500 |" in table
-    assert "| 0.5 of 30 (1.7 %) | 1 of 30 (3.3 %) | 12.5 % | 0.50 |" in table
+    assert "| 0.5 of 30 (1.7 %) | 1 of 30 (3.3 %) | 12.5 % | 25.0 % | 0.50 |" in table
     assert "(1:3): emptied" in table
     assert "(1:0)" not in table
 

@@ -181,6 +181,18 @@ def test_what_refinement_does_to_the_queries_of_a_condition(seeds):
     assert rows[0, 1]["emptied"] == 1.0
 
 
+def test_answers_as_good_as_silence_are_counted(make_run):
+    """Of 10 answers at (1:3), one has the SNR of silence, 0 dB, one nearly, and the others another."""
+    systems = systems_of(make_run("p", mixtures=10))
+    grid = systems[0].runs[0].grid
+    condition, refinement = grid.place(PARTIAL, Threshold(0.3))
+    snr = np.array([0.0, -0.29, 0.31, *[5.0] * 7])
+    grid.values["snri_db"][:, condition, refinement] = snr - grid.input_snr_db[:, condition]
+    rows = {(row["active"], row["inactive"]): row for row in query_rows(systems)}
+    assert rows[1, 3]["silent"] == pytest.approx(0.2)
+    assert np.isnan(rows[0, 1]["silent"])
+
+
 def test_classes_have_a_false_negative_rate_averaged_over_seeds(make_run):
     runs = [make_run("p0", mixtures=10), make_run("p1", mixtures=10, seed=1)]
     rewrite(runs[0] / "test" / "per_class.csv", lambda rows: rows[0].update(recall="0.50000", snri_db_refined=""))

@@ -147,12 +147,14 @@ def decision_table(rows: Sequence[Row], queries: Sequence[Row]) -> Table:
         for condition in conditions:
             effect = effects[row["system"], row["threshold"], condition]
             cell[f"{condition.name}: emptied"] = _percent(effect["emptied"])
+            cell[f"{condition.name}: silent"] = _percent(effect["silent"])
             if condition.inactive:
                 cell[f"{condition.name}: inactive kept"] = f"{effect['inactive_kept']:.2f}"
         cells.append(cell)
     note = (
         "FNR, the false-negative rate, is the method's risk: an active class that is removed cannot be extracted. "
-        "Counts are over all classes of all mixtures, means over seeds; emptied: queries of which nothing is left."
+        "Counts are over all classes of all mixtures, means over seeds; emptied: queries of which nothing is left; "
+        "silent: answers whose SNR is within 0.3 dB of that of silence."
     )
     return _table(cells, note, [row["system"] for row in rows])
 

@@ -147,7 +147,8 @@ def query_rows(systems: Sequence[System]) -> list[Row]:
     """Return one row per system, refinement and condition: what refinement does to a query.
 
     ``active_removed`` and ``inactive_kept`` are means per query; ``emptied`` is the share of queries of which nothing
-    is left. Means over mixtures and runs.
+    is left, ``silent`` that of answers as good as silence, whatever is left (:meth:`System.silent`). Means over
+    mixtures and runs.
     """
     rows = []
     for system, refinement in _deciding(systems):
@@ -160,6 +161,7 @@ def query_rows(systems: Sequence[System]) -> list[Row]:
                 "active_removed": condition.active - float(active[exists].mean()),
                 "inactive_kept": float(inactive[exists].mean()),
                 "emptied": float((active + inactive == 0)[exists].mean()),
+                "silent": float(np.nanmean(system.silent(condition, refinement))) if condition.active else np.nan,
             }
             rows.append(row)
     return rows

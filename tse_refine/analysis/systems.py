@@ -12,12 +12,13 @@ import numpy as np
 from tse_refine.analysis.tested_run import TestedRun
 from tse_refine.errors import InputError
 from tse_refine.evaluation.conditions import Condition
-from tse_refine.evaluation.metrics import Measure
+from tse_refine.evaluation.metrics import SNRI, Measure
 from tse_refine.evaluation.statistics import Interval, paired_difference, pooled_mean
 from tse_refine.refinement import Gate, NoRefinement, Oracle, Refinement, Threshold
 from tse_refine.version import PACKAGE
 
 # options of the data that change how mixtures are served, not what they are
+SILENT_DB = 0.3  # an answer whose SNR is nearer to 0 dB is as good as silence
 _NOT_DIGESTED = (
     *("digest", "cache_dir", "num_workers", "batch_size", "num_train", "num_val", "num_test"),
     *("download", "predict_indices"),
@@ -78,6 +79,18 @@ class System:
         places = [(run.grid, *run.grid.place(condition, refinement)) for run in self.runs]
         active = np.stack([grid.kept_active[:, c, r] for grid, c, r in places])
         return active, np.stack([grid.kept_inactive[:, c, r] for grid, c, r in places])
+
+    def silent(self, condition: Condition, refinement: Refinement) -> np.ndarray:
+        """Return which answers are as good as silence, 1 or 0 with NaN where there is no query, ``[runs, mixtures]``.
+
+        The SNR of exact silence is 0 dB, whatever the target: these are answers whose SNR is within ``SILENT_DB`` of
+        it. SNRi alone hides them, since silence has one of its own, often a good one.
+        """
+        snr = []
+        for run in self.runs:
+            c, _ = run.grid.place(condition, refinement)
+            snr.append(run.grid.cell(SNRI, condition, refinement) + run.grid.input_snr_db[:, c])
+        return np.where(np.isnan(snr), np.nan, np.abs(snr) < SILENT_DB)
 
     def mean(self, condition: Condition, refinement: Refinement, measure: Measure | None = None) -> Interval | None:
         """Return the mean of a measure, by default the condition's own; None where it was not measured."""

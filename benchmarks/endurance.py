@@ -5,9 +5,9 @@
     python benchmarks/endurance.py --minutes 60 --output benchmarks/results/endurance.json
 
 A training, by default the demo's with two workers, runs in a process of its own; ``--watch RUN --process PID`` measures
-one that runs already, of any length, and ends when it does. Memory is what the process and its
-workers have to themselves, plus their share of what they have in common (PSS); steps are those of ``metrics.csv``. The
-figure lies beside the output, as a PNG file. Linux only.
+one that runs already, of any length, and ends when it does. Memory is what the process and its workers have to
+themselves, plus their share of what they have in common (PSS), without files that are mapped; steps are those of
+``metrics.csv``. The figure lies beside the output, as a PNG file. Linux only.
 """
 
 from __future__ import annotations
@@ -142,7 +142,8 @@ def _resources(process: int) -> tuple[float, int]:
             if number == process:
                 raise
             continue  # a worker that has just ended
-        memory += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+        # not of files: a share of PyTorch's libraries changes with every other program that has loaded them
+        memory += sum(int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:"))) / 1024
     return memory, files
 
 

@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from tse_refine.cli.options import CommandParser
 from tse_refine.errors import InputError, did_you_mean, printable
-from tse_refine.files.documents import Fields, parse_json, read_text
 from tse_refine.model.weights import DEFAULT_MODEL, LONGEST_TEXT
 
 if TYPE_CHECKING:
@@ -209,6 +208,8 @@ _shard.__name__ = "part, as in 1/8"
 
 def _card(path: Path | None) -> dict[str, str]:
     """Return the texts of a card by heading; nothing without a file."""
+    from tse_refine.files.documents import Fields, parse_json, read_text
+
     if path is None:
         return {}
     try:

@@ -224,6 +224,7 @@ class TrainerCLI(LightningCLI):
             config.checkpoint.dirpath = str(run.checkpoints)
         if config.trainer.enable_progress_bar is False:  # which Lightning rejects beside a bar that a budget configures
             callbacks = config.trainer.callbacks or []
+            callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
             config.trainer.callbacks = [
                 part for part in callbacks if not part.class_path.endswith("ProgressBar")
             ] or None

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from tse_refine.errors import InputError, did_you_mean
 from tse_refine.files.atomic import replacing
-from tse_refine.files.documents import Fields, checked_names, one_line, parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,6 +110,8 @@ def find_checkpoint(given: str | Path) -> Path:
 def _shipped(path: Path) -> ShippedModel:
     from safetensors import SafetensorError, safe_open
 
+    from tse_refine.files.documents import Fields, checked_names, one_line
+
     try:
         with safe_open(path, framework="np") as file:
             about = file.metadata()
@@ -129,6 +130,8 @@ def _shipped(path: Path) -> ShippedModel:
 
 
 def _metadata(about: Mapping[str, str] | None, key: str) -> Any:
+    from tse_refine.files.documents import parse_json  # which imports YAML: only where a file is read
+
     if not about or key not in about:
         raise ValueError(f"its metadata have no {key}")
     return parse_json(about[key])

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from tests.fixtures.tables import rows_of
+from tse_refine.model.checkpoint import load_network
 
 RUN_ALL = """
 import sys
@@ -50,7 +51,8 @@ def run(tmp_path_factory, cache_dir):
 
 def test_a_rule_and_a_measure_of_ones_own_are_in_every_result_file(run):
     results = rows_of(run / "test" / "results.csv")
-    assert {row["threshold"] for row in results} == {"none", "0.3", "oracle", "power:2"}
+    recommended = str(load_network(run / "checkpoints" / "best.ckpt").recommended_threshold)
+    assert {row["threshold"] for row in results} == {"none", "0.3", "oracle", "power:2", recommended}
     for row in results:
         assert (row["peak_error"] == "") == (row["active"] == "0")
     cell = ("1", "3", "power:2")

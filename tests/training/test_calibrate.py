@@ -1,6 +1,7 @@
 import torch
 import yaml
 
+from tests.fixtures.tables import rows_of
 from tse_refine.cli.main import main
 from tse_refine.model.checkpoint import load_network, read_checkpoint
 from tse_refine.training.calibrate import CANDIDATES
@@ -26,9 +27,12 @@ def test_a_calibrated_checkpoint_differs_in_the_last_layer_and_the_recommendatio
     assert all(name in printed for name in ("expected calibration error", "before", "after", "soft:0.05-0.3"))
     assert f"Written to {checkpoints / 'calibrated.ckpt'}" in printed
 
-    main(["test", "-c", str(tiny_config_file), "--ckpt_path=calibrated"])
+    main(["test", "-c", str(tiny_config_file), "--ckpt_path=calibrated", "--evaluation.thresholds=[none, oracle]"])
     tested = yaml.safe_load((tmp_path / "run" / "test" / "config.yaml").read_text())
     assert tested["ckpt_path"] == str(checkpoints / "calibrated.ckpt")
+    recommended = after.about.recommended_threshold
+    assert str(recommended) in {row["threshold"] for row in rows_of(tmp_path / "run" / "test" / "summary.csv")}
+    main(["report", str(tmp_path / "run"), "--output", str(tmp_path / "report")])
 
 
 def test_probabilities_after_calibration_are_closer_to_what_is_there(tiny_config_file, tmp_path, capsys):

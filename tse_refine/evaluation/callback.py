@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import product
 from typing import Any
 
@@ -36,7 +36,7 @@ from tse_refine.refinement import DEFAULT_THRESHOLD, Refinement, parse_refinemen
 # the published conditions as far as the paper's text names them, and ours beside them
 TEST_CONDITIONS = [[1, 0], [1, 1], [1, 2], [1, 3], [1, 5], [2, 0], [2, 1], [2, 2], [2, 3], [3, 0], [3, 1], [3, 3]]
 TEST_CONDITIONS += [[0, 1], [0, 3]]
-TEST_THRESHOLDS = ["none", 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, "oracle", "gate"]
+TEST_THRESHOLDS = ["none", 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, "soft:0.05-0.3", "count:0.05-0.3", "oracle", "gate"]
 VALIDATION_CONDITIONS = [[1, 0], [1, 1], [1, 3], [2, 2], [0, 1]]
 VALIDATION_THRESHOLDS = ["none", 0.1, 0.3, 0.5, "oracle"]
 Module = Any  # an ExtractionModule, which this room must not import
@@ -62,7 +62,7 @@ class QueryRefinementEvaluation(Callback):
         conditions: pairs [active, inactive] of the test.
         thresholds: refinements of the test: numbers, ``none`` (no refinement), ``oracle`` (the true activity),
             ``gate`` (silence when no queried class reaches the operating threshold, otherwise the raw query),
-            ``soft:LOW-HIGH``, ``count:ONE-MANY``.
+            ``soft:LOW-HIGH``, ``count:ONE-MANY``. What the checkpoint recommends is always among them.
         validation_conditions: pairs [active, inactive] after each validation epoch.
         validation_thresholds: refinements after each validation epoch; the recommended one is among them.
         queries_per_pass: number of queries that go through the mask estimator together; a matter of memory.
@@ -147,7 +147,14 @@ class QueryRefinementEvaluation(Callback):
         self._parts = []
 
     def on_test_start(self, trainer: Trainer, pl_module: Module) -> None:
-        """Report which results this test will replace, while it can still be stopped."""
+        """Add the checkpoint's recommended refinement to the grid; report which results this test will replace.
+
+        A report shows the recommended refinement, so that a test must have measured it.
+        """
+        if self.recommended is not None:
+            grid = self.grids["test"]
+            both = {rule.name: rule for rule in (*grid.refinements, self.recommended)}
+            self.grids["test"] = replace(grid, refinements=tuple(both.values()))
         folder = RunFolder(trainer.default_root_dir).test
         writes = trainer.is_global_zero and not trainer.fast_dev_run  # type: ignore[attr-defined]
         earlier = earlier_results(folder) if writes else None

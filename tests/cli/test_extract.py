@@ -175,6 +175,7 @@ def test_recordings_whose_files_exist_can_be_left_out(extract, record, tmp_path,
         (("--shard", "3/2"), "argument --shard: invalid part, as in 1/8 value: '3/2'"),
         (("--skip-existing", "--overwrite"), "but --overwrite replaces them"),
         (("--skip-existing", "--each"), "but --each writes no file for classes that were removed"),
+        (("--skip-existing", "--events", "events.csv"), "but --events would lack theirs"),
     ],
 )
 def test_wrong_numbers_of_processes_and_parts_are_rejected(extract, record, tmp_path, refusal, words, message):

@@ -52,7 +52,15 @@ def test_logged_metrics_are_the_named_ones_and_agree_with_the_files(trainer, mod
     )
     scores = {r["threshold"]: r for r in rows_of(tmp_path / "test" / "classification.csv")}
     assert logged["test/macro_f1/delta_0p5"] == pytest.approx(float(scores["0.5"]["macro_f1"]), abs=1e-4)
-    assert set(scores) == {"0.05", "0.1", "0.2", "0.3", "0.5", "0.7", "soft:0.05-0.3"}  # refinements that decide class by class
+    assert set(scores) == {
+        "0.05",
+        "0.1",
+        "0.2",
+        "0.3",
+        "0.5",
+        "0.7",
+        "soft:0.05-0.3",
+    }  # refinements that decide class by class
 
 
 def test_there_is_one_row_per_mixture_condition_and_refinement_that_exists(trainer, module, tiny_data, tmp_path):

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from tse_refine.extraction.events import WindowFrames, find_events
+from tse_refine.extraction.events import WindowFrames, find_events, thinned
 from tse_refine.extraction.extractor import Extractor
 
 RATE = 4000
@@ -72,3 +72,19 @@ def test_another_rate_and_a_short_recording_keep_their_time(extractor):
 
 def test_silence_has_no_events(extractor):
     assert extractor.extract(torch.zeros(RATE), RATE, "dog").events == ()
+
+
+def test_fine_frames_are_kept_no_finer_than_events_and_give_the_same():
+    probability = torch.zeros(2, 3, 800)  # 400 frames per second
+    probability[0, 1, 500:] = probability[1, 1, :300] = 0.75
+    kept = thinned(0, 2 * RATE, probability, RATE)
+    assert kept.probability.shape == (2, 3, 100)
+    assert kept.probability.dtype == torch.float16
+    names, hop = ["bell", "dog", "rain"], 2 * RATE
+    events = [find_events([part], hop, RATE, names) for part in (kept, WindowFrames(0, 2 * RATE, probability))]
+    assert events[0] == events[1]
+    assert [(event.onset, event.name) for event in events[0]] == [(pytest.approx(1.25, abs=0.02), "dog")]
+
+
+def test_coarse_frames_are_kept_as_they_are():
+    assert thinned(0, 2 * RATE, torch.zeros(1, 3, 25), RATE).probability.shape == (1, 3, 25)

@@ -59,12 +59,16 @@ def extract(words: list[str]) -> None:
     add("--json", action="store_true", help="print one JSON document instead of tables")
     add("--plugins", nargs="+", default=[], metavar="MODULE", help="Python modules that define refinement rules")
     options = parser.parse_args(words)
-    if options.skip_existing and (options.overwrite or options.each):
-        other = "--overwrite" if options.overwrite else "--each"
-        why = "replaces them" if options.overwrite else "writes no file for classes that were removed"
-        raise InputError(
-            f"--skip-existing leaves out recordings whose files exist, but {other} {why}; use one of them."
-        )
+    if options.skip_existing:
+        for given, why in (
+            (options.overwrite, "--overwrite replaces them"),
+            (options.each, "--each writes no file for classes that were removed"),
+            (options.events, "--events would lack theirs"),
+        ):
+            if given:
+                raise InputError(
+                    f"--skip-existing leaves out recordings whose files exist, but {why}; use one of the two options."
+                )
     extractor = _load(options)
     from tse_refine.extraction.outputs import plan_outputs
     from tse_refine.extraction.query import parse_query

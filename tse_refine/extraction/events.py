@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -73,48 +74,85 @@ def find_events(
         return ()
     step = STEP_SECONDS * sample_rate  # samples, not always whole
     seconds = (windows[-1].start + (len(windows[-1].probability) - 1) * hop + windows[-1].samples) / sample_rate
-    on_grid = ((round(part.start / step), _on_grid(part, step)) for part in windows)
+    on_grid = ((round(part.start / step), _on_grid(part.probability, part.samples, step).float()) for part in windows)
     overlap = max(1, round((windows[0].samples - hop) / step))
-    tracks = list(overlap_add(on_grid, max(1, round(hop / step)), overlap))
-    track = torch.cat(tracks, dim=-1).numpy()  # [classes, steps]
+    runs: list[list[_Run]] = [[] for _ in class_names]
+    first = 0
+    for block in overlap_add(on_grid, max(1, round(hop / step)), overlap):  # of any recording a block at a time
+        for of_class, probability in zip(runs, block.numpy(), strict=True):
+            _add_runs(of_class, probability, first)
+        first += block.shape[-1]
     found = [
         Event(
-            round(begin * STEP_SECONDS, 3),
-            min(round(end * STEP_SECONDS, 3), seconds),
+            round(run.begin * STEP_SECONDS, 3),
+            min(round(run.end * STEP_SECONDS, 3), seconds),
             name,
-            round(float(probability[begin:end].max()), 3),
+            round(run.probability, 3),
         )
-        for name, probability in zip(class_names, track, strict=True)
-        for begin, end in _spans(probability)
-        if begin * STEP_SECONDS < seconds
+        for name, of_class in zip(class_names, runs, strict=True)
+        for run in _events_of(of_class)
+        if run.begin * STEP_SECONDS < seconds
     ]
     return tuple(sorted(found, key=lambda event: (event.onset, event.offset, event.name)))
 
 
-def _on_grid(part: WindowFrames, step: float) -> Tensor:
+def thinned(start: int, samples: int, probability: Tensor, sample_rate: int) -> WindowFrames:
+    """Return the frames of windows to keep of a recording: in half precision, and none finer than events are.
+
+    Args:
+        start: first sample of the first window.
+        samples: length of a window.
+        probability: ``[windows, classes, frames]``, in [0, 1].
+        sample_rate: Hz.
+    """
+    step = STEP_SECONDS * sample_rate
+    if probability.shape[-1] * step > samples:
+        probability = _on_grid(probability, samples, step)
+    return WindowFrames(start, samples, probability.half())
+
+
+class _Run(NamedTuple):
+    """Steps in which a class is likely: the first, the one after the last, and the largest probability."""
+
+    begin: int
+    end: int
+    probability: float
+
+
+def _on_grid(probability: Tensor, samples: int, step: float) -> Tensor:
     """Return the probabilities at every step of the windows, ``[windows, classes, steps]``."""
-    num_frames = part.probability.shape[-1]
-    num_steps = math.ceil(part.samples / step - 1e-6)
+    num_frames = probability.shape[-1]
+    num_steps = math.ceil(samples / step - 1e-6)
     frame = ((torch.arange(num_steps) + 0.5) * num_frames / num_steps).long().clamp(max=num_frames - 1)
-    return part.probability[..., frame].float()
+    return probability[..., frame]
 
 
-def _spans(probability: np.ndarray) -> list[tuple[int, int]]:
-    """Return the first step of each event of one class, and the one after its last."""
-    sounding = _runs(probability >= OFFSET_PROBABILITY)
-    sure = np.concatenate([[0], np.cumsum(probability >= ONSET_PROBABILITY)])
-    spans: list[tuple[int, int]] = []
-    for begin, end in sounding:
-        if sure[end] == sure[begin]:
+def _add_runs(runs: list[_Run], probability: np.ndarray, first: int) -> None:
+    """Add the runs of a class in the next steps, in place; one that goes on from before is made longer.
+
+    Args:
+        runs: runs so far.
+        probability: ``[steps]``.
+        first: number of the first step.
+    """
+    likely = np.concatenate([[False], probability >= OFFSET_PROBABILITY, [False]])
+    edges = np.flatnonzero(np.diff(likely.astype(np.int8))).tolist()
+    for begin, end in zip(edges[::2], edges[1::2], strict=True):
+        run = _Run(first + begin, first + end, float(probability[begin:end].max()))
+        if runs and runs[-1].end == run.begin:
+            before = runs.pop()
+            run = _Run(before.begin, run.end, max(before.probability, run.probability))
+        runs.append(run)
+
+
+def _events_of(runs: Sequence[_Run]) -> list[_Run]:
+    """Return the runs that are sure somewhere, those with a short gap between them joined, without short ones."""
+    events: list[_Run] = []
+    for run in runs:
+        if run.probability < ONSET_PROBABILITY:
             continue
-        if spans and (begin - spans[-1][1]) * STEP_SECONDS < LONGEST_GAP_SECONDS:
-            spans[-1] = (spans[-1][0], end)
-        else:
-            spans.append((begin, end))
-    return [(begin, end) for begin, end in spans if (end - begin) * STEP_SECONDS >= SHORTEST_SECONDS]
-
-
-def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
-    """Return the first place of each run of true values, and the one after its last."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+        if events and (run.begin - events[-1].end) * STEP_SECONDS < LONGEST_GAP_SECONDS:
+            before = events.pop()
+            run = _Run(before.begin, run.end, max(before.probability, run.probability))
+        events.append(run)
+    return [run for run in events if (run.end - run.begin) * STEP_SECONDS >= SHORTEST_SECONDS]

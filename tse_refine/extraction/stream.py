@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from tse_refine.extraction.events import Event, WindowFrames, find_events
+from tse_refine.extraction.events import Event, WindowFrames, find_events, thinned
 from tse_refine.extraction.resampling import rate_ratio, resample
 from tse_refine.extraction.windows import RefineQueries, WindowedNetwork
 from tse_refine.refinement import KEPT_WEIGHT, NoRefinement, Refinement
@@ -159,8 +159,7 @@ class ExtractionStream:
                 yield mixture[..., :length], estimate[..., :length]
 
     def _keep_frames(self, start: int, samples: int, probability: Tensor) -> None:
-        # a few MiB an hour; a probability need not be more exact
-        self._frames.append(WindowFrames(start, samples, probability.half()))
+        self._frames.append(thinned(start, samples, probability, self._network.trained.sample_rate))
 
     def _silence(self) -> Iterator[tuple[Tensor, Tensor]]:
         for block in self._blocks():

@@ -6,7 +6,7 @@ from torchaudio.transforms import MelSpectrogram
 from tse_refine.errors import InputError
 from tse_refine.model.classifier import ClassifierConfig
 from tse_refine.model.cost import measure_cost
-from tse_refine.model.mel_classifier import LogMel, MelClassifier, varied
+from tse_refine.model.mel_classifier import LogMel, MelClassifier, augmented
 from tse_refine.model.network import Network, NetworkConfig
 
 TINY = ClassifierConfig(1, "mel", 16, (4, 6))
@@ -32,9 +32,9 @@ def test_the_bands_are_those_of_torchaudio_without_mean_and_scale():
     torch.testing.assert_close(ours(mixture)[..., :-2], level[..., :-2], atol=2e-2, rtol=0)
 
 
-def test_a_variation_moves_bands_and_masks_spans():
+def test_an_augmentation_moves_bands_and_masks_spans():
     bands = torch.arange(1.0, 65.0)[None, :, None].expand(200, 64, 50)
-    changed = varied(bands, torch.Generator().manual_seed(0))
+    changed = augmented(bands, torch.Generator().manual_seed(0))
     masked_bands, masked_frames = ((changed == 0).all(dim) for dim in (2, 1))
     outside = ~(masked_bands[:, :, None] | masked_frames[:, None])
     assert ((changed != 0) == outside).all()
@@ -47,16 +47,16 @@ def test_a_variation_moves_bands_and_masks_spans():
     assert found == {-3, -2, -1, 0, 1, 2, 3}
 
 
-def test_variations_follow_their_generator():
+def test_augmentations_follow_their_generator():
     bands = noise(3, 16, 20)
-    first, second, other = (varied(bands, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    first, second, other = (augmented(bands, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
 
 
-def test_a_classifier_varies_in_training_only():
+def test_a_classifier_augments_in_training_only():
     classifier = network().classifier
-    classifier.variation = torch.Generator().manual_seed(0)
+    classifier.augmentation = torch.Generator().manual_seed(0)
     mixture = noise(2, 8000)
     classifier.eval()
     assert torch.equal(classifier(mixture), classifier(mixture))

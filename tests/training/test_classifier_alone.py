@@ -68,11 +68,11 @@ def test_another_training_uses_it_as_it_is_and_can_be_resumed_without_its_file(c
     assert not torch.equal(weights(run)[encoder], weights(alone)[encoder])
 
 
-def test_a_resumed_training_varies_spectra_as_one_without_a_break(command, tmp_path):
+def test_a_resumed_training_augments_spectra_as_one_without_a_break(command, tmp_path):
     states, parts = tmp_path / "states", tmp_path / "parts" / "checkpoints"
     every_epoch = {"dirpath": str(states), "filename": "{epoch}", "save_top_k": -1}
     callback = {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": every_epoch}
-    words = (*ALONE, "--trainer.max_epochs", 2, "--model.spectrum_variation")
+    words = (*ALONE, "--trainer.max_epochs", 2, "--model.spectrum_augmentation")
     command("fit", *words, "true", "--trainer.default_root_dir", tmp_path / "whole", "--trainer.callbacks", callback)
     command("fit", *words, "false", "--trainer.default_root_dir", tmp_path / "plain")
     parts.mkdir(parents=True)
@@ -83,9 +83,9 @@ def test_a_resumed_training_varies_spectra_as_one_without_a_break(command, tmp_p
     assert losses[0] == losses[1] != losses[2]
 
 
-def test_spectra_that_no_classifier_reads_cannot_be_varied(command, refusal):
-    message = refusal(lambda: command("fit", "--model.spectrum_variation", "true"))
-    assert "model.spectrum_variation is true, but there is no classifier on a spectrogram" in message
+def test_spectra_that_no_classifier_reads_cannot_be_augmented(command, refusal):
+    message = refusal(lambda: command("fit", "--model.spectrum_augmentation", "true"))
+    assert "model.spectrum_augmentation is true, but there is no classifier on a spectrogram" in message
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ class LogMel(nn.Module):
             return (level / (level.square().mean((1, 2), keepdim=True).sqrt() + 1e-2)).transpose(1, 2)
 
 
-def varied(bands: Tensor, generator: torch.Generator) -> Tensor:
+def augmented(bands: Tensor, generator: torch.Generator) -> Tensor:
     """Shift the bands of each recording up or down and mask a span of bands and one of frames.
 
     The masks are those of SpecAugment (Park et al. 2019, arXiv 1904.08779), at the mean level; the shift makes of a
@@ -91,8 +91,8 @@ class MelClassifier(nn.Module):
     Each block is a 3 by 3 convolution that halves the bands, a batch norm and a ReLU; the first two also halve the
     frames, to 12.5 per second.
 
-    In training, ``variation`` may hold a random generator for the next forward: it then shifts and masks bands
-    (:func:`varied`).
+    In training, ``augmentation`` may hold a random generator for the next forward: it then shifts and masks bands
+    (:func:`augmented`).
 
     Args:
         sample_rate: Hz.
@@ -114,7 +114,7 @@ class MelClassifier(nn.Module):
     ) -> None:
         super().__init__()
         self.log_mel = LogMel(sample_rate, num_bands)
-        self.variation: torch.Generator | None = None
+        self.augmentation: torch.Generator | None = None
         widths = (1, *channels)
         self.blocks = nn.Sequential(
             *(
@@ -135,7 +135,7 @@ class MelClassifier(nn.Module):
     def forward(self, mixture: Tensor) -> Tensor:
         """Map mixtures ``[batch, samples]`` to frame logits ``[batch, frames, classes]``, 12.5 frames per second."""
         bands = self.log_mel(mixture)
-        if self.training and self.variation is not None:
-            bands = varied(bands, self.variation)
+        if self.training and self.augmentation is not None:
+            bands = augmented(bands, self.augmentation)
         maps = self.blocks(bands[:, None])  # [batch, channels, bands, frames]
         return self.linear(run_gru(self.recurrence, maps.flatten(1, 2).transpose(1, 2)))

@@ -37,8 +37,8 @@ class ExtractionModule(LightningModule):
         loss_weight: weight of the classification loss (lambda; 10 is ours, the published value is lost).
         frame_loss_weight: weight, within the classification loss, of the cross-entropy of frame probabilities, since
             mixtures that are generated tell when each class sounds; 0, the published training, knows only which.
-        spectrum_variation: shift and mask bands of the mel classifier's spectrogram in training
-            (:func:`tse_refine.model.mel_classifier.varied`), so that it learns less of single recordings by heart.
+        spectrum_augmentation: shift and mask bands of the mel classifier's spectrogram in training
+            (:func:`tse_refine.model.mel_classifier.augmented`), so that it learns less of single recordings by heart.
         extraction: train the extractor too; without it the classifier alone, in minutes, for ``classifier_from``.
         classifier_from: checkpoint of a run whose classifier is used as it is and stays fixed; null to train it.
         init_from: checkpoint whose weights the training starts from, also one of other classes: what belongs to a class
@@ -64,7 +64,7 @@ class ExtractionModule(LightningModule):
         network: NetworkConfig = NetworkConfig(),  # noqa: B008  a dataclass that is never changed
         loss_weight: float = 10.0,
         frame_loss_weight: float = 0.0,
-        spectrum_variation: bool = False,
+        spectrum_augmentation: bool = False,
         extraction: bool = True,
         classifier_from: str | None = None,
         init_from: str | None = None,
@@ -97,9 +97,9 @@ class ExtractionModule(LightningModule):
                 "model.classifier_from fixes a classifier while the extractor is trained, so model.extraction must be "
                 "true and model.network.classifier.input mel: one on the shared features changes with them."
             )
-        if spectrum_variation and (network.classifier is None or network.classifier.input != "mel"):
+        if spectrum_augmentation and (network.classifier is None or network.classifier.input != "mel"):
             raise InputError(
-                "model.spectrum_variation is true, but there is no classifier on a spectrogram; set "
+                "model.spectrum_augmentation is true, but there is no classifier on a spectrogram; set "
                 "model.network.classifier.input to mel, or leave it out."
             )
         if not math.isfinite(snr_max_db):
@@ -117,7 +117,7 @@ class ExtractionModule(LightningModule):
         self.sample_rate = sample_rate
         self.loss_weight = loss_weight
         self.frame_loss_weight = frame_loss_weight
-        self.spectrum_variation = spectrum_variation
+        self.spectrum_augmentation = spectrum_augmentation
         self.extraction = extraction
         self.classifier_from = classifier_from
         self.init_from = init_from
@@ -161,12 +161,12 @@ class ExtractionModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the total loss of a batch."""
-        if self.spectrum_variation:
+        if self.spectrum_augmentation:
             assert isinstance(self.network.classifier, MelClassifier)
             # of its own numbers, so that a resumed training goes on as if it had not been stopped
             numbers = (torch.initial_seed(), self.current_epoch, batch_idx, self.global_rank)
             seed = int(np.random.SeedSequence(numbers).generate_state(1)[0])
-            self.network.classifier.variation = torch.Generator().manual_seed(seed)
+            self.network.classifier.augmentation = torch.Generator().manual_seed(seed)
         if self.extraction:
             features = self.network.features(batch["mixture"])
             estimate = self.network.extract(features, self._training_query(batch["query"], features))

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from measuring import parser, report
 
-from tse_refine.cli.trainer import read_data
+from tse_refine.cli.trainer_options import read_data
 from tse_refine.evaluation.metrics import SNRI
 from tse_refine.extraction.extractor import Extractor
 from tse_refine.extraction.windows import RefineQueries, WindowedNetwork

@@ -9,7 +9,8 @@ import yaml
 
 from tse_refine.cli.main import main
 from tse_refine.cli.options import CONFIGS, config_names
-from tse_refine.cli.trainer import TrainerCLI, command_parser
+from tse_refine.cli.trainer import TrainerCLI
+from tse_refine.cli.trainer_options import command_parser
 
 EXPERIMENTS, MODELS, BUDGETS = (config_names(kind) for kind in ("experiment", "model", "budget"))
 ONE_OF_EACH = {

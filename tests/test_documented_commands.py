@@ -9,7 +9,7 @@ import pytest
 
 from tse_refine.cli.main import COMMANDS, TRAINER_COMMANDS, main
 from tse_refine.cli.options import CommandParser, config_names
-from tse_refine.cli.trainer import command_parser
+from tse_refine.cli.trainer_options import command_parser
 
 PAGES = [Path("README.md"), Path("CONTRIBUTING.md"), *Path("docs").rglob("*.md"), *Path("configs").glob("*/*.yaml")]
 # a line of a block or of a config's header, continued by backslashes, or a whole command between backticks

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from tse_refine.cli.main import main
-from tse_refine.cli.trainer import TrainerCLI, read_data
+from tse_refine.cli.trainer import TrainerCLI
+from tse_refine.cli.trainer_options import read_data
 from tse_refine.evaluation import run_config
 
 DEMO = ("-c", "model/small", "-c", "data/synthetic", "-c", "budget/demo")

@@ -11,7 +11,7 @@ import yaml
 
 from tests.fuzz.mutating import damaged_yaml as mutate  # noqa: F401
 from tests.fuzz.targets import scratch
-from tse_refine.cli.trainer import command_parser, share_root
+from tse_refine.cli.trainer_options import command_parser, share_root
 from tse_refine.errors import InputError
 from tse_refine.evaluation.run_config import build_data, check_groups
 

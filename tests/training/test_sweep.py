@@ -6,7 +6,8 @@ import yaml
 
 from tests.fixtures.commands import Runner
 from tse_refine.cli.main import main
-from tse_refine.cli.trainer import TrainerCLI, command_parser
+from tse_refine.cli.trainer import TrainerCLI
+from tse_refine.cli.trainer_options import command_parser
 from tse_refine.errors import InputError
 from tse_refine.training.sweep import read_sweep, run_sweep
 

@@ -19,7 +19,7 @@ def prepare(words: list[str]) -> None:
     parser = _parser(prepare, needed="")
     parser.add_argument("--verify", action="store_true", help="read the banks whole and compare with their digests")
     own, options = parser.parse_known_args(words)
-    from tse_refine.cli.trainer import read_data
+    from tse_refine.cli.trainer_options import read_data
 
     print(prepared(read_data(options, download=True), own.verify))
 
@@ -34,7 +34,7 @@ def preview(words: list[str]) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier preview")
     own, options = parser.parse_known_args(words)
     from tse_refine.analysis.preview import write_preview
-    from tse_refine.cli.trainer import read_data
+    from tse_refine.cli.trainer_options import read_data
 
     data = read_data(options)
     for path in write_preview(data, own.split, own.index, own.output, own.epoch, own.overwrite):
@@ -47,7 +47,7 @@ def recipes(words: list[str]) -> None:
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder above jams/SPLIT/...")
     own, options = parser.parse_known_args(words)
-    from tse_refine.cli.trainer import read_data
+    from tse_refine.cli.trainer_options import read_data
 
     print(read_data(options).export_scenes(own.split, own.output))
 

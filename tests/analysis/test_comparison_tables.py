@@ -18,7 +18,7 @@ from tse_refine.analysis.comparisons import (
 )
 from tse_refine.analysis.systems import System, group_systems
 from tse_refine.analysis.tested_run import TestedRun
-from tse_refine.evaluation.conditions import MATCHED
+from tse_refine.evaluation.conditions import MATCHED, PARTIAL
 from tse_refine.refinement import Threshold
 
 REFINED = Threshold(0.3)
@@ -48,6 +48,15 @@ def test_the_three_formats_of_table_1_agree(systems):
     assert rows[2]["snri_db_1a0i"] == pytest.approx(mean)
     assert rows[1]["inactive_samples"] == 0.1
     assert all(set(row) == set(columns) for row in rows)
+
+
+def test_table_1_says_what_silence_scores(systems):
+    grid = systems[0].runs[0].grid
+    matched, partial = (-grid.input_snr_db[:, grid.conditions.index(c)].mean() for c in (MATCHED, PARTIAL))
+    note = result_table(compare_systems(systems)).note
+    assert f"Exact silence has an SNRi of {matched:.2f} dB at (1:0), " in note
+    assert f"{partial:.2f} dB at (1:3)." in note
+    assert "(0:1)" not in note
 
 
 def test_table_1_has_the_scale_invariant_measure(systems):

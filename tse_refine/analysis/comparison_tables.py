@@ -48,6 +48,14 @@ def result_table(results: Sequence[Result]) -> Table:
         "intervals over mixtures and seeds. Raw query: no refinement. δ: threshold of the refinement. Gate: silence "
         "where no queried class reaches the threshold, else the raw query."
     )
+    grid = results[0].system.runs[0].grid
+    silence = [
+        f"{-np.nanmean(grid.input_snr_db[:, grid.conditions.index(condition)]):.2f} dB at {condition.name}"
+        for condition in TABLE_CONDITIONS
+        if condition.active and condition in grid.conditions
+    ]
+    if silence:  # an SNR of 0 dB: what a system that answers nothing would score
+        note += f" Exact silence has an SNRi of {', '.join(silence)}."
     return _table(rows, note, [result.system for result in results])
 
 

@@ -1,7 +1,7 @@
 """The evaluation engine beside the plain way: one forward pass a cell of the default test grid.
 
 The engine computes the shared features and the classifier once a mixture and the mask once for each *distinct* refined
-query. Both ways answer the default conditions of the test under its refinements, but for the gate, for the same mixtures::
+query. Both ways answer the test's default conditions and refinements, but for the gate, for the same mixtures::
 
     python benchmarks/evaluation.py
 

@@ -325,6 +325,40 @@ def test_time_gives_the_classifier_no_gradient_of_the_extraction():
     assert network.query_embedding.weight.grad.any()
 
 
-def test_time_needs_a_classifier():
-    with pytest.raises(InputError, match="query_in_time is true, but there is no classifier"):
-        build(replace(FULL, classifier=None, query_in_time=True))
+@pytest.mark.parametrize("option", ["query_in_time", "context"])
+def test_time_and_context_need_a_classifier(option):
+    with pytest.raises(InputError, match=f"model.network.{option} is true, but it needs a classifier"):
+        build(replace(FULL, classifier=None, **{option: True}))
+
+
+def with_context():
+    """A network whose context has learnt something."""
+    network = build(replace(FULL, context=True))
+    torch.nn.init.normal_(network.context_embedding.weight)
+    return network
+
+
+def test_a_context_starts_without_effect():
+    plain, other = build(), build(replace(FULL, context=True))
+    assert torch.equal(plain(mixtures(), queries())[0], other(mixtures(), queries())[0])
+
+
+def test_a_context_is_of_the_classes_that_are_not_queried():
+    network = with_context()
+    features = network.features(mixtures())
+    query = torch.eye(NUM_CLASSES)[:3]
+    activity = torch.zeros(3, NUM_CLASSES)
+    alone = network.extract(features, query, activity)
+    assert torch.equal(network.extract(features, query, query), alone)
+    activity[:, 3] = 1.0
+    assert not torch.allclose(network.extract(features, query, activity), alone)
+
+
+def test_a_context_is_by_default_of_the_classifiers_probabilities_and_gives_it_no_gradient():
+    network = with_context().train()
+    features = network.features(mixtures())
+    estimate = network.extract(features, queries())
+    torch.testing.assert_close(estimate, network.extract(features, queries(), features.probability()))
+    estimate.square().sum().backward()
+    assert all(weight.grad is None for weight in network.classifier.parameters())
+    assert network.context_embedding.weight.grad.any()

@@ -58,6 +58,15 @@ def test_a_classifier_that_is_missing_or_another_is_drawn_anew(make):
     assert copied(own, make("bell", "dog", classifier_hidden_size=6)).new_parts == ("classifier",)
 
 
+def test_a_context_is_copied_by_class_and_stays_as_drawn_where_there_was_none(make):
+    theirs, own = make("bell", "dog", context=True), make("dog", "rain", seed=1, context=True)
+    torch.nn.init.normal_(theirs.network.context_embedding.weight)
+    assert "context_embedding" in copied(own, theirs).parts
+    weight, source = own.network.context_embedding.weight, theirs.network.context_embedding.weight
+    assert torch.equal(weight, torch.stack([source[:, 1], torch.zeros(len(source))], dim=1))
+    assert copied(own, make("dog", "rain")).new_parts == ("context_embedding",)
+
+
 def test_of_a_classifier_alone_only_the_classifier_is_copied(make):
     report = copied(make("bell", "dog", seed=1), replace(make("bell", "dog"), extracts=False))
     assert report.parts == ("classifier",)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from lightning import Callback, Trainer
@@ -74,10 +76,10 @@ def test_late_in_training_queries_are_refined_by_the_networks_own_classifier(
     )
     extract, queries = module.network.extract, []
 
-    def recorded(features, query):
+    def recorded(features, query, activity=None):
         if torch.is_grad_enabled():
             queries.append((query.detach(), features.probability().detach()))
-        return extract(features, query)
+        return extract(features, query, activity)
 
     monkeypatch.setattr(module.network, "extract", recorded)
     options = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
@@ -91,6 +93,28 @@ def test_late_in_training_queries_are_refined_by_the_networks_own_classifier(
             queried = query > 0
             torch.testing.assert_close(query[queried], (probability / 0.99).clamp(max=1.0)[queried])
             assert query.max() < 1.0
+
+
+def test_a_context_is_of_the_truth_early_in_training_and_of_the_classifier_late(
+    tiny_data, tiny_network_config, monkeypatch, tmp_path
+):
+    module = ExtractionModule(
+        tiny_data.class_names, tiny_data.sample_rate, replace(tiny_network_config, context=True), learning_rate=0.0
+    )
+    given, extract = [], module.network.extract
+
+    def recorded(features, query, activity=None):
+        if torch.is_grad_enabled():
+            given.append(activity)
+        return extract(features, query, activity)
+
+    monkeypatch.setattr(module.network, "extract", recorded)
+    options = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
+    trainer = Trainer(default_root_dir=tmp_path, accelerator="cpu", max_epochs=2, limit_val_batches=0, **options)
+    trainer.fit(module, tiny_data)
+    early, late = given[:2], given[2:]
+    assert late == [None, None]
+    assert all(set(activity.unique().tolist()) == {0.0, 1.0} for activity in early)
 
 
 @pytest.mark.parametrize("rule", ["none", "oracle", "gate"])

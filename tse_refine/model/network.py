@@ -18,7 +18,7 @@ from tse_refine.model.classifier import Classifier, ClassifierConfig, pooled_pro
 from tse_refine.model.filterbank import sinusoidal_filters
 from tse_refine.model.mel_classifier import MelClassifier
 
-_FLAGS = ("sinusoidal_filters", "query_in_time")
+_FLAGS = ("sinusoidal_filters", "query_in_time", "context")
 _NOT_COUNTS = ("window_ms", "classifier", *_FLAGS)
 _OPTIONAL_COUNTS = ("skip_channels", "classifier_hidden_size")
 _LARGEST_COUNT = 1_000_000  # of channels, stacks, layers and frames
@@ -53,6 +53,8 @@ class NetworkConfig:
             network, and without effect where there is no classifier.
         query_in_time: weigh each queried class, frame by frame, by whether the classifier hears it there (ours, the
             paper's future work), in training and afterwards; needs a classifier.
+        context: also give the extractor the probabilities of the classes that are not queried, as factors and terms of
+            the shared features (after CATSE); needs a classifier.
     """
 
     num_filters: int = 256
@@ -69,6 +71,7 @@ class NetworkConfig:
     sinusoidal_filters: bool = False
     classifier_hidden_size: int | None = None
     query_in_time: bool = False
+    context: bool = False
 
     def check(self) -> None:
         """Reject sizes that no network can have.
@@ -96,8 +99,9 @@ class NetworkConfig:
         for name in _FLAGS:
             if type(getattr(self, name)) is not bool:
                 raise InputError(f"model.network.{name} is {shown(getattr(self, name))}; true or false is expected.")
-        if self.query_in_time and self.classifier is None:
-            raise InputError("model.network.query_in_time is true, but there is no classifier to tell the time.")
+        for name in ("query_in_time", "context"):
+            if getattr(self, name) and self.classifier is None:
+                raise InputError(f"model.network.{name} is true, but it needs a classifier, and there is none.")
 
 
 class Features(NamedTuple):
@@ -177,8 +181,11 @@ class Network(nn.Module):
             with torch.no_grad():
                 self.encoder.weight.copy_(sinusoidal_filters(filters, self.window, sample_rate))
                 self.decoder.weight.copy_(self.encoder.weight)
-        # last, so that a network with and one without it start from the same weights
+        # last, so that a network with and one without them start from the same weights
         self.classifier = None if config.classifier is None else self._classifier(config.classifier, sample_rate)
+        self.context_embedding = nn.Linear(num_classes, 2 * channels, bias=False) if config.context else None
+        if self.context_embedding is not None:
+            nn.init.zeros_(self.context_embedding.weight)  # starts as a network without context
 
     def features(self, mixture: Tensor) -> Features:
         """Encode mixtures and estimate their classes.
@@ -209,12 +216,14 @@ class Network(nn.Module):
         assert frame_logits is not None
         return frame_logits
 
-    def extract(self, features: Features, query: Tensor) -> Tensor:
+    def extract(self, features: Features, query: Tensor, activity: Tensor | None = None) -> Tensor:
         """Extract the queried classes.
 
         Args:
             features: features of as many mixtures as there are queries.
             query: multi-hot, ``[batch, classes]``.
+            activity: what the context is made of, ``[batch, classes]`` in [0, 1]; None for the classifier's
+                probabilities. Without ``context`` it is not used.
 
         Returns:
             ``[batch, samples]``.
@@ -225,6 +234,13 @@ class Network(nn.Module):
         else:
             embedding = self.query_embedding(query)[:, :, None]  # [batch, bottleneck, 1]
         conditioned = features.shared * embedding  # [batch, bottleneck, frames]
+        if self.context_embedding is not None and features.frame_logits is not None:
+            activity = features.probability() if activity is None else activity
+            assert activity is not None
+            # no gradient passes to the classifier, as in a query in time
+            others = activity.detach().to(query) * (1.0 - query)
+            factor, term = self.context_embedding(others)[:, :, None].chunk(2, dim=1)  # [batch, bottleneck, 1] each
+            conditioned = conditioned * (1.0 + factor) + term
         mask = torch.sigmoid(self.mask_estimator(conditioned))  # [batch, filters, frames]
         padded = self.decoder(features.encoded * mask)[:, 0]  # [batch, stride + samples + padding]
         return padded[:, self.stride : self.stride + features.length]
@@ -249,6 +265,8 @@ class Network(nn.Module):
     def extractor_parts(self) -> nn.ModuleList:
         """Return what classification does not use."""
         parts: list[nn.Module] = [self.query_embedding, self.mask_estimator, self.decoder]
+        if self.context_embedding is not None:
+            parts.append(self.context_embedding)
         if self.classifier is None or self._has_own_features():
             parts += [self.encoder, self.bottleneck, self.shared_extractor]
         return nn.ModuleList(parts)

@@ -13,8 +13,14 @@ from tse_refine.model.checkpoint import TrainedNetwork
 from tse_refine.model.network import Network
 
 # weights with a row or column for each class, by the dimension of the classes
-CLASS_DIMENSION = {"query_embedding.weight": 1, "classifier.linear.weight": 0, "classifier.linear.bias": 0}
-PARTS = ("encoder", "bottleneck", "shared_extractor", "query_embedding", "mask_estimator", "decoder", "classifier")
+CLASS_DIMENSION = {
+    "query_embedding.weight": 1,
+    "context_embedding.weight": 1,
+    "classifier.linear.weight": 0,
+    "classifier.linear.bias": 0,
+}
+OPTIONAL_PARTS = ("context_embedding", "classifier")
+PARTS = ("encoder", "bottleneck", "shared_extractor", "query_embedding", "mask_estimator", "decoder", *OPTIONAL_PARTS)
 
 
 class Copied(NamedTuple):
@@ -43,8 +49,8 @@ def copy_weights(network: Network, class_names: Sequence[str], trained: TrainedN
     """Copy the weights of a trained network into another one with the same sizes; its classes may be others.
 
     Weights that belong to a class, of the query's embedding and of the classifier's last layer, are copied for the
-    classes that both know by the same name. A classifier of another kind, or one that the trained network lacks, stays
-    as it was drawn, and so does the extractor where a classifier alone was trained.
+    classes that both know by the same name. A classifier of another kind, or a part that the trained network lacks,
+    stays as it was drawn, and so does the extractor where a classifier alone was trained.
 
     Args:
         network: network to change, in place.
@@ -69,7 +75,7 @@ def copy_weights(network: Network, class_names: Sequence[str], trained: TrainedN
         if not names or (part != "classifier" and not trained.extracts):
             continue
         misfit = next((name for name in names if not _fits(name, theirs, own)), None)
-        if misfit is not None and part == "classifier":
+        if misfit is not None and part in OPTIONAL_PARTS:
             continue
         if misfit is not None:
             raise InputError(

@@ -47,7 +47,8 @@ class ExtractionModule(LightningModule):
         freeze: parts of the network that stay as they are, such as ``[encoder, decoder]``.
         query_refinement: refinement, such as ``soft:0.05-0.3``, that training queries go through late in the training,
             with the classifier's own decisions, wrong ones too, while targets stay; null for the published training.
-        query_refinement_start: fraction of all steps after which they do.
+        query_refinement_start: fraction of all steps after which they do; until then a context (``network.context``)
+            is of the true activity, from then on of the classifier's probabilities.
         snr_max_db: SNR above which the extraction loss stops rewarding, dB.
         learning_rate: peak learning rate of the schedule.
         warmup_fraction: fraction of all steps in which the rate rises linearly; it then falls to 0 as a cosine.
@@ -169,7 +170,7 @@ class ExtractionModule(LightningModule):
             self.network.classifier.augmentation = torch.Generator().manual_seed(seed)
         if self.extraction:
             features = self.network.features(batch["mixture"])
-            estimate = self.network.extract(features, self._training_query(batch["query"], features))
+            estimate = self._extract_in_training(features, batch)
             losses = self._losses(estimate, features.frame_logits, batch)
             active = (batch["query"] * batch["activity"]).sum(1) > 0  # a silent target has no SNRi
             improvement = SNRI.of_signals(estimate.detach(), batch["target"], batch["mixture"])
@@ -318,15 +319,18 @@ class ExtractionModule(LightningModule):
             )
         own.load_state_dict(weights)
 
-    def _training_query(self, query: Tensor, features: Features) -> Tensor:
-        """Return the query that the extractor is trained with."""
-        if self.query_refinement is None:
-            return query
+    def _extract_in_training(self, features: Features, batch: Batch) -> Tensor:
+        """Extract with the truth early in the training, and late with what the classifier makes of it."""
+        query = batch["query"]
+        if self.query_refinement is None and not self.network.config.context:
+            return self.network.extract(features, query)
         if self.global_step < self.query_refinement_start * self.trainer.estimated_stepping_batches:
-            return query
-        probability = features.probability()
-        assert probability is not None
-        return self.query_refinement(query, probability.detach())
+            return self.network.extract(features, query, batch["activity"])
+        if self.query_refinement is not None:
+            probability = features.probability()
+            assert probability is not None
+            query = self.query_refinement(query, probability.detach())
+        return self.network.extract(features, query)
 
     def _losses(self, estimate: Tensor | None, frame_logits: Tensor | None, batch: Batch) -> dict[str, Tensor]:
         """Return the total loss and, detached, its parts; the heads that are not trained have none."""

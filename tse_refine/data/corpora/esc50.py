@@ -25,12 +25,15 @@ class ESC50(FileCorpus):
     takes of one Freesound recording (``src_file``) are in one fold, so that a split by folds is one by recording.
 
     Args:
-        root: folder with ``meta`` and ``audio``.
+        root: folder with ``meta`` and ``audio``, or the folder that holds it.
         categories: categories to use, spelt as in the table.
         train_folds: folds whose clips are the training split.
         val_folds: folds whose clips are the validation split.
         test_folds: folds whose clips are the test split.
     """
+
+    landmarks = ("meta/esc50.csv",)
+    folder_names = ("ESC-50-master", "ESC-50")
 
     def __init__(
         self,

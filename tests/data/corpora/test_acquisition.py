@@ -9,7 +9,7 @@ import yaml
 
 from tse_refine.cli.main import main
 from tse_refine.data.corpora import FSDKaggle2018, SyntheticSounds, fsdkaggle2018
-from tse_refine.data.corpora.acquisition import download_missing
+from tse_refine.data.corpora.acquisition import download_missing, planned_downloads
 from tse_refine.errors import InputError
 
 
@@ -79,9 +79,9 @@ def test_a_corpus_without_archives_downloads_nothing(server):
     assert server.gets == []
 
 
-def test_only_prepare_downloads_and_it_resumes_and_verifies(
-    corpus, server, tau2019_root, tiny_config_file, tmp_path, capsys
-):
+@pytest.fixture
+def kaggle_config(corpus, tau2019_root, tiny_config_file, tmp_path):
+    """A config whose foregrounds are on the server."""
     config = yaml.safe_load(tiny_config_file.read_text())
     options = {"root": str(corpus.root), "mirror": corpus.mirror}
     config["data"]["foregrounds"] = {"class_path": "tse_refine.data.corpora.FSDKaggle2018", "init_args": options}
@@ -92,16 +92,19 @@ def test_only_prepare_downloads_and_it_resumes_and_verifies(
     config["data"]["cache_dir"] = str(tmp_path / "bank")
     path = tmp_path / "kaggle.json"
     path.write_text(json.dumps(config))
+    return str(path)
 
+
+def test_only_prepare_downloads_and_it_resumes_and_verifies(corpus, server, kaggle_config, capsys):
     with pytest.raises(SystemExit):
-        main(["fit", "-c", str(path)])
+        main(["fit", "-c", kaggle_config])
     assert "`tse-refine prepare`" in capsys.readouterr().err
     assert server.gets == []
 
     audio = server.files["FSDKaggle2018.audio_train.zip"]
     server.files["FSDKaggle2018.audio_train.zip"] = audio[:-100] + bytes(100)
     with pytest.raises(SystemExit) as stop:
-        main(["prepare", "-c", str(path)])
+        main(["prepare", "-c", kaggle_config])
     assert stop.value.code == 2
     assert "md5" in capsys.readouterr().err.lower()
     assert not list(corpus.root.glob("FSDKaggle2018.audio_train/*"))
@@ -109,8 +112,46 @@ def test_only_prepare_downloads_and_it_resumes_and_verifies(
     server.files["FSDKaggle2018.audio_train.zip"] = audio
     server.break_after = [50_000]
     server.gets.clear()
-    main(["prepare", "-c", str(path)])
+    main(["prepare", "-c", kaggle_config])
     assert "foregrounds  train" in capsys.readouterr().out
     first, second = [request for request in server.gets if "audio_train" in request[0]]
     assert first[2] == 50_000
     assert second[1] == "bytes=50000-"
+
+
+def test_what_is_missing_is_planned_before_anything_is_written(corpus, server, published):
+    (plan,) = planned_downloads([corpus, SyntheticSounds(), corpus])
+    assert plan.root == corpus.root
+    assert {archive.name: size for archive, size in plan.sizes.items()} == {
+        name: len(content) for name, content in server.files.items()
+    }
+    assert server.gets == []
+    assert not corpus.root.exists()
+    download_missing(corpus)
+    assert planned_downloads([corpus]) == []
+    lost = corpus.root / next(path for path in published if path.parts[0] == "FSDKaggle2018.audio_test")
+    shutil.rmtree(lost.parent)
+    shutil.rmtree(corpus.root / ".installed")
+    (plan,) = planned_downloads([corpus])  # the tables are there and tell which archive it is in
+    assert [archive.name for archive in plan.sizes] == ["FSDKaggle2018.audio_test.zip"]
+
+
+def test_prepare_prints_what_it_downloads(kaggle_config, corpus, server, capsys):
+    main(["prepare", "-c", kaggle_config])
+    head, plan = capsys.readouterr().out.splitlines()[:2]
+    size = sum(map(len, server.files.values()))
+    assert head == f"To download, up to {size / 1e6:.1f} MB:"
+    assert f" from 127.0.0.1:{server.server_address[1]} into {corpus.root}: {size / 1e6:.1f} MB, at least " in plan
+    assert plan.endswith(" GB free)")
+    assert corpus.missing() == []
+
+
+def test_a_large_download_needs_a_yes(kaggle_config, corpus, server, monkeypatch, refusal):
+    monkeypatch.setattr("tse_refine.cli.data.LARGE", 1000)
+    text = refusal(main, ["prepare", "-c", kaggle_config], stdout="")
+    assert f"into {corpus.root}" in text
+    assert "add --yes to the command. Nothing was downloaded." in text
+    assert server.gets == []
+    assert not corpus.root.exists()
+    main(["prepare", "-c", kaggle_config, "--yes"])
+    assert corpus.missing() == []

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tse_refine.cli.main import main
-from tse_refine.data.corpora import FSDKaggle2018, SyntheticSounds, fsdkaggle2018
+from tse_refine.data.corpora import ESC50, FSDKaggle2018, SyntheticSounds, esc50, fsdkaggle2018
 from tse_refine.data.corpora.acquisition import download_missing, planned_downloads
 from tse_refine.errors import InputError
 
@@ -155,3 +155,90 @@ def test_a_large_download_needs_a_yes(kaggle_config, corpus, server, monkeypatch
     assert not corpus.root.exists()
     main(["prepare", "-c", kaggle_config, "--yes"])
     assert corpus.missing() == []
+
+
+@pytest.fixture
+def esc50_published(server, esc50_root, monkeypatch):
+    """The miniature ESC-50 as GitHub's archive of a commit on the server, and nothing of it on disk."""
+    content = {path.relative_to(esc50_root): path.read_bytes() for path in esc50_root.rglob("*.*")}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.mkdir(f"ESC-50-{esc50.COMMIT}")
+        for path, data in content.items():
+            archive.writestr(f"ESC-50-{esc50.COMMIT}/{path.as_posix()}", data)
+        archive.comment = esc50.COMMIT.encode()
+    server.files[f"{esc50.COMMIT}.zip"] = buffer.getvalue()
+    server.tells_size = False
+    table = (esc50_root / "meta" / "esc50.csv").read_bytes()
+    monkeypatch.setattr(esc50, "TABLE_MD5", hashlib.md5(table).hexdigest())
+    monkeypatch.setattr(esc50, "NUM_CLIPS", 35)
+    shutil.rmtree(esc50_root)
+    return content
+
+
+@pytest.fixture
+def esc(server, esc50_published, esc50_root):
+    return ESC50(str(esc50_root), ["dog"], mirror=f"http://127.0.0.1:{server.server_address[1]}/archive")
+
+
+def test_esc50_is_the_archive_of_a_commit(server, esc, esc50_published, esc50_root):
+    (plan,) = planned_downloads([esc])
+    assert plan.num_bytes == 600_000_000
+    download_missing(esc)
+    assert names(server) == [f"{esc50.COMMIT}.zip"]
+    assert esc.missing() == []
+    assert all((esc50_root / path).read_bytes() == data for path, data in esc50_published.items())
+    assert (esc50_root / ".installed" / f"{esc50.COMMIT}.zip").read_text().startswith(esc50.COMMIT)
+    download_missing(esc)
+    assert len(server.gets) == 1
+
+
+def test_foregrounds_and_backgrounds_of_one_archive_are_planned_once(server, esc):
+    assert len(planned_downloads([esc, ESC50(str(esc.root), ["wind"], mirror=esc.mirror)])) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"COMMIT": "0" * 40}, rf"its comment is {esc50.COMMIT}; 0+ is expected"),
+        ({"TABLE_MD5": "1" * 32}, r"its MD5 checksum of meta/esc50\.csv is [0-9a-f]{32}; 1+ is expected"),
+        ({"NUM_CLIPS": 2000}, r"its number of files in audio/ is 35; 2000 is expected"),
+    ],
+)
+def test_another_archive_than_the_published_one_is_rejected_and_removed(wrong, message, server, esc, monkeypatch):
+    if "COMMIT" in wrong:  # the folder in it is the same, and the address
+        server.files[f"{'0' * 40}.zip"] = server.files[f"{esc50.COMMIT}.zip"]
+    for name, value in wrong.items():
+        monkeypatch.setattr(esc50, name, value)
+    for _ in range(2):  # nothing is kept that would be rejected again
+        with pytest.raises(InputError, match=message):
+            download_missing(esc)
+    assert len(server.gets) == 2
+    assert not esc.root.joinpath("meta").exists()
+
+
+def test_a_damaged_archive_is_rejected_and_downloaded_again(server, esc, esc50_published):
+    name = f"{esc50.COMMIT}.zip"
+    whole = server.files[name]
+    sound = next(data for path, data in esc50_published.items() if path.suffix == ".wav")
+    damaged = bytearray(whole)
+    damaged[whole.index(sound) + len(sound) // 2] ^= 1
+    for wrong, message in ((bytes(damaged), r"its damaged file is .*\.wav; none"), (whole[:-100], "not a whole zip")):
+        server.files[name] = wrong
+        with pytest.raises(InputError, match=message):
+            download_missing(esc)
+        assert not esc.root.joinpath("meta").exists()
+    server.files[name] = whole
+    download_missing(esc)
+    assert esc.missing() == []
+
+
+def test_a_table_of_ones_own_is_never_replaced(server, esc, esc50_published):
+    """As where the clips were converted to another format: what is missing is not published."""
+    table = esc.root / "meta" / "esc50.csv"
+    table.parent.mkdir(parents=True)
+    text = esc50_published[table.relative_to(esc.root)].decode().replace(".wav", ".ogg")
+    table.write_text(text)
+    download_missing(esc)
+    assert server.gets == []
+    assert table.read_text() == text

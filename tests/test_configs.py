@@ -173,6 +173,12 @@ def test_fsd50k(parsed, fsd50k_root, tau2019_root):
     assert len(built["data"].class_names) == 12
 
 
+def test_urbansound8k(parsed, urbansound8k_root, tau2019_root):
+    words = corpus_words("root", urbansound8k_root, tau2019_root)
+    built = parsed("experiment/proposed", "model/small", "data/urbansound8k", words=words)
+    assert len(built["data"].class_names) == 10
+
+
 def test_folders(parsed, label_folders_root):
     words = corpus_words("root", label_folders_root, label_folders_root)
     built = parsed("experiment/proposed", "model/small", "data/folders", words=words)
@@ -188,4 +194,4 @@ def test_manifest(parsed, manifest_table):
 
 def test_esc10_cpu(parsed, esc50_words):
     built = parsed("experiment/proposed", "model/small", "data/esc10", "budget/esc10_cpu", words=esc50_words)
-    assert built["data"].foregrounds.split_of_fold == {1: "train", 2: "train", 3: "val", 4: "test"}
+    assert built["data"].foregrounds.folds.split_of == {1: "train", 2: "train", 3: "val", 4: "test"}

@@ -68,7 +68,12 @@ def esc50(esc50_root):
     return foregrounds, backgrounds
 
 
-@pytest.mark.parametrize("layout", ["fsdkaggle", "fsd50k", "esc50", "manifest", "folders"])
+@pytest.fixture
+def urbansound8k(urbansound8k_root, tau2019_root):
+    return corpus("UrbanSound8K", root=urbansound8k_root), corpus("TAU2019", root=tau2019_root)
+
+
+@pytest.mark.parametrize("layout", ["fsdkaggle", "fsd50k", "esc50", "urbansound8k", "manifest", "folders"])
 def test_a_published_layout_goes_through_prepare_preview_and_fit(layout, config_file, tmp_path, capsys, request):
     config = config_file(*request.getfixturevalue(layout))
     main(["prepare", "-c", config])

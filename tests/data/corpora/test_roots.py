@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tse_refine.data.corpora import ESC50, FSD50K, TAU2019, FSDKaggle2018
+from tse_refine.data.corpora import ESC50, FSD50K, TAU2019, FSDKaggle2018, UrbanSound8K
 
 DEVELOPMENT = "TAU-urban-acoustic-scenes-2019-development"
 
@@ -17,6 +17,7 @@ DEVELOPMENT = "TAU-urban-acoustic-scenes-2019-development"
         ("fsdkaggle2018_root", FSDKaggle2018, "FSDKaggle2018.audio_train"),
         ("fsd50k_root", lambda root: FSD50K(root, ["Bark"]), "FSD50K.ground_truth"),
         ("esc50_root", lambda root: ESC50(root, ["dog"]), ".."),
+        ("urbansound8k_root", UrbanSound8K, ".."),
     ],
 )
 def test_the_published_folder_and_the_one_that_holds_it_are_the_same(fixture, make, given, request):

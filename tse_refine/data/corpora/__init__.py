@@ -7,6 +7,7 @@ from tse_refine.data.corpora.label_folders import LabelFolders
 from tse_refine.data.corpora.manifest import Manifest
 from tse_refine.data.corpora.synthetic import SyntheticBackgrounds, SyntheticSounds
 from tse_refine.data.corpora.tau2019 import TAU2019
+from tse_refine.data.corpora.urbansound8k import UrbanSound8K
 
 __all__ = [
     "ESC50",
@@ -17,4 +18,5 @@ __all__ = [
     "Manifest",
     "SyntheticBackgrounds",
     "SyntheticSounds",
+    "UrbanSound8K",
 ]

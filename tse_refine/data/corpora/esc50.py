@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from pathlib import Path
 
 from tse_refine.data.corpora.base import Clip, FileCorpus, check_known
+from tse_refine.data.corpora.splitting import Folds
 from tse_refine.data.download.archives import Archive, Contents, RemoteFile
-from tse_refine.errors import InputError
 from tse_refine.files.atomic import normalized_name
 from tse_refine.files.digests import digest_of
-from tse_refine.files.documents import shown
 from tse_refine.files.tables import read_csv
 
 _COLUMNS = ("filename", "fold", "category", "src_file")
@@ -58,15 +56,7 @@ class ESC50(FileCorpus):
         super().__init__(root)
         self.mirror = mirror
         self.categories = list(map(normalized_name, categories))
-        self.split_of_fold: dict[int, str] = {}
-        for split, folds in (("train", train_folds), ("val", val_folds), ("test", test_folds)):
-            for fold in folds:
-                if fold in self.split_of_fold:
-                    raise InputError(
-                        f"ESC50 {split}_folds: fold {fold} is in {self.split_of_fold[fold]}_folds too; "
-                        "a fold belongs to one split."
-                    )
-                self.split_of_fold[fold] = split
+        self.folds = Folds("ESC50", train_folds, val_folds, test_folds)
 
     def archives(self) -> list[Archive]:
         """Return the archive; none where there is a table that is not the published one, whose files are others."""
@@ -82,39 +72,18 @@ class ESC50(FileCorpus):
         Raises:
             InputError: the table is missing, lacks a column, or has no clip of a category or a fold.
         """
-        rows = self._rows()
+        rows = read_csv(self._table, _COLUMNS, _REMEDY, filled=_COLUMNS, key="filename", final_newline=False)
+        for row in rows:
+            row["category"] = normalized_name(row["category"])
+        folds = self.folds.read(rows, self._table, "filename")
         known = {row["category"] for row in rows}
         check_known("ESC50 categories", self.categories, known, f"is not in {self._table}")
-        folds = {int(row["fold"]) for row in rows}
-        for fold, split in self.split_of_fold.items():
-            if fold not in folds:
-                raise InputError(
-                    f"ESC50 {split}_folds: fold {fold} has no clip in {self._table}, which has the folds "
-                    f"{', '.join(str(number) for number in sorted(folds))}; choose among those."
-                )
         return [
-            Clip(
-                f"audio/{row['filename']}",
-                row["category"],
-                self.split_of_fold[int(row["fold"])],
-                f"freesound:{row['src_file']}",
-            )
-            for row in rows
-            if row["category"] in self.categories and int(row["fold"]) in self.split_of_fold
+            Clip(f"audio/{row['filename']}", row["category"], self.folds.split_of[fold], f"freesound:{row['src_file']}")
+            for row, fold in zip(rows, folds, strict=True)
+            if row["category"] in self.categories and fold in self.folds.split_of
         ]
 
     @property
     def _table(self) -> Path:
         return self.root / "meta" / "esc50.csv"
-
-    def _rows(self) -> list[dict[str, str]]:
-        rows = read_csv(self._table, _COLUMNS, _REMEDY, filled=_COLUMNS, key="filename", final_newline=False)
-        for row in rows:
-            row["category"] = normalized_name(row["category"])
-            if not re.fullmatch("[0-9]{1,9}", row["fold"]):  # isdigit() is true for what int() rejects
-                fold = shown(row["fold"])
-                raise InputError(
-                    f"{self._table}: the fold of {row['filename']} is {fold}; a whole number is expected. "
-                    "Use the table as ESC-50 ships it."
-                )
-        return rows

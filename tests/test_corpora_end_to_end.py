@@ -73,7 +73,19 @@ def urbansound8k(urbansound8k_root, tau2019_root):
     return corpus("UrbanSound8K", root=urbansound8k_root), corpus("TAU2019", root=tau2019_root)
 
 
-@pytest.mark.parametrize("layout", ["fsdkaggle", "fsd50k", "esc50", "urbansound8k", "manifest", "folders"])
+@pytest.fixture
+def gise51(gise51_root, tau2019_root):
+    return corpus("GISE51", root=gise51_root), corpus("TAU2019", root=tau2019_root)
+
+
+@pytest.fixture
+def dcase2026_task4(dcase2026_task4_root):
+    return tuple(corpus("DCASE2026Task4", root=dcase2026_task4_root, part=part) for part in ("sound_event", "noise"))
+
+
+@pytest.mark.parametrize(
+    "layout", ["fsdkaggle", "fsd50k", "esc50", "urbansound8k", "gise51", "dcase2026_task4", "manifest", "folders"]
+)
 def test_a_published_layout_goes_through_prepare_preview_and_fit(layout, config_file, tmp_path, capsys, request):
     config = config_file(*request.getfixturevalue(layout))
     main(["prepare", "-c", config])

@@ -4,7 +4,15 @@ import os
 
 import pytest
 
-from tse_refine.data.corpora import ESC50, FSD50K, TAU2019, FSDKaggle2018, UrbanSound8K
+from tse_refine.data.corpora import (
+    ESC50,
+    FSD50K,
+    GISE51,
+    TAU2019,
+    DCASE2026Task4,
+    FSDKaggle2018,
+    UrbanSound8K,
+)
 
 DEVELOPMENT = "TAU-urban-acoustic-scenes-2019-development"
 
@@ -18,6 +26,10 @@ DEVELOPMENT = "TAU-urban-acoustic-scenes-2019-development"
         ("fsd50k_root", lambda root: FSD50K(root, ["Bark"]), "FSD50K.ground_truth"),
         ("esc50_root", lambda root: ESC50(root, ["dog"]), ".."),
         ("urbansound8k_root", UrbanSound8K, ".."),
+        ("gise51_root", GISE51, "isolated_events"),
+        ("dcase2026_task4_root", lambda root: DCASE2026Task4(root, "noise"), ".."),
+        ("dcase2026_task4_root", lambda root: DCASE2026Task4(root, "noise"), "../.."),
+        ("dcase2026_task4_root", lambda root: DCASE2026Task4(root, "noise"), "../../.."),
     ],
 )
 def test_the_published_folder_and_the_one_that_holds_it_are_the_same(fixture, make, given, request):

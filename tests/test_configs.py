@@ -173,6 +173,25 @@ def test_fsd50k(parsed, fsd50k_root, tau2019_root):
     assert len(built["data"].class_names) == 12
 
 
+def test_urbansound8k(parsed, urbansound8k_root, tau2019_root):
+    words = corpus_words("root", urbansound8k_root, tau2019_root)
+    built = parsed("experiment/proposed", "model/small", "data/urbansound8k", words=words)
+    assert len(built["data"].class_names) == 10
+
+
+def test_gise51(parsed, gise51_root, tau2019_root):
+    words = corpus_words("root", gise51_root, tau2019_root)
+    built = parsed("experiment/proposed", "model/small", "data/gise51", words=words)
+    assert "Coin_(dropping)" in built["data"].class_names
+
+
+def test_dcase2026_task4(parsed, dcase2026_task4_root):
+    words = ("--data.root", str(dcase2026_task4_root))
+    built = parsed("experiment/proposed", "model/small", "data/dcase2026_task4", words=words)
+    assert len(built["data"].class_names) == 6
+    assert {clip.label for clip in built["data"].backgrounds.clips()} == {"noise"}
+
+
 def test_folders(parsed, label_folders_root):
     words = corpus_words("root", label_folders_root, label_folders_root)
     built = parsed("experiment/proposed", "model/small", "data/folders", words=words)
@@ -188,4 +207,4 @@ def test_manifest(parsed, manifest_table):
 
 def test_esc10_cpu(parsed, esc50_words):
     built = parsed("experiment/proposed", "model/small", "data/esc10", "budget/esc10_cpu", words=esc50_words)
-    assert built["data"].foregrounds.split_of_fold == {1: "train", 2: "train", 3: "val", 4: "test"}
+    assert built["data"].foregrounds.folds.split_of == {1: "train", 2: "train", 3: "val", 4: "test"}

@@ -61,24 +61,31 @@ def folders(label_folders_root, tmp_path):
 
 
 @pytest.fixture
-def esc50(tmp_path, write_sound):
-    root = tmp_path / "ESC-50-master"
-    categories = ("dog", "rain", "sea_waves", "rooster", "sneezing", "helicopter", "wind")
-    lines = ["filename,fold,target,category,esc10,src_file,take"]
-    for fold in range(1, 6):
-        for target, category in enumerate(categories):
-            name = f"{fold}-{1000 * fold + target}-A-{target}.wav"
-            write_sound(root / "audio" / name)
-            lines.append(f"{name},{fold},{target},{category},True,{1000 * fold + target},A")
-    (root / "meta").mkdir()
-    (root / "meta" / "esc50.csv").write_text("\n".join(lines) + "\n")
-    foregrounds, backgrounds = corpus("ESC50", root=root), corpus("ESC50", root=root)
-    foregrounds["init_args"]["categories"] = list(categories[:-1])
+def esc50(esc50_root):
+    foregrounds, backgrounds = (corpus("ESC50", root=esc50_root) for _ in range(2))
+    foregrounds["init_args"]["categories"] = ["dog", "rain", "sea_waves", "rooster", "sneezing", "helicopter"]
     backgrounds["init_args"]["categories"] = ["wind"]
     return foregrounds, backgrounds
 
 
-@pytest.mark.parametrize("layout", ["fsdkaggle", "fsd50k", "esc50", "manifest", "folders"])
+@pytest.fixture
+def urbansound8k(urbansound8k_root, tau2019_root):
+    return corpus("UrbanSound8K", root=urbansound8k_root), corpus("TAU2019", root=tau2019_root)
+
+
+@pytest.fixture
+def gise51(gise51_root, tau2019_root):
+    return corpus("GISE51", root=gise51_root), corpus("TAU2019", root=tau2019_root)
+
+
+@pytest.fixture
+def dcase2026_task4(dcase2026_task4_root):
+    return tuple(corpus("DCASE2026Task4", root=dcase2026_task4_root, part=part) for part in ("sound_event", "noise"))
+
+
+@pytest.mark.parametrize(
+    "layout", ["fsdkaggle", "fsd50k", "esc50", "urbansound8k", "gise51", "dcase2026_task4", "manifest", "folders"]
+)
 def test_a_published_layout_goes_through_prepare_preview_and_fit(layout, config_file, tmp_path, capsys, request):
     config = config_file(*request.getfixturevalue(layout))
     main(["prepare", "-c", config])

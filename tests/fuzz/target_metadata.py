@@ -8,7 +8,7 @@ from random import Random
 
 from tests.fuzz.mutating import damaged_csv
 from tests.fuzz.targets import read_all, scratch
-from tse_refine.data.corpora import ESC50, FSD50K, TAU2019, FSDKaggle2018, Manifest
+from tse_refine.data.corpora import ESC50, FSD50K, TAU2019, FSDKaggle2018, Manifest, UrbanSound8K
 from tse_refine.data.corpora.base import Corpus, check_clips
 from tse_refine.data.corpora.tau2019 import DEVELOPMENT
 
@@ -17,6 +17,11 @@ _ESC50 = "filename,fold,target,category,esc10,src_file,take\n" + "".join(
     for fold in range(1, 6)
     for number in range(2)
     for label, name in enumerate(("dog", "rain"))
+)
+_URBAN = "slice_file_name,fsID,start,end,salience,fold,classID,class\n" + "".join(
+    f"{fold}-{label}-0-0.wav,{fold},0.5,4.5,{1 + label},{fold},{label},{name}\n"
+    for fold in range(1, 11)
+    for label, name in enumerate(("dog_bark", "siren"))
 )
 _FSD50K = "fname,labels,mids,split\n" + "".join(
     f'{number},"{labels}",/m/0,{split}\n'
@@ -39,6 +44,7 @@ _MANIFEST = "path,label,role,split,source\n" + "".join(
 
 _TABLES = {
     "meta/esc50.csv": _ESC50,
+    "metadata/UrbanSound8K.csv": _URBAN,
     "FSD50K.ground_truth/dev.csv": _FSD50K,
     "FSD50K.ground_truth/eval.csv": _FSD50K,
     "FSDKaggle2018.meta/train_post_competition.csv": _KAGGLE,
@@ -70,6 +76,7 @@ def check(data: bytes) -> None:
             (root / place).write_bytes(table if place.encode() == name else valid.encode())
     readers: dict[bytes, list[Callable[[], Corpus]]] = {
         b"meta": [lambda: ESC50(str(root), ["dog", "rain"])],
+        b"metadata": [lambda: UrbanSound8K(str(root))],
         b"FSD50K.ground_truth": [lambda: FSD50K(str(root), ["Dog", "Bell"])],
         b"FSDKaggle2018.meta": [lambda: FSDKaggle2018(str(root), 0.25)],
         DEVELOPMENT.encode(): [lambda: TAU2019(str(root), "development", 0.25, 0.25)],

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tse_refine.cli.options import CommandParser
+from tse_refine.errors import InputError
 
 if TYPE_CHECKING:
+    from tse_refine.data.corpora.acquisition import Download
     from tse_refine.data.datamodule import MixtureDataModule
 
+LARGE = 10**9  # bytes that are not downloaded without a yes
 SPLITS = ("train", "val", "test")  # the data's own tuple would make the help import NumPy
 
 
@@ -18,10 +22,15 @@ def prepare(words: list[str]) -> None:
     """Download missing recordings, verify them, and decode all into clip banks."""
     parser = _parser(prepare, needed="")
     parser.add_argument("--verify", action="store_true", help="read the banks whole and compare with their digests")
+    parser.add_argument("--yes", action="store_true", help="download more than 1 GB without a question")
     own, options = parser.parse_known_args(words)
-    from tse_refine.cli.trainer_options import read_data
+    from tse_refine.cli.trainer_options import read_options
+    from tse_refine.data.corpora.acquisition import planned_downloads
+    from tse_refine.evaluation.run_config import build_corpora, build_data
 
-    print(prepared(read_data(options, download=True), own.verify))
+    config = read_options(options)
+    announce(planned_downloads(build_corpora(config)), own.yes)
+    print(prepared(build_data(config, download=True), own.verify))
 
 
 def preview(words: list[str]) -> None:
@@ -50,6 +59,41 @@ def recipes(words: list[str]) -> None:
     from tse_refine.cli.trainer_options import read_data
 
     print(read_data(options).export_scenes(own.split, own.output))
+
+
+def announce(downloads: Sequence[Download], agreed: bool) -> None:
+    """Print what will be downloaded, and ask where that is more than 1 GB, or of unknown size.
+
+    Args:
+        downloads: what is missing.
+        agreed: do not ask.
+
+    Raises:
+        InputError: the answer is not yes, or nobody can answer.
+    """
+    if not downloads:
+        return
+    from tse_refine.data.corpora.acquisition import gigabytes
+
+    sizes = [download.num_bytes for download in downloads]
+    num_bytes = sum(size or 0 for size in sizes)
+    asks = (None in sizes or num_bytes > LARGE) and not agreed
+    total = f"at least {gigabytes(num_bytes)}" if None in sizes else f"up to {gigabytes(num_bytes)}"
+    if asks and not sys.stdin.isatty():
+        raise InputError(
+            f"{total} would be downloaded: {'; '.join(map(str, downloads))}. More than 1 GB needs a yes: add --yes to "
+            "the command. Nothing was downloaded."
+        )
+    print(f"To download, {total}:", *downloads, sep="\n  ", flush=True)
+    if asks and _answer("Download this? [y/N] ") not in ("y", "yes"):
+        raise InputError("Nothing was downloaded, since the answer was not yes. --yes downloads without a question.")
+
+
+def _answer(question: str) -> str:
+    try:
+        return input(question).strip().lower()
+    except EOFError:
+        return ""
 
 
 def prepared(data: MixtureDataModule, verify: bool = False) -> str:

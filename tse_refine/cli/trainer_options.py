@@ -121,16 +121,28 @@ def read_data(words: list[str], **changes: Any) -> MixtureDataModule:
 
     Args:
         words: the options, such as ``-c`` and stacked configs.
-        changes: options of the data that replace those, such as ``download``.
+        changes: options of the data that replace those.
 
     Raises:
         InputError: the data cannot be used.
     """
+    return build_data(read_options(words), **changes)
+
+
+def read_options(words: list[str]) -> dict[str, Any]:
+    """Return the configuration that options of ``fit`` describe, checked.
+
+    Args:
+        words: the options, such as ``-c`` and stacked configs.
+
+    Raises:
+        InputError: an option is unknown or cannot be used.
+    """
     parser = command_parser("fit")
     config = parser.parse_args(words)
     check_groups(parser, config)
-    config = share_root(config)
-    return build_data(config.as_dict(), **changes)
+    options: dict[str, Any] = share_root(config).as_dict()
+    return options
 
 
 def command_parser(command: str) -> TrainerParser:

@@ -16,6 +16,7 @@ from tse_refine.refinement import Refinement, parse_refinement
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
+    from tse_refine.data.corpora.base import Corpus
     from tse_refine.data.datamodule import MixtureDataModule
 
 # class paths in configurations that earlier versions saved
@@ -204,6 +205,32 @@ def build_data(config: Mapping[str, Any], **changes: Any) -> MixtureDataModule:
     except ArgumentError as error:
         raise InputError(f"The data options of the configuration cannot be used: {error}") from error
     return data
+
+
+def build_corpora(config: Mapping[str, Any]) -> list[Corpus]:
+    """Build the corpora of a configuration, of foregrounds and backgrounds; nothing is read yet.
+
+    Args:
+        config: options of ``fit``, as parsed or saved.
+
+    Raises:
+        InputError: the options of a corpus cannot be used, or a plugin cannot be imported.
+    """
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    from tse_refine.data.corpora.base import Corpus
+
+    import_plugins(config)
+    options = update_config(config)["data"]
+    parser = ArgumentParser(exit_on_error=False)
+    for role in ("foregrounds", "backgrounds"):
+        parser.add_subclass_arguments(Corpus, role)
+    try:
+        parsed = parser.parse_object({role: options[role] for role in ("foregrounds", "backgrounds")})
+        built = parser.instantiate_classes(parsed)
+    except ArgumentError as error:
+        raise InputError(f"The data options of the configuration cannot be used: {error}") from error
+    return [built.foregrounds, built.backgrounds]
 
 
 def data_of_run(config: Mapping[str, Any]) -> MixtureDataModule:

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -99,12 +100,30 @@ class Corpus(ABC):
 class FileCorpus(Corpus):
     """A corpus of audio files below one folder; a clip's name is its path relative to that folder.
 
+    A corpus with a published layout is also found where ``root`` is the folder above or below: it is known by its
+    landmarks.
+
     Args:
         root: folder of the corpus.
+
+    Attributes:
+        root: folder in which a landmark is: the given one, one in it, or the one that it is in; otherwise the given
+            one, to download into.
+        landmarks: paths below :attr:`root`, of which a corpus on disk has one; none where any folder will do.
+        folder_names: names that the folder of the corpus has as published.
     """
 
+    landmarks: ClassVar[tuple[str, ...]] = ()
+    folder_names: ClassVar[tuple[str, ...]] = ()
+
     def __init__(self, root: str) -> None:
-        self.root = expand_home(root)
+        given = expand_home(root)
+        above = Path(os.path.abspath(given))
+        candidates = [given, *(given / name for name in self.folder_names)]
+        if above.name in {landmark.split("/")[0] for landmark in self.landmarks}:
+            candidates.append(above.parent)
+        places = (place for place in candidates if any(os.path.exists(place / name) for name in self.landmarks))
+        self.root = next(places, given)
 
     def missing(self) -> list[str]:
         """Return the path below :attr:`root` of the first table that is missing, else of every missing recording."""

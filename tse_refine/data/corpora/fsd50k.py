@@ -43,10 +43,12 @@ class FSD50K(FileCorpus):
     which then is its label: of a chosen class with descendants, the clips of these are used too.
 
     Args:
-        root: folder with the three.
+        root: folder with the three, or one of them.
         classes: labels to use, none of them an ancestor of another.
         mirror: address that the archives are downloaded from.
     """
+
+    landmarks = tuple(f"FSD50K.{part}" for part in ("ground_truth", "dev_audio", "eval_audio"))
 
     def __init__(self, root: str, classes: list[str], mirror: str = "https://zenodo.org/records/4060432/files") -> None:
         super().__init__(root)

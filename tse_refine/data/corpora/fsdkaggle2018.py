@@ -36,7 +36,7 @@ class FSDKaggle2018(FileCorpus):
     ``assign_splits``), before ``classes`` is applied: leaving a class out moves no clip to another split.
 
     Args:
-        root: folder with the three.
+        root: folder with the three, or one of them.
         val_fraction: share of each label's training clips that becomes the validation split, in (0, 1).
         split_seed: seed of the validation split; another one draws other clips.
         verified_only: use only training and validation clips whose label a person has verified (about 40 %), and
@@ -47,6 +47,8 @@ class FSDKaggle2018(FileCorpus):
         classes: labels to use; all by default.
         mirror: address that the archives are downloaded from.
     """
+
+    landmarks = tuple(f"FSDKaggle2018.{part}" for part in MD5)
 
     def __init__(
         self,

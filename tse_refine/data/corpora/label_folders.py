@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from tse_refine.data.audio.folders import AUDIO_SUFFIXES, described, find_sounds
-from tse_refine.data.corpora.base import SPLITS, Clip, FileCorpus, check_known
+from tse_refine.data.corpora.base import SPLITS, Clip, FileCorpus
+from tse_refine.data.corpora.labelled import LabelledFolder
 from tse_refine.data.corpora.splitting import assign_splits
 from tse_refine.errors import InputError
 from tse_refine.files.atomic import normalized_name
@@ -48,10 +44,9 @@ class LabelFolders(FileCorpus):
     def unlisted(self) -> list[str]:
         """Return what is in the labels' folders and is not a recording."""
         parents = [self.root]
-        if set(self._folders(self.root)) >= set(SPLITS):
+        if set(self._folder().folders()) >= set(SPLITS):
             parents = [self.root / split for split in SPLITS]
-        folders = [(parent, folder) for parent in parents for folder in self._label_folders(parent).values()]
-        return [str(path) for parent, names in folders for name in names for path in self._found(parent / name)[1]]
+        return [str(path) for parent in parents for path in self._folder(parent).left_out()]
 
     def clips(self) -> list[Clip]:
         """Return the recordings by split folder, label and name.
@@ -60,7 +55,7 @@ class LabelFolders(FileCorpus):
             InputError: a folder is missing, unreadable or without audio, a chosen label is unknown, or a label has too
                 few files for the splits.
         """
-        folders = self._folders(self.root)
+        folders = self._folder().folders()
         if set(folders) >= set(SPLITS):
             others = [folder for folder in folders if folder not in SPLITS]
             if others:
@@ -90,52 +85,8 @@ class LabelFolders(FileCorpus):
 
     def _labelled(self, parent: Path) -> list[tuple[str, str]]:
         """Return label and name of every recording in the label folders of a folder."""
-        labelled = []
-        for label, folders in self._label_folders(parent).items():
-            if "|" in label:
-                raise InputError(f"{parent / label}: a label may not contain '|', which separates labels in results.")
-            found = [self._found(parent / folder) for folder in folders]
-            names = sorted(path.relative_to(self.root).as_posix() for sounds, _ in found for path in sounds)
-            if not names:
-                left_out = [path for _, others in found for path in others]
-                also = f" {described(left_out).capitalize()}." if left_out else ""
-                raise InputError(
-                    f"{parent / label} has no audio file; its name is one label. Files with these extensions are read: "
-                    f"{' '.join(sorted(AUDIO_SUFFIXES))}. Put recordings there or remove the folder.{also}"
-                )
-            for name in names:
-                if re.search("[\ud800-\udfff]", name):  # stand for bytes that are not UTF-8
-                    raise InputError(f"{parent}: the file name {name!a} is not valid UTF-8. Rename the file.")
-            labelled += [(label, name) for name in names]
-        return labelled
+        return [(label, path.relative_to(self.root).as_posix()) for label, path in self._folder(parent).sounds()]
 
-    def _label_folders(self, parent: Path) -> dict[str, list[str]]:
-        """Return the folders of each label that is used: several where they are named in several Unicode forms."""
-        folders: dict[str, list[str]] = {}
-        for folder in self._folders(parent):
-            folders.setdefault(normalized_name(folder), []).append(folder)
-        check_known("LabelFolders labels", self.labels or (), folders, f"is not in {parent}")
-        return {label: folders[label] for label in (sorted(folders) if self.labels is None else self.labels)}
-
-    def _folders(self, parent: Path) -> list[str]:
-        with _readable(parent), os.scandir(parent) as entries:
-            folders = [entry.name for entry in entries if entry.name[0] != "." and entry.is_dir()]
-        if not folders:
-            raise InputError(f"{parent} has no folder in it. Give a folder with one folder of recordings per label.")
-        return sorted(folders)
-
-    @staticmethod
-    def _found(folder: Path) -> tuple[list[Path], list[Path]]:
-        with _readable(folder):
-            return find_sounds(folder)
-
-
-@contextmanager
-def _readable(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"LabelFolders root: {error.filename or folder} cannot be read ({error.strerror}). Give a folder that has "
-            "one folder of recordings per label."
-        ) from None
+    def _folder(self, path: Path | None = None) -> LabelledFolder:
+        remedy = "Give a folder that has one folder of recordings per label."
+        return LabelledFolder(path or self.root, "LabelFolders", remedy, labels=self.labels)

@@ -1,12 +1,71 @@
-"""Splits for corpora that are published without them: drawn by recording, the same on every machine."""
+"""Splits for corpora that are published without them: by published folds, or drawn by recording."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 from tse_refine.errors import InputError
+from tse_refine.files.documents import shown
+
+
+class Folds:
+    """Published folds, each the whole of one split or not used.
+
+    Args:
+        corpus: name of the corpus, for messages.
+        train: folds whose clips are the training split.
+        val: folds whose clips are the validation split.
+        test: folds whose clips are the test split.
+
+    Attributes:
+        split_of: split of each fold that is used.
+
+    Raises:
+        InputError: a fold is in two splits.
+    """
+
+    def __init__(self, corpus: str, train: Sequence[int], val: Sequence[int], test: Sequence[int]) -> None:
+        self.corpus = corpus
+        self.split_of: dict[int, str] = {}
+        for split, folds in (("train", train), ("val", val), ("test", test)):
+            for fold in folds:
+                if fold in self.split_of:
+                    raise InputError(
+                        f"{corpus} {split}_folds: fold {fold} is in {self.split_of[fold]}_folds too; "
+                        "a fold belongs to one split."
+                    )
+                self.split_of[fold] = split
+
+    def read(self, rows: Collection[Mapping[str, str]], table: Path, key: str) -> list[int]:
+        """Return the fold of each row of a table.
+
+        Args:
+            rows: rows with the column ``fold``.
+            table: path of the table.
+            key: column that names a row.
+
+        Raises:
+            InputError: a fold is not a whole number, or one that is to be used has no row.
+        """
+        folds = []
+        for row in rows:
+            if not re.fullmatch("[0-9]{1,9}", row["fold"]):  # isdigit() is true for what int() rejects
+                raise InputError(
+                    f"{table}: the fold of {row[key]} is {shown(row['fold'])}; a whole number is expected. "
+                    "Use the table as it is published."
+                )
+            folds.append(int(row["fold"]))
+        for fold, split in self.split_of.items():
+            if fold not in folds:
+                raise InputError(
+                    f"{self.corpus} {split}_folds: fold {fold} has no clip in {table}, which has the folds "
+                    f"{', '.join(str(number) for number in sorted(set(folds)))}; choose among those."
+                )
+        return folds
 
 
 def assign_splits(

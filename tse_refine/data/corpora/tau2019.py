@@ -69,7 +69,7 @@ class TAU2019(FileCorpus):
     Places and scenes of the evaluation set are unknown: their label is ``unknown``.
 
     Args:
-        root: folder with one or both of them.
+        root: folder with one or both of them, or one of them.
         test_set: ``evaluation`` tests on the evaluation set (the published way), ``development`` on held-out places
             of the development set, which saves a third of the download; the validation split is the same in both.
         val_fraction: share of each scene's development segments that becomes the validation split, in (0, 1).
@@ -77,6 +77,8 @@ class TAU2019(FileCorpus):
         split_seed: seed of the splits; another one draws other places.
         mirror: address that the archives are downloaded from.
     """
+
+    landmarks = (DEVELOPMENT, EVALUATION)
 
     def __init__(
         self,

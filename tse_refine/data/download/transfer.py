@@ -19,7 +19,7 @@ from tqdm import tqdm
 from urllib3.util import Retry
 
 from tse_refine.data.download.archives import Archive, RemoteFile
-from tse_refine.data.download.unpacking import require_space, unpack
+from tse_refine.data.download.unpacking import require_space, unpack, verify
 from tse_refine.errors import InputError
 from tse_refine.files.atomic import write_text
 from tse_refine.files.digests import digest_of
@@ -29,6 +29,7 @@ NUM_TRIES = 4  # of a request without an answer, and of an interrupted transfer
 PAUSE_SECONDS = 1.0  # before the second try; doubled before each further one
 TIMEOUT_SECONDS = (30, 60)  # to connect; without a byte
 BLOCK = 1 << 16  # bytes written at once: the most that an interrupted transfer loses
+_sizes: dict[RemoteFile, int] = {}  # that servers have sent; a file's checksum fixes its size
 
 
 def install(archives: Sequence[Archive], root: Path) -> None:
@@ -47,23 +48,62 @@ def install(archives: Sequence[Archive], root: Path) -> None:
     """
     root = Path(root).absolute()
     root.mkdir(parents=True, exist_ok=True)
-    stamps = {archive: root / ".installed" / archive.name for archive in archives}
-    folders = {archive: root / ".downloads" / archive.name for archive in archives}
     with _open_session() as session:
-        downloads = {
-            archive: [_Download(file, folders[archive], session) for file in archive.files]
-            for archive, stamp in stamps.items()
-            if not stamp.exists() or stamp.read_text(encoding="utf-8") != archive.checksums
-        }
+        downloads = _pending(archives, root, session)
         # checked before the first byte; audio hardly compresses, so unpacking needs about as much space again
-        num_bytes = sum(download.num_missing_bytes() for files in downloads.values() for download in files)
+        num_bytes = sum(download.num_missing_bytes() or 0 for files in downloads.values() for download in files)
         require_space(root, num_bytes, "download")
         for archive in archives:
+            folder = _folder(archive, root)
             if archive in downloads:
-                unpack([download.fetch() for download in downloads[archive]], root)
-                write_text(stamps[archive], archive.checksums)
-            if folders[archive].exists():  # also after a kill between the stamp and this line
-                shutil.rmtree(folders[archive])
+                volumes = [download.fetch() for download in downloads[archive]]
+                if archive.contents:
+                    try:
+                        verify(volumes[-1], archive.contents, archive.folder)
+                    except InputError:
+                        shutil.rmtree(folder)
+                        raise
+                unpack(volumes, root, archive.folder)
+                write_text(_stamp(archive, root), archive.checksums)
+            if folder.exists():  # also after a kill between the stamp and this line
+                shutil.rmtree(folder)
+
+
+def missing_sizes(archives: Sequence[Archive], root: Path) -> dict[Archive, int | None]:
+    """Return the archives that ``install`` would transfer, and of how many bytes; None where no size is known.
+
+    Args:
+        archives: what is to be installed; nothing is written.
+        root: folder to unpack into.
+
+    Raises:
+        InputError: a server cannot be reached, or does not have a file.
+    """
+    with _open_session() as session:
+        sizes = {}
+        for archive, files in _pending(archives, Path(root).absolute(), session).items():
+            parts = [download.num_missing_bytes() for download in files]
+            known = [size for size in parts if size is not None]
+            sizes[archive] = sum(known) if len(known) == len(parts) else None
+    return sizes
+
+
+def _pending(archives: Sequence[Archive], root: Path, session: requests.Session) -> dict[Archive, list[_Download]]:
+    """Return the files of each archive that is not unpacked yet."""
+    stamps = {archive: _stamp(archive, root) for archive in archives}
+    return {
+        archive: [_Download(file, _folder(archive, root), session) for file in archive.files]
+        for archive, stamp in stamps.items()
+        if not stamp.exists() or stamp.read_text(encoding="utf-8") != archive.checksums
+    }
+
+
+def _stamp(archive: Archive, root: Path) -> Path:
+    return root / ".installed" / archive.name
+
+
+def _folder(archive: Archive, root: Path) -> Path:
+    return root / ".downloads" / archive.name
 
 
 def _open_session() -> requests.Session:
@@ -93,22 +133,25 @@ class _Download:
         self.session = session
         self.note = self._read_note()
 
-    def num_missing_bytes(self) -> int:
-        """Return the number of bytes still to transfer; 0 where the server does not send the size."""
+    def num_missing_bytes(self) -> int | None:
+        """Return the number of bytes still to transfer; None where neither server nor publisher gives the size."""
         if self.path.exists():
             return 0
-        size = self.note["size"]
+        size = self.note["size"] or _sizes.get(self.file)
         if size is None:
             with self._answer("HEAD", accepted=(405, 501)) as response:  # some servers have no HEAD
-                size = int(response.headers.get("Content-Length", 0)) if response.ok else 0
-        return max(0, size - self._num_bytes())
+                length = response.headers.get("Content-Length") if response.ok else None
+            size = self.file.size if length is None else int(length)
+            if size is not None and self.file.md5:
+                _sizes[self.file] = size
+        return None if size is None else max(0, size - self._num_bytes())
 
     def fetch(self) -> Path:
-        """Download the file unless it exists, verify it, and return its path."""
-        if not self.path.exists() or digest_of(self.path, hashlib.md5()) != self.file.md5:
+        """Download the file unless it exists, verify it where its checksum is published, and return its path."""
+        if not self.path.exists() or (self.file.md5 and digest_of(self.path, hashlib.md5()) != self.file.md5):
             self._complete()
             md5 = digest_of(self.part, hashlib.md5())
-            if md5 != self.file.md5:
+            if self.file.md5 and md5 != self.file.md5:
                 self._start_over()
                 raise InputError(
                     f"{self.file.url}: its MD5 checksum is {md5}, but {self.file.md5} was published. Run the command "

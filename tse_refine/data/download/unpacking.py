@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import lzma
 import os
@@ -21,6 +22,7 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
+from tse_refine.data.download.archives import Contents
 from tse_refine.errors import InputError
 
 END_RECORD = struct.Struct("<4s4H2LH")  # "end of central directory" (APPNOTE.TXT 4.3.16)
@@ -28,9 +30,10 @@ BLOCK = 1 << 20  # bytes read at once
 MOST_NAME_BYTES = 255  # of a part of a path, on all common file systems
 # a bomb, some kilobytes that fill the disk; audio hardly compresses, and tables take less than a gigabyte
 LARGEST_RATIO, LEAST_BOMB_BYTES = 100, 1 << 30
+_AGAIN = "Run the command again to download it anew; if this repeats, what is published has changed."
 
 
-def unpack(volumes: Sequence[Path], target: Path) -> None:
+def unpack(volumes: Sequence[Path], target: Path, root: str = "") -> None:
     """Unpack the members of a zip archive that a folder lacks; an interrupted call may be repeated.
 
     A member gets its own name only when it is whole and its CRC is right. An existing file with the size and the CRC of
@@ -39,18 +42,19 @@ def unpack(volumes: Sequence[Path], target: Path) -> None:
     Args:
         volumes: the archive, or the volumes of a split one in order: ``.z01``, ``.z02``, ..., and the ``.zip`` last.
         target: folder to unpack into; created when missing.
+        root: folder, with a final slash, that all members are in, and that is left out of their paths.
 
     Raises:
         InputError: the archive is damaged or incomplete; a member would be written outside ``target``, is not a file or
-            folder, has a name that is too long or that another member has too, or the members are far larger than the
-            archive (nothing is written then); or the free space is too small.
+            folder, is not in ``root``, has a name that is too long or that another member has too, or the members are
+            far larger than the archive (nothing is written then); or the free space is too small.
     """
     path = volumes[-1]
     try:
         raw = _Volumes(volumes)
         with io.BufferedReader(raw, BLOCK) as joined, _open_zip(joined, raw.starts) as archive:
-            _reject_unsafe(archive.infolist(), raw.starts[-1], path)
-            _extract_missing(archive, Path(target), path.name)
+            _reject_unsafe(archive.infolist(), root, raw.starts[-1], path)
+            _extract_missing(archive, root, Path(target), path.name)
     except InputError:
         raise
     except OSError as error:
@@ -65,6 +69,37 @@ def unpack(volumes: Sequence[Path], target: Path) -> None:
         join = f", or join its volumes by hand (zip -s 0 {path.name} --out joined.zip) and unpack them into {target}"
         hint = join if len(volumes) > 1 else ""
         raise InputError(f"{path}: cannot be unpacked ({error}); download it again{hint}") from error
+
+
+def verify(path: Path, contents: Contents, root: str = "") -> None:
+    """Reject an archive that has no checksum itself where its contents are not those that are published.
+
+    Args:
+        path: the archive, in one file.
+        contents: what is published of it.
+        root: folder, with a final slash, that its members are in, and that the paths in ``contents`` do not have.
+
+    Raises:
+        InputError: it is not a zip archive or a member is damaged, or something differs.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [member.filename for member in archive.infolist() if not member.is_dir()]
+            checks: list[tuple[str, str | None, str | None]] = [
+                ("comment", archive.comment.decode(errors="replace"), contents.comment),
+                ("damaged file", archive.testzip(), None),  # reads every member and compares its CRC
+            ]
+            for name, md5 in contents.md5:
+                found = hashlib.md5(archive.read(root + name)).hexdigest() if root + name in names else None
+                checks.append((f"MD5 checksum of {name}", found, md5))
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError) as error:
+        raise InputError(f"{path}: is not a whole zip archive ({error}). {_AGAIN}") from error
+    for folder, number in contents.num_files:
+        num_files = sum(name.startswith(root + folder) for name in names)
+        checks.append((f"number of files in {folder}", str(num_files), str(number)))
+    for what, value, expected in checks:
+        if value != expected:
+            raise InputError(f"{path}: its {what} is {value or 'missing'}; {expected or 'none'} is expected. {_AGAIN}")
 
 
 def require_space(folder: Path, num_bytes: int, purpose: str) -> None:
@@ -136,11 +171,12 @@ def _open_zip(joined: IO[bytes], starts: Sequence[int]) -> zipfile.ZipFile:
     return archive
 
 
-def _reject_unsafe(members: Sequence[zipfile.ZipInfo], num_bytes: int, path: Path) -> None:
+def _reject_unsafe(members: Sequence[zipfile.ZipInfo], root: str, num_bytes: int, path: Path) -> None:
     """Reject an archive of ``num_bytes`` that must not be unpacked, with one sentence on the first reason found."""
     names: dict[str, tuple[str, bool]] = {}  # by how a disk that ignores case sees it: the name, and if it is a folder
     for member in members:
-        reason = _unsafe(member) or _clash(member, names)
+        outside = "" if member.filename.startswith(root) else f"is not in {root}, as all are expected to be"
+        reason = _unsafe(member) or _clash(member, names) or outside
         if reason:
             raise InputError(
                 f"{path}: rejected, nothing was unpacked: the member {member.filename[:MOST_NAME_BYTES]!r} {reason}. "
@@ -183,19 +219,20 @@ def _clash(member: zipfile.ZipInfo, names: dict[str, tuple[str, bool]]) -> str:
     return ""
 
 
-def _extract_missing(archive: zipfile.ZipFile, target: Path, name: str) -> None:
+def _extract_missing(archive: zipfile.ZipFile, root: str, target: Path, name: str) -> None:
     target.mkdir(parents=True, exist_ok=True)
-    missing = []
+    missing = {}
     for member in archive.infolist():
+        path = target / member.filename.removeprefix(root)
         if member.is_dir():
-            (target / member.filename).mkdir(parents=True, exist_ok=True)
-        elif not _is_unpacked(member, target / member.filename):
-            missing.append(member)
-    num_bytes = sum(member.file_size for member in missing)
+            path.mkdir(parents=True, exist_ok=True)
+        elif not _is_unpacked(member, path):
+            missing[path] = member
+    num_bytes = sum(member.file_size for member in missing.values())
     require_space(target, num_bytes, f"unpack {name}")
     with tqdm(total=num_bytes, desc=f"unpack {name}", unit="B", unit_scale=True, disable=None) as progress:
-        for member in missing:
-            _extract(archive, member, target / member.filename)
+        for path, member in missing.items():
+            _extract(archive, member, path)
             progress.update(member.file_size)
 
 

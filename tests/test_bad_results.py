@@ -52,7 +52,7 @@ DAMAGES = {
 }
 
 
-CASES = {(name, damage) for name in FILES for damage in DAMAGES}
+CASES = {(name, damage) for name in (*FILES, "events.csv") for damage in DAMAGES}
 
 
 @pytest.mark.parametrize(("name", "damage"), sorted(CASES))

@@ -11,7 +11,17 @@ def test_the_files_of_a_real_run_are_tables_of_numbers_and_names(tiny_runs):
     run = next(tiny_runs.glob("loss_weight=1*"))
     tables = tse_refine.load_results(run)
     assert set(tables) == {
-        *("results", "summary", "classification", "per_class", "probabilities", "cost", "metrics", "validation")
+        *(
+            "results",
+            "summary",
+            "classification",
+            "per_class",
+            "events",
+            "probabilities",
+            "cost",
+            "metrics",
+            "validation",
+        )
     }
     results = tables["results"]
     assert set(results.threshold) >= {"none", "0.1", "oracle"}  # text, also where they are numbers

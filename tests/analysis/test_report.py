@@ -28,6 +28,8 @@ def test_runs_of_all_systems_make_tables_figures_and_a_page(make_run, tmp_path):
         "decisions.csv",
         "refined_queries.csv",
         "per_class.csv",
+        "events.md",
+        "events.csv",
     }
     assert {path.name for path in paths} == expected | {f"{name}.{kind}" for name in figures for kind in ("png", "pdf")}
     assert {path.name for path in (tmp_path / "report").iterdir()} == {path.name for path in paths}
@@ -65,6 +67,17 @@ def test_a_soft_threshold_is_in_every_table_and_can_be_shown(make_run, tmp_path,
         assert "δ = 0.2 to 0.6" in (tmp_path / "report" / name).read_text(), name
     for name in ("table1.csv", "decisions.csv", "refined_queries.csv", "per_class.csv", "summary.txt"):
         assert "soft:0.2-0.6" in (tmp_path / "report" / name).read_text(), name
+
+
+def test_the_scores_of_events_are_on_the_page(make_run, tmp_path):
+    run = make_run("p", mixtures=40)  # three active classes each, whose events are all right
+    write_report([run], tmp_path / "report")
+    (row,) = read_csv(tmp_path / "report" / "events.csv", (), "")
+    assert (row["event_f1"], row["events_true"], row["events_right"]) == ("1.00000", "120.00000", "120.00000")
+    assert "macro F1 of events" in (tmp_path / "report" / "index.html").read_text()
+    (run / "test" / "events.csv").unlink()  # as a version left it that did not measure them
+    assert not {"events.md", "events.csv"} & {path.name for path in write_report([run], tmp_path / "report")}
+    assert not (tmp_path / "report" / "events.csv").exists()
 
 
 def test_measures_are_on_the_page_and_in_table_1(make_run, tmp_path):
@@ -162,7 +175,7 @@ def test_grids_that_lack_a_part_are_reported_without_it(make_run, tmp_path, keep
 
 def test_class_names_may_hold_signs_that_mean_something_elsewhere(make_run, tmp_path):
     run = make_run("p")
-    for name in ("per_class.csv", "probabilities.csv"):
+    for name in ("per_class.csv", "events.csv", "probabilities.csv"):
         path = run / "test" / name
         path.write_text(path.read_text().replace("glass", "$^$").replace("bell", "<b>&"))
     write_report([run], tmp_path / "report")

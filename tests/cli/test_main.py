@@ -60,6 +60,7 @@ def test_fit_validate_test_predict_report(command, run, tmp_path, capsys):
         "classification.csv",
         "config.yaml",
         "cost.csv",
+        "events.csv",
         "per_class.csv",
         "probabilities.csv",
         "results.csv",

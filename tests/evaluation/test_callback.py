@@ -52,6 +52,14 @@ def test_logged_metrics_are_the_named_ones_and_agree_with_the_files(trainer, mod
     )
     scores = {r["threshold"]: r for r in rows_of(tmp_path / "test" / "classification.csv")}
     assert logged["test/macro_f1/delta_0p5"] == pytest.approx(float(scores["0.5"]["macro_f1"]), abs=1e-4)
+    events = rows_of(tmp_path / "test" / "events.csv")
+    assert [row["class"] for row in events] == tiny_data.class_names
+    true = sum(int(row["events_true"]) for row in events)
+    rows = rows_of(tmp_path / "test" / "results.csv")
+    assert true == sum({row["mixture"]: int(row["num_active"]) for row in rows}.values())
+    for name in ("event_f1", "segment_f1"):
+        values = [float(row[name]) for row in events if int(row["events_true"])]
+        assert logged[f"test/{name}"] == pytest.approx(sum(values) / len(values), abs=1e-4)
     assert set(scores) == {
         "0.05",
         "0.1",

@@ -233,6 +233,7 @@ def test_a_killed_test_leaves_the_results_before_it_and_the_next_one_cleans_up(t
         "classification.csv",
         "config.yaml",
         "cost.csv",
+        "events.csv",
         "per_class.csv",
         "probabilities.csv",
         "results.csv",

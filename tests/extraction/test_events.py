@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 import torch
 
+from tse_refine.evaluation.events import frame_probability
 from tse_refine.extraction.events import WindowFrames, find_events, thinned
 from tse_refine.extraction.extractor import Extractor
 
@@ -77,9 +78,10 @@ def test_silence_has_no_events(extractor):
 def test_fine_frames_are_kept_no_finer_than_events_and_give_the_same():
     probability = torch.zeros(2, 3, 800)  # 400 frames per second
     probability[0, 1, 500:] = probability[1, 1, :300] = 0.75
+    probability = frame_probability(probability.logit())
     kept = thinned(0, 2 * RATE, probability, RATE)
     assert kept.probability.shape == (2, 3, 100)
-    assert kept.probability.dtype == torch.float16
+    assert kept.probability.dtype == torch.float16  # hours of a recording fit in memory
     names, hop = ["bell", "dog", "rain"], 2 * RATE
     events = [find_events([part], hop, RATE, names) for part in (kept, WindowFrames(0, 2 * RATE, probability))]
     assert events[0] == events[1]

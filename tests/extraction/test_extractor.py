@@ -73,6 +73,7 @@ def test_classes_under_the_threshold_are_removed_from_the_query(extractor, noise
     assert extractor.extract(waveform, 4000, "all", threshold=0.0).refined_query == ("dog", "car_horn", "siren")
     assert extractor.extract(waveform, 4000, "all", threshold=0.7).refined_query == ("dog",)
     assert extractor.probabilities(waveform, 4000) == pytest.approx(dict(extraction.probability), abs=1e-6)
+    assert extractor.detect(waveform, 4000).events == extraction.events
 
 
 @pytest.mark.parametrize("scope", ["window", "file"])

@@ -8,6 +8,7 @@ import numpy as np
 
 from tse_refine.analysis.comparisons import Difference, Result, Row, table_cells
 from tse_refine.evaluation.conditions import MATCHED, PARTIAL, TABLE_CONDITIONS, Condition
+from tse_refine.evaluation.events import COLLAR_OF_LENGTH, COLLAR_SECONDS, SEGMENT_SECONDS
 from tse_refine.evaluation.metrics import MEASURES, SI_SDRI, Measure
 from tse_refine.evaluation.statistics import Interval
 from tse_refine.files.tables import Table
@@ -165,6 +166,26 @@ def decision_table(rows: Sequence[Row], queries: Sequence[Row]) -> Table:
         "silent: answers whose SNR is within 0.3 dB of that of silence."
     )
     return _table(cells, note, [row["system"] for row in rows])
+
+
+def event_table(rows: Sequence[Row]) -> Table:
+    """Return how well the events of classifiers agree with the true ones (of ``event_rows``)."""
+    cells = [
+        {
+            "system": _with_seeds(row["system"], row["seeds"]),
+            "macro F1 of events": f"{row['event_f1']:.3f}",
+            "macro F1 of segments": f"{row['segment_f1']:.3f}",
+            "events, true": f"{row['events_true']:g}",
+            "estimated": f"{row['events_estimated']:g}",
+            "right": f"{row['events_right']:g}",
+        }
+        for row in rows
+    ]
+    note = (
+        f"An event is right within {1000 * COLLAR_SECONDS:g} ms of a true onset, and of its offset within that or "
+        f"{100 * COLLAR_OF_LENGTH:g} % of its length; segments have {SEGMENT_SECONDS:g} s. Means over seeds."
+    )
+    return _table(cells, note, num_left=1)
 
 
 def _table(rows: Sequence[Row], note: str, systems: Sequence[object] = (), num_left: int = 2) -> Table:

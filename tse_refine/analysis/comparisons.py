@@ -13,6 +13,7 @@ from tse_refine.analysis.systems import System, methods
 from tse_refine.errors import InputError
 from tse_refine.evaluation.classification import kept_classes
 from tse_refine.evaluation.conditions import MATCHED, PARTIAL, TABLE_CONDITIONS, Condition
+from tse_refine.evaluation.events import COUNTS
 from tse_refine.evaluation.metrics import MEASURES, SNRI, Measure
 from tse_refine.evaluation.results import decisive
 from tse_refine.evaluation.statistics import Interval, pooled_mean
@@ -140,6 +141,18 @@ def decision_rows(systems: Sequence[System]) -> list[Row]:
         runs = [_decisions(run.classifier, refinement) for run in system.runs if run.classifier]
         means = {name: float(np.mean([run[name] for run in runs])) for name in runs[0]}
         rows.append({"system": system.name, "threshold": refinement.name, "seeds": len(runs), **means})
+    return rows
+
+
+def event_rows(systems: Sequence[System]) -> list[Row]:
+    """Return one row per system whose events were measured: macro F1 of events and segments, means over its runs."""
+    rows = []
+    for system in systems:
+        events = [run.classifier.events for run in system.runs if run.classifier and run.classifier.events]
+        if events:
+            means = {name: float(np.mean([run.macro(name) for run in events])) for name in ("event_f1", "segment_f1")}
+            sums = {name: float(np.mean([run.counts[name].sum() for run in events])) for name in COUNTS}
+            rows.append({"system": system.name, "seeds": len(events), **means, **sums})
     return rows
 
 

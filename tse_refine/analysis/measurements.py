@@ -14,6 +14,7 @@ import numpy as np
 from tse_refine.errors import InputError
 from tse_refine.evaluation.classification import mean_average_precision
 from tse_refine.evaluation.conditions import Condition
+from tse_refine.evaluation.events import COUNTS, EventScores
 from tse_refine.evaluation.metrics import HEADLINES, MEASURES, Measure
 from tse_refine.evaluation.results import (
     CLASSIFICATION_COLUMNS,
@@ -120,6 +121,7 @@ class MeasuredClassifier:
         activity: whether the class is active, ``[mixtures, classes]``.
         macro_f1: by the name of each refinement that decides class by class.
         scores: likewise, one per class.
+        events: how well events agree with the true ones; None in results of versions that did not measure it.
     """
 
     class_names: tuple[str, ...]
@@ -127,6 +129,7 @@ class MeasuredClassifier:
     activity: np.ndarray
     macro_f1: Mapping[str, float]
     scores: Mapping[str, Sequence[ClassScore]]
+    events: EventScores | None = None
 
     @cached_property
     def mean_average_precision(self) -> float:
@@ -158,7 +161,7 @@ def read_grid(folder: Path, gate_threshold: float) -> MeasuredGrid:
 
 
 def read_classifier(folder: Path, grid: MeasuredGrid) -> MeasuredClassifier:
-    """Read ``probabilities.csv``, ``classification.csv`` and ``per_class.csv``.
+    """Read ``probabilities.csv``, ``classification.csv``, ``per_class.csv`` and, where there is one, ``events.csv``.
 
     Args:
         folder: ``RUN/test``.
@@ -180,7 +183,14 @@ def read_classifier(folder: Path, grid: MeasuredGrid) -> MeasuredClassifier:
     rows = read_csv(path, PER_CLASS_COLUMNS, REMEDY)
     with content_of(path, _CHANGED):
         scores = _scores(rows, refinements, dict(zip(names, activity.sum(0).tolist(), strict=True)))
-    return MeasuredClassifier(names, probability, activity, macro_f1, scores)
+    path = folder / "events.csv"
+    events = None
+    if path.exists():
+        types = {"class": str, **dict.fromkeys(COUNTS, int), "event_f1": float, "segment_f1": float}
+        columns = read_columns(path, types, {}, REMEDY)
+        with content_of(path, _CHANGED):
+            events = _events(columns, names)
+    return MeasuredClassifier(names, probability, activity, macro_f1, scores, events)
 
 
 def _grid(columns: Mapping[str, np.ndarray], gate_threshold: float) -> MeasuredGrid:
@@ -314,6 +324,20 @@ def _scores(
         if int(row["support"]) != support[name] or not all(0.0 <= score <= 1.0 for score in numbers[:3]):
             raise ValueError(f"the scores of {name} are impossible, or its support is not that of the test")
         scores[row["threshold"]].append(ClassScore(name, support[name], *numbers))
+    return scores
+
+
+def _events(columns: Mapping[str, np.ndarray], class_names: Sequence[str]) -> EventScores:
+    """Return the scores of events; ValueError where they are impossible or of other classes."""
+    if columns["class"].tolist() != list(class_names):
+        raise ValueError("does not hold every class of probabilities.csv once")
+    scores = EventScores({name: columns[name] for name in COUNTS})
+    for kind in ("event", "segment"):
+        true, estimated, right = (columns[f"{kind}s_{part}"] for part in ("true", "estimated", "right"))
+        if (right < 0).any() or (right > np.minimum(true, estimated)).any():
+            raise ValueError(f"more {kind}s are right than there are")
+        if not np.allclose(columns[f"{kind}_f1"], getattr(scores, f"{kind}_f1"), atol=_ROUNDING):
+            raise ValueError(f"{kind}_f1 does not follow from the counts")
     return scores
 
 

@@ -45,6 +45,7 @@ _CAPTIONS = {
     "example": "The example on one scale of colours (as the paper's Fig. 2).",
 }
 _OPTIONAL_FILES = {"differences.md", "decisions.md", "decisions.csv", "refined_queries.csv", "per_class.csv"}
+_OPTIONAL_FILES |= {"events.md", "events.csv"}
 _OPTIONAL_FILES |= {f"{name}.{suffix}" for name in _CAPTIONS for suffix in ("png", "pdf")}
 _DPI, _PAGE_DPI = 150, 100  # of files, and of the same figures on the page
 _PEAK = 10 ** (-1 / 20)  # -1 dB of full scale: room for what a player's filters add
@@ -60,7 +61,7 @@ def write_report(runs: Sequence[Path], output: Path, threshold: Refinement | flo
         output: folder for ``index.html``, which gathers all; ``summary.txt``; ``table1.{md,tex,csv}``;
             ``differences.{md,csv}``, paired, between methods and between conditions; a PNG and a PDF of each figure;
             and where a run refines, ``decisions.{md,csv}`` (what each refinement drops and keeps),
-            ``refined_queries.csv`` (the same by condition) and ``per_class.csv``.
+            ``refined_queries.csv`` (the same by condition), ``per_class.csv`` and ``events.{md,csv}``.
         threshold: refinement that the figures show, a number or a name; by default the one recommended on validation
             in the first run that refines.
 
@@ -114,6 +115,11 @@ def _compare(
         texts["decisions.md"] = table.markdown()
         for name, rows in (("decisions", decisions), ("refined_queries", queries), ("per_class", classes)):
             tables[f"{name}.csv"] = (list(rows[0]), rows)
+    if events := comparisons.event_rows(systems):
+        table = comparison_tables.event_table(events)
+        sections["When classes sound"] = [table]
+        texts["events.md"] = table.markdown()
+        tables["events.csv"] = (list(events[0]), events)
     sections["All measures"] = [comparison_tables.measure_table(results, refinement)]
     return texts, tables, sections
 

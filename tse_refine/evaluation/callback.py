@@ -16,6 +16,7 @@ from tse_refine.data.dataset import Batch
 from tse_refine.errors import InputError
 from tse_refine.evaluation.classification import classification_scores, mean_average_precision
 from tse_refine.evaluation.conditions import parse_conditions
+from tse_refine.evaluation.events import count_events
 from tse_refine.evaluation.grid import Grid, GridResults, evaluate_batch
 from tse_refine.evaluation.metrics import SNRI, Measure
 from tse_refine.evaluation.results import (
@@ -23,6 +24,7 @@ from tse_refine.evaluation.results import (
     classification_table,
     decisive,
     earlier_results,
+    event_scores,
     read_validation,
     summary_rows,
     summary_table,
@@ -217,17 +219,21 @@ class QueryRefinementEvaluation(Callback):
         self.recommended = None if option is None else parse_refinement(option, "the checkpoint's recommendation")
 
     def _evaluate(self, trainer: Trainer, pl_module: Module, outputs: Any, batch: Batch, split: str) -> None:
-        self._parts.append(
-            evaluate_batch(
-                pl_module.network,
-                outputs["features"],
-                outputs["probability"],
-                batch,
-                self.grids[split],
-                self.queries_per_pass,
-                trainer.precision_plugin.forward_context,
-            )
+        features = outputs["features"]
+        results = evaluate_batch(
+            pl_module.network,
+            features,
+            outputs["probability"],
+            batch,
+            self.grids[split],
+            self.queries_per_pass,
+            trainer.precision_plugin.forward_context,
         )
+        if features.frame_logits is not None:
+            truth = (batch["source_classes"], batch["source_spans"])
+            counts = count_events(features.frame_logits, *truth, features.length, pl_module.sample_rate)
+            results = replace(results, event_counts=counts)
+        self._parts.append(results)
 
     def _check_monitors(self, trainer: Trainer) -> None:
         logged = [*metric_names(self.grids["val"], "val", self.operating), *LOG_NAMES]
@@ -251,7 +257,7 @@ def metric_names(grid: Grid, split: str, operating: Refinement) -> list[str]:
     names = [name for name, _, _ in _metric_cells(grid, split, operating)]
     deciding = decisive(grid.refinements)
     names += [f"{split}/macro_f1/{refinement.key}" for refinement in deciding]
-    return [*names, f"{split}/map"] if deciding else names
+    return [*names, *(f"{split}/{name}" for name in ("map", "event_f1", "segment_f1"))] if deciding else names
 
 
 def logged_metrics(
@@ -273,6 +279,8 @@ def logged_metrics(
         metrics[f"{split}/macro_f1/{refinement.key}"] = scores.macro("f1")
     if deciding:
         metrics[f"{split}/map"] = mean_average_precision(results.probability, results.activity)
+        events = event_scores(results)
+        metrics |= {f"{split}/{name}": events.macro(name) for name in ("event_f1", "segment_f1")}
     return metrics
 
 
@@ -310,7 +318,11 @@ def _metric_cells(grid: Grid, split: str, operating: Refinement) -> Iterator[tup
 
 def _table(results: GridResults, rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the table to print: of extraction or, where nothing is extracted, of the classifier."""
-    return summary_table(rows) if results.grid.conditions else classification_table(results)
+    table = summary_table(rows) if results.grid.conditions else classification_table(results)
+    if not results.event_counts:
+        return table
+    events = event_scores(results)
+    return f"{table}\nmacro F1 of events {events.macro('event_f1'):.3f}, of segments {events.macro('segment_f1'):.3f}"
 
 
 def _show(pl_module: Module, text: str) -> None:

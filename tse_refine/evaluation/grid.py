@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields
-from typing import NamedTuple
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -63,6 +63,8 @@ class GridResults:
         kept_active: active classes kept in the refined query, ``[mixtures, conditions, refinements]``.
         kept_inactive: inactive ones, ``[mixtures, conditions, refinements]``.
         empty: whether nothing of the query is left, ``[mixtures, conditions, refinements]``.
+        event_counts: by name, ``[mixtures, classes]`` (:func:`tse_refine.evaluation.events.count_events`); nothing
+            without a classifier.
     """
 
     grid: Grid
@@ -77,6 +79,7 @@ class GridResults:
     kept_active: np.ndarray
     kept_inactive: np.ndarray
     empty: np.ndarray
+    event_counts: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def has_classifier(self) -> bool:
@@ -208,9 +211,8 @@ def evaluate_batch(
         "kept_inactive": kept.sum(-1) - kept_active,
         "empty": ~refined.any(-1),
     }
-    return GridResults(
-        grid, values=values, silence=silence, **{name: column.cpu().numpy() for name, column in columns.items()}
-    )
+    arrays: dict[str, Any] = {name: column.cpu().numpy() for name, column in columns.items()}
+    return GridResults(grid, values=values, silence=silence, **arrays)
 
 
 def _estimate(

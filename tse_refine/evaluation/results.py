@@ -15,6 +15,7 @@ import numpy as np
 
 from tse_refine.evaluation.classification import classification_scores, mean_average_precision
 from tse_refine.evaluation.conditions import PARTIAL, Condition
+from tse_refine.evaluation.events import COUNTS, EventScores
 from tse_refine.evaluation.grid import GridResults
 from tse_refine.evaluation.metrics import HEADLINES, SNRI, Measure
 from tse_refine.evaluation.statistics import bootstrap_mean
@@ -35,10 +36,11 @@ PER_CLASS_COLUMNS = (
     "snri_db_none",
     "snri_db_refined",
 )
+EVENT_COLUMNS = ("class", *COUNTS, "event_f1", "segment_f1")
 COST_COLUMNS = tuple(field.name for field in fields(Cost))
 _CELL_COLUMNS = ("active", "inactive", "threshold", "n")  # of summary.csv, before the measures
 REMEDY = "`tse-refine test` writes it into a run's folder; run it again."  # in messages about these files
-CLASSIFIER_FILES = ("probabilities.csv", "classification.csv", "per_class.csv")
+CLASSIFIER_FILES = ("probabilities.csv", "classification.csv", "per_class.csv", "events.csv")
 
 Row = dict[str, Any]
 
@@ -142,6 +144,21 @@ def per_class_rows(results: GridResults, class_names: Sequence[str]) -> list[Row
     return rows
 
 
+def event_scores(results: GridResults) -> EventScores:
+    """Return how well events agree with the true ones, over all mixtures of a network with a classifier."""
+    return EventScores({name: counts.sum(0) for name, counts in results.event_counts.items()})
+
+
+def event_rows(results: GridResults, class_names: Sequence[str]) -> list[Row]:
+    """Return one row per class: how many events and segments are true, estimated and right, and their F1."""
+    scores = event_scores(results)
+    columns = [*(scores.counts[name] for name in COUNTS), scores.event_f1, scores.segment_f1]
+    return [
+        dict(zip(EVENT_COLUMNS, (name, *(column[label].item() for column in columns)), strict=True))
+        for label, name in enumerate(class_names)
+    ]
+
+
 def write_test_results(
     folder: Path, results: GridResults, class_names: Sequence[str], cost: Cost, config: str | None = None
 ) -> list[Row]:
@@ -171,6 +188,8 @@ def write_test_results(
             "classification.csv": (CLASSIFICATION_COLUMNS, classification_rows(results)),
             "per_class.csv": (PER_CLASS_COLUMNS, per_class_rows(results, class_names)),
         }
+    if results.event_counts:
+        tables["events.csv"] = (EVENT_COLUMNS, event_rows(results, class_names))
     with ExitStack() as all_files:
         if config is not None:  # the first to enter is the last to take its place
             all_files.enter_context(replacing(folder / "config.yaml")).write_text(config, encoding="utf-8")

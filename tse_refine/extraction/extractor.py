@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, get_args
+from typing import Generic, NamedTuple, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tse_refine.errors import InputError
+from tse_refine.extraction.events import Event
 from tse_refine.extraction.query import parse_queries
 from tse_refine.extraction.signal import (
     BLOCK_SECONDS,
@@ -38,6 +39,18 @@ class Extraction(Decision, Generic[Waveform]):
 
     waveform: Waveform
     sample_rate: int
+
+
+class Detection(NamedTuple):
+    """What is in a recording, without a query.
+
+    Attributes:
+        probability: largest probability of each class over windows and channels, in [0, 1].
+        events: when classes sound, of every class, in the order in which they begin.
+    """
+
+    probability: Mapping[str, float]
+    events: tuple[Event, ...]
 
 
 class Extractor:
@@ -185,8 +198,8 @@ class Extractor:
             for decision, estimate in zip(stream.decisions(), estimates, strict=True)
         ]
 
-    def probabilities(self, waveform: np.ndarray | Tensor, sample_rate: int) -> dict[str, float]:
-        """Return the largest probability of each class over windows and channels, in [0, 1].
+    def detect(self, waveform: np.ndarray | Tensor, sample_rate: int) -> Detection:
+        """Return which classes are in a recording and when they sound, without extracting anything.
 
         Args:
             waveform: waveform as in :meth:`extract`.
@@ -199,7 +212,11 @@ class Extractor:
             raise InputError("this network has no classifier (a baseline), so that it estimates no probabilities.")
         stream = self.stream(_in_blocks(waveform, sample_rate), sample_rate, [self.class_names])
         stream.estimate_probabilities()
-        return stream.probability
+        return Detection(stream.probability, stream.events())
+
+    def probabilities(self, waveform: np.ndarray | Tensor, sample_rate: int) -> dict[str, float]:
+        """Return the largest probability of each class; arguments as in :meth:`detect`."""
+        return dict(self.detect(waveform, sample_rate).probability)
 
     def stream(
         self,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tse_refine.errors import InputError
+from tse_refine.evaluation.events import frame_probability
 from tse_refine.model.checkpoint import TrainedNetwork
 from tse_refine.model.network import Features
 
@@ -111,7 +112,7 @@ class WindowedNetwork:
         sounding = rows.any(dim=1, keepdim=True)
         probability = torch.cat(estimates).cpu() * sounding
         logits = torch.cat([part.frame_logits for part in features if part.frame_logits is not None])
-        frames = logits.float().sigmoid().cpu() * sounding[:, None]  # [rows, frames, classes]
+        frames = frame_probability(logits).cpu() * sounding[:, None]  # [rows, frames, classes]
         on_frames(start, samples, frames.view(num_windows, channels, *frames.shape[1:]).amax(1).transpose(1, 2))
         return features, probability.view(num_windows, channels, -1).amax(1)
 

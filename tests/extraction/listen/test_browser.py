@@ -178,10 +178,18 @@ def test_a_recording_is_uploaded_queried_refined_played_and_saved(opened, addres
     removed = page.locator(".listen-card").last.locator(".removed")
     assert removed.all_text_contents() == ["bell (removed)", "dog (removed)"]
 
+    lanes = page.locator(".listen-card").first.locator(".listen-lane")
+    assert page.locator(".listen-card").first.locator(".listen-name").all_text_contents() == ["alarm", "bell"]
+    picture, event = (page.locator(place).first.bounding_box() for place in (".listen-picture", ".listen-lane span"))
+    for side in ("x", "width"):  # both classes sound from start to end
+        assert event[side] == pytest.approx(picture[side], abs=1)
+
     players = page.locator(".listen-card audio")
     assert durations(page) == pytest.approx([3.0] * 3)
     page.locator(".listen-picture").first.click()  # goes on from the middle
     page.wait_for_function("document.querySelector('.listen-card audio').currentTime > 1.7")
+    lanes.last.click()  # which starts it again there, so that it is behind where it was
+    page.wait_for_function("Math.abs(document.querySelector('.listen-card audio').currentTime - 1.6) < 0.1")
     page.locator(".listen-picture").nth(1).click()
     page.wait_for_function("document.querySelectorAll('.listen-card audio')[1].currentTime > 1.7")
     assert players.evaluate_all("all => all.map(audio => audio.paused)") == [True, False, True]  # one at a time

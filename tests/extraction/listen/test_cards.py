@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from tse_refine.extraction.events import Event
 from tse_refine.extraction.extractor import Extractor
 from tse_refine.extraction.listen.cards import message, render, scale, score, show, table
 from tse_refine.extraction.listen.session import Session
@@ -105,6 +106,33 @@ def test_the_refined_card_reports_what_refinement_did(session, threshold, remark
     session.extract(QUERY, threshold)
     text = words(show(session, QUERY, threshold).cards[3])
     assert (f"threshold {threshold:.2f}: {remark}" if remark else f"threshold {threshold:.2f} · peak") in text
+
+
+def spans(html: str) -> dict[str, list[tuple[float, float]]]:
+    """Return the start and width of each event on a card's time line, in % of the spectrogram, by class."""
+    lanes = re.findall(r'<li><span class="listen-name">(.*?)</span>(.*?)</li>', html, re.DOTALL)
+    place = r'style="left:([\d.]+)%;width:([\d.]+)%"'
+    return {name: [(float(a), float(b)) for a, b in re.findall(place, lane)] for name, lane in lanes}
+
+
+def test_the_time_lines_are_those_of_the_extraction_s_events(session, monkeypatch):
+    found = (Event(0.3, 0.6, "dog", 0.9), Event(0.6, 1.2, "bell", 0.8), Event(0.9, 1.5, "dog", 0.7))
+    monkeypatch.setattr(session, "events", found)  # of 1.5 s
+    session.extract(["alarm", "dog"], 0.3)  # removes the dog
+    mixture, _, raw, refined = show(session, ["alarm", "dog"], 0.3).cards
+    assert spans(mixture) == {"dog": [(20.0, 20.0), (60.0, 40.0)], "bell": [(40.0, 40.0)]}
+    assert spans(raw) == {"alarm": [], "dog": [(20.0, 20.0), (60.0, 40.0)]}
+    assert spans(refined) == {"alarm": []}
+    assert "dog from 0.3 to 0.6 s, from 0.9 to 1.5 s bell from 0.6 to 1.2 s" in words(mixture)
+    assert "alarm not sure in any part" in words(raw)
+
+
+def test_without_events_the_card_says_so_and_without_a_classifier_there_is_no_time_line(
+    session, baseline, recording, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(session, "events", ())
+    assert "No class is sure in any part." in show(session, [], 0.3).cards[0]
+    assert "sure" not in show(Session(baseline, recording, tmp_path), [], 0.0).cards[0]
 
 
 def test_a_target_without_a_queried_class_is_reported(mixed):

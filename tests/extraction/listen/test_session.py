@@ -40,6 +40,12 @@ def test_estimates_are_those_of_extraction_that_decides_once_per_file(session, e
     assert session.result is result
 
 
+def test_events_are_those_of_extraction(session, extractor, recording):
+    extraction = extractor.extract(recording.waveform, recording.sample_rate, QUERY)
+    assert session.events == extraction.events
+    assert [event.name for event in session.events] == ["alarm", "bell"]  # from start to end
+
+
 def test_a_soft_threshold_weighs_classes_and_its_estimate_is_used_again(session, extractor, recording, queries):
     soft = SoftThreshold(0.1, 0.7)
     weights = session.weight(QUERY, soft)

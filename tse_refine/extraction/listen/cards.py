@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,7 +13,9 @@ import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tse_refine.analysis.plotting import RANGE_DB
+from tse_refine.errors import listed
 from tse_refine.evaluation.metrics import ATTENUATION, SNRI
+from tse_refine.extraction.events import Event
 from tse_refine.extraction.listen.picture import gradient
 from tse_refine.extraction.listen.session import Result, Session
 from tse_refine.refinement import KEPT_WEIGHT, Refinement, SoftThreshold, parse_refinement
@@ -52,6 +54,7 @@ class Card:
         classes: class names, each with its CSS class, ``kept``, ``removed`` or none, and the word for it.
         score: result of :func:`score`.
         remark: what refinement did, or empty.
+        lanes: events of the mixture by class, for a time line; None for none.
     """
 
     title: str
@@ -59,6 +62,7 @@ class Card:
     classes: Sequence[tuple[str, str, str]]
     score: str = ""
     remark: str = ""
+    lanes: Mapping[str, Sequence[Event]] | None = None
 
     @property
     def peak(self) -> str:
@@ -159,7 +163,8 @@ def score(estimate: np.ndarray, target: np.ndarray | None, mixture: np.ndarray) 
 
 def _cards(session: Session) -> list[Card]:
     sound, result = session.sound, session.result
-    cards = [Card("Mixture", sound.waveform, [(name, "", "") for name in sound.sources])]
+    lanes = _lanes(session)
+    cards = [Card("Mixture", sound.waveform, [(name, "", "") for name in sound.sources], lanes=lanes)]
     if result is None:
         return cards
     target = sound.target(result.query)
@@ -168,12 +173,31 @@ def _cards(session: Session) -> list[Card]:
         remark = "" if active else "no queried class is in the mixture"
         cards.append(Card("Target", target, active, remark=remark))
     raw_score = score(result.raw, target, sound.waveform)
-    cards.append(Card("Raw query", result.raw, [(name, "", "") for name in result.query], raw_score))
+    classes = [(name, "", "") for name in result.query]
+    cards.append(Card("Raw query", result.raw, classes, raw_score, lanes=_lanes(session, result.query)))
     if result.refined is not None:
         marked = [(name, *_state(weight)) for name, weight in result.weight.items()]
         refined_score = score(result.refined, target, sound.waveform)
-        cards.append(Card("Refined query", result.refined, marked, refined_score, _effect(result)))
+        kept = [name for name, weight in result.weight.items() if weight]
+        refined_lanes = _lanes(session, kept) if kept else None
+        cards.append(Card("Refined query", result.refined, marked, refined_score, _effect(result), refined_lanes))
     return cards
+
+
+def _lanes(session: Session, names: Sequence[str] | None = None) -> dict[str, list[Event]] | None:
+    """Return the events of classes, by default of those that have one, as they begin; None without a classifier."""
+    if not session.probability:
+        return None
+    lanes: dict[str, list[Event]] = {name: [] for name in names or ()}
+    for event in session.events:
+        if names is None or event.name in names:
+            lanes.setdefault(event.name, []).append(event)
+    return lanes
+
+
+def _times(events: Sequence[Event]) -> str:
+    """Return when a class sounds, in words: the text alternative of a lane."""
+    return listed([f"from {event.onset:.1f} to {event.offset:.1f} s" for event in events]) or "not sure in any part"
 
 
 def _effect(result: Result) -> str:
@@ -226,4 +250,4 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_TEMPLATES.filters["seconds"] = _seconds
+_TEMPLATES.filters |= {"seconds": _seconds, "times": _times}

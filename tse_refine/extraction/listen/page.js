@@ -1,4 +1,5 @@
-// The players: one sound at a time, a line in the spectrogram at its position, and a click there to play from that place.
+// The players: one sound at a time, a line in the spectrogram at its position, and a click there, or on the time line
+// below, to play from that place.
 (() => {
   const cardOf = (element) => element.closest(".listen-card");
   const secondsOf = (player) => Number(cardOf(player).dataset.seconds); // known before the player has loaded anything
@@ -24,7 +25,7 @@
   );
   document.addEventListener("seeked", (event) => ours(event) && place(event.target), true);
   document.addEventListener("click", (event) => {
-    const picture = event.target instanceof Element && event.target.closest(".listen-picture");
+    const picture = event.target instanceof Element && event.target.closest(".listen-picture, .listen-lane");
     if (!picture) return;
     const player = cardOf(picture).querySelector("audio");
     const box = picture.getBoundingClientRect();

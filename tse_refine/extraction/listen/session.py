@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from tse_refine.errors import InputError
+from tse_refine.extraction.events import Event
 from tse_refine.extraction.extractor import Extractor
 from tse_refine.extraction.listen.picture import Spectrograms
 from tse_refine.extraction.listen.sounds import CLOSED, Sound, SoundFiles
@@ -60,6 +61,7 @@ class Session:
 
     Attributes:
         probability: probability of each class, in [0, 1]; empty without a classifier.
+        events: when classes sound, as :attr:`Extraction.events`; empty without a classifier.
         result: last result; None before the first extraction.
         files: WAV files of the sounds on the page.
         network_rate: sample rate of the network, Hz.
@@ -67,9 +69,10 @@ class Session:
 
     def __init__(self, extractor: Extractor, sound: Sound, folder: Path) -> None:
         self.sound = sound
-        self.probability: dict[str, float] = {}
+        self.probability: Mapping[str, float] = {}
+        self.events: tuple[Event, ...] = ()
         if extractor.has_classifier:
-            self.probability = extractor.probabilities(sound.waveform, sound.sample_rate)
+            self.probability, self.events = extractor.detect(sound.waveform, sound.sample_rate)
         self.result: Result | None = None
         self.files = SoundFiles(folder)
         self.network_rate = extractor.sample_rate

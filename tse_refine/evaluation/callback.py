@@ -178,7 +178,7 @@ class QueryRefinementEvaluation(Callback):
     ) -> None:
         """Evaluate a batch on the features that ``test_step`` returned."""
         self._evaluate(trainer, pl_module, outputs, batch, "test")
-        if any(logger.log_audio for logger in result_loggers(trainer)):
+        if any(logger.plays_examples for logger in result_loggers(trainer)):
             self._add_examples(trainer, pl_module, outputs, batch)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Module) -> None:
@@ -215,7 +215,7 @@ class QueryRefinementEvaluation(Callback):
             tables = {"table": summary_grid(rows), **tables}
             log_tables(trainer, {f"test/{name}": table for name, table in tables.items()})
             for logger in result_loggers(trainer):
-                if logger.log_audio and self._examples:
+                if logger.plays_examples and self._examples:
                     examples = [self._examples[c] for c in results.grid.conditions if c in self._examples]
                     logger.log_examples("test/examples", examples, trainer.global_step)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from tse_refine.data.dataset import Batch
 from tse_refine.data.queries import condition_queries
 from tse_refine.evaluation.conditions import Condition
-from tse_refine.model.network import Features, QueriedNetwork
+from tse_refine.model.network import Features, Network
 from tse_refine.refinement import KEPT_WEIGHT, Refinement
 
 
@@ -55,13 +56,26 @@ class Example:
 
     @property
     def signals(self) -> dict[str, np.ndarray]:
-        """What can be played, by its name; the refined query's only where there is a refinement."""
+        """What can be played, by name, with one gain for all so that no peak is above 1."""
         signals = {"mixture": self.mixture, "target": self.target, "raw": self.raw}
-        return signals | ({"refined": self.refined} if self.refinement.needs_classifier else {})
+        if self.refinement.needs_classifier:
+            signals["refined"] = self.refined
+        peak = max(1.0, *(float(np.abs(signal).max()) for signal in signals.values()))
+        return {name: signal / peak for name, signal in signals.items()}
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """What can be read, as the row of a table."""
+        row: dict[str, Any] = {"condition": self.condition.name, "mixture": self.index}
+        row |= {"active": ", ".join(self.active), "query": ", ".join(self.query)}
+        row |= {"measure": self.condition.measure.axis_label, "raw": self.raw_db}
+        if self.refinement.needs_classifier:
+            row |= {"refined query": ", ".join(self.refined_query), "refined": self.refined_db}
+        return row
 
 
 def extract_query(
-    network: QueriedNetwork,
+    network: Network,
     features: Features,
     batch: Batch,
     condition: Condition,

@@ -15,10 +15,10 @@ class ResultLogger(ABC):
     """A logger that shows tables and examples; also a logger of Lightning's.
 
     Attributes:
-        log_audio: whether a test extracts an example of each condition for it.
+        plays_examples: whether a test extracts an example of each condition for it.
     """
 
-    log_audio: bool = False
+    plays_examples: bool = False
 
     @abstractmethod
     def log_rows(self, name: str, rows: Sequence[Mapping[str, Any]], step: int) -> None:
@@ -36,7 +36,7 @@ class ResultLogger(ABC):
 
         Args:
             name: such as ``test/examples``.
-            examples: examples, at least one; levels above 1 are the logger's to avoid, alike for all sounds of one.
+            examples: examples, at least one.
             step: number of training steps so far.
         """
 

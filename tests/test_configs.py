@@ -135,9 +135,12 @@ def test_a_budget_leaves_the_experiment_as_it_is(parsed, experiment):
 
 @pytest.mark.parametrize("logger", config_names("logger"))
 def test_loggers(parsed, logger, tmp_path):
+    if logger == "logger/tensorboard":
+        pytest.importorskip("tensorboard")
     built = parsed("experiment/proposed", "model/small", "data/synthetic", logger)
     kinds = [type(logger).__name__ for logger in built["trainer"].loggers]
-    assert kinds == (["RunCSVLogger", "WandbLogger"] if logger == "logger/wandb" else ["RunCSVLogger"])
+    further = {"logger/wandb": ["RunWandbLogger"], "logger/tensorboard": ["RunTensorBoardLogger"]}
+    assert kinds == ["RunCSVLogger", *further.get(logger, [])]
     assert Path(built["trainer"].loggers[0].log_dir) == tmp_path
 
 

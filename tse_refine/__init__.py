@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tse_refine.refinement import refine
     from tse_refine.training.csv_logger import RunCSVLogger
     from tse_refine.training.module import ExtractionModule
+    from tse_refine.training.tensorboard_logger import RunTensorBoardLogger
+    from tse_refine.training.wandb_logger import RunWandbLogger
 
 try:
     getpass.getuser()
@@ -34,6 +36,8 @@ _MODULES = {
     "NetworkConfig": "model.network",
     "QueryRefinementEvaluation": "evaluation.callback",
     "RunCSVLogger": "training.csv_logger",
+    "RunTensorBoardLogger": "training.tensorboard_logger",
+    "RunWandbLogger": "training.wandb_logger",
     "load_results": "analysis.frames",
     "refine": "refinement",
 }
@@ -48,6 +52,8 @@ __all__ = [
     "NetworkConfig",
     "QueryRefinementEvaluation",
     "RunCSVLogger",
+    "RunTensorBoardLogger",
+    "RunWandbLogger",
     "__version__",
     "load_results",
     "refine",

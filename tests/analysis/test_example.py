@@ -66,8 +66,8 @@ def test_the_example_is_what_was_tested(run):
         for row in rows
         if int(row["mixture"]) == example.index and (int(row["active"]), int(row["inactive"])) == example.condition
     }
-    assert example.raw_snri_db == pytest.approx(float(rows["none"]["snri_db"]), abs=0.01)
-    assert example.refined_snri_db == pytest.approx(float(rows[REFINED.name]["snri_db"]), abs=0.01)
+    assert example.raw_db == pytest.approx(float(rows["none"]["snri_db"]), abs=0.01)
+    assert example.refined_db == pytest.approx(float(rows[REFINED.name]["snri_db"]), abs=0.01)
     row = rows[REFINED.name]
     assert example.query == (*row["query_active"].split("|"), *row["query_inactive"].split("|"))
     assert set(example.query[: example.condition[0]]) <= set(example.active)
@@ -95,7 +95,7 @@ def test_the_figure_has_four_spectrograms_on_one_scale(run):
     assert len({panel.images[0].get_clim() for panel in panels}) == 1
     titles = [panel.get_title(loc="left").replace("\n", " ") for panel in panels]
     assert all(name in titles[2] for name in example.query)
-    assert f"SNRi {example.refined_snri_db:.1f} dB" in titles[3]
+    assert f"SNRi {example.refined_db:.1f} dB" in titles[3]
 
 
 def test_the_page_of_a_real_run_plays_the_example(run, tmp_path):

@@ -91,8 +91,8 @@ def test_measures_are_on_the_page_and_in_table_1(make_run, tmp_path):
 def example_of(signals, name="dog"):
     """A worked example of the four signals, with a class of some name."""
     query = (name, "siren")
-    head = ("p", 7, PARTIAL, Threshold(0.3), 8000, (name,), query, (name,), {name: 0.9, "siren": 0.1})
-    return WorkedExample(*head, *signals, raw_snri_db=1.0, refined_snri_db=8.0)
+    head = (7, PARTIAL, Threshold(0.3), 8000, (name,), query, (name,), {name: 0.9, "siren": 0.1})
+    return WorkedExample(*head, *signals, raw_db=1.0, refined_db=8.0, run="p")
 
 
 @pytest.fixture

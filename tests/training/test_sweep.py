@@ -1,4 +1,5 @@
 import csv
+import sys
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,45 @@ def test_a_random_search_draws_within_bounds_and_the_same_again(sweep_file):
     assert {one["data.batch_size"] for one in drawn} == {8}
 
 
+@pytest.mark.parametrize(
+    ("command", "program", "words"),
+    [
+        (["${env}", "${program}", "fit", "${args}"], "tse-refine", ["tse-refine", "fit", "--a.b=1", "--c=x"]),
+        (
+            ["${env}", "${interpreter}", "-m", "tse_refine", "fit", "${args}"],
+            None,
+            [sys.executable, "-m", "tse_refine", "fit", "--a.b=1", "--c=x"],
+        ),
+        (
+            ["${interpreter}", "${program}", "${args_no_hyphens}"],
+            "own.py",
+            [sys.executable, "own.py", "a.b=1", "c=x"],
+        ),
+    ],
+)
+def test_macros_stand_for_what_the_agent_of_wandb_puts_there(sweep_file, tmp_path, command, program, words):
+    command = [*command, f"--trainer.default_root_dir={tmp_path}"]
+    parameters = {"a.b": {"value": 1}, "c": {"value": "x"}}
+    sweep = read_sweep(sweep_file(command=command, parameters=parameters, program=program))
+    assert sweep.words(next(sweep.settings())) == words
+
+
+def test_a_training_by_another_program_is_tested_by_it_too(sweep_file, tmp_path):
+    command = [
+        "${interpreter}",
+        "-m",
+        "tse_refine",
+        "fit",
+        f"--trainer.default_root_dir={tmp_path / 'sweep'}",
+        "${args}",
+    ]
+    runs = Runs()
+    run_sweep(sweep_file(command=command, parameters={"model.loss_weight": {"value": 1}}), run=runs)
+    assert [words[:4] for words in runs.commands] == [
+        [sys.executable, "-m", "tse_refine", name] for name in ("fit", "test")
+    ]
+
+
 def test_values_reach_the_command_as_it_reads_them(sweep_file):
     values = {
         "model.network.classifier": None,
@@ -184,7 +224,9 @@ def test_settings_drawn_twice_are_one_run(sweep_file):
         ({"method": "random"}, "needs run_cap"),
         ({"command": ["tse-refine", "fit", "--trainer.default_root_dir=x"]}, r"lacks \$\{args\}"),
         ({"command": ["tse-refine", "fit", "${args}"]}, "lacks --trainer.default_root_dir=FOLDER"),
-        ({"command": ["${env}", "fit", "--trainer.default_root_dir=x", "${args}"]}, "of W&B's macros only"),
+        ({"command": ["${json}", "fit", "--trainer.default_root_dir=x", "${args}"]}, "of W&B's macros only"),
+        ({"command": ["a", "fit", "--trainer.default_root_dir=${envvar:X}", "${args}"]}, "each as a word of its own"),
+        ({"command": ["${program}", "fit", "--trainer.default_root_dir=x", "${args}"]}, "program"),
         ({"parameters": {"model": {"parameters": {"loss_weight": {"value": 1}}}}}, "such as model.loss_weight"),
         ({"parameters": {"a": {"min": 0, "max": 1}}}, "a grid cannot run over the distribution of a"),
         ({"parameters": {"a": {}}}, "has no value, values, or min and max"),
@@ -196,9 +238,12 @@ def test_sweeps_that_cannot_run_here_are_rejected(sweep_file, changes, message):
         read_sweep(sweep_file(**changes))
 
 
-def test_runs_of_wandbs_agent_have_folders_of_their_own(tiny_config_file, tmp_path, monkeypatch):
+def test_runs_of_wandbs_agent_have_folders_of_their_own_and_are_tested(tiny_config_file, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
     for name in ("first", "second"):
         monkeypatch.setenv("WANDB_RUN_ID", name)
         main(["fit", "-c", str(tiny_config_file), "--trainer.limit_train_batches", "1"])
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"first", "second"}
+    for name in ("first", "second"):
+        assert (tmp_path / "run" / name / "trained.json").exists()
+        assert (tmp_path / "run" / name / "test" / "results.csv").exists()

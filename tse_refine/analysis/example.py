@@ -2,65 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from tse_refine.analysis.measurements import MeasuredGrid
 from tse_refine.analysis.tested_run import TestedRun
-from tse_refine.data.dataset import Batch
-from tse_refine.data.queries import condition_queries
 from tse_refine.errors import InputError
 from tse_refine.evaluation.conditions import Condition
+from tse_refine.evaluation.example import Example, extract_query
 from tse_refine.evaluation.metrics import SNRI
 from tse_refine.model.checkpoint import load_network
-from tse_refine.model.network import Network
-from tse_refine.refinement import KEPT_WEIGHT, NoRefinement, Refinement
+from tse_refine.refinement import NoRefinement, Refinement
 
 _TOLERANCE_DB = 0.1  # of a repeated extraction: other batches and devices round differently
 
 
 @dataclass(frozen=True)
-class WorkedExample:
-    """What one query of one mixture gives.
+class WorkedExample(Example):
+    """An example of a tested run.
 
     Attributes:
         run: name of the run whose network extracts.
-        index: number of the test mixture.
-        condition: condition of the query.
-        refinement: refinement of the query.
-        sample_rate: sample rate, Hz.
-        active: classes of the mixture.
-        query: queried classes, the active ones first.
-        refined_query: classes that are kept.
-        probability: probability of each queried class.
-        mixture: waveform, ``[samples]``; the signals below likewise.
-        target: sum of the sources of the queried active classes.
-        raw: extraction with the raw query.
-        refined: extraction with the refined query.
-        raw_snri_db: SNRi of the former.
-        refined_snri_db: SNRi of the latter.
     """
 
     run: str
-    index: int
-    condition: Condition
-    refinement: Refinement
-    sample_rate: int
-    active: tuple[str, ...]
-    query: tuple[str, ...]
-    refined_query: tuple[str, ...]
-    probability: Mapping[str, float]
-    mixture: np.ndarray
-    target: np.ndarray
-    raw: np.ndarray
-    refined: np.ndarray
-    raw_snri_db: float
-    refined_snri_db: float
 
 
 def choose_mixture(grid: MeasuredGrid, refinement: Refinement) -> tuple[int, Condition]:
@@ -112,31 +80,12 @@ def extract_example(run: TestedRun, refinement: Refinement) -> WorkedExample:
     if network.classifier is None:
         raise InputError(f"{checkpoint} has no classifier and cannot refine.")
     batch = run.data.open_split("test").__getitems__([(0, index)])
-    target = batch["sources"][:, : condition.active].sum(1)  # sources come in the order in which they are queried
-    query, weights, probability, estimates = _extract(network, batch, condition, refinement)
-    snri = [SNRI.of_signals(estimate, target, batch["mixture"]).item() for estimate in estimates]
-    _check_snri(run, index, condition, (NoRefinement(), refinement), snri)
-    names, order = run.data.class_names, batch["query_order"][0].tolist()
-    num_active = int(batch["activity"].sum())
-    queried = [label for label in order if query[label]]
-    raw, refined = (_waveform(estimate) for estimate in estimates)
-    return WorkedExample(
-        run=run.name,
-        index=index,
-        condition=condition,
-        refinement=refinement,
-        sample_rate=run.data.sample_rate,
-        active=tuple(names[label] for label in order[:num_active]),
-        query=tuple(names[label] for label in queried),
-        refined_query=tuple(names[label] for label in queried if weights[label] >= KEPT_WEIGHT),
-        probability={names[label]: float(probability[label]) for label in queried},
-        mixture=_waveform(batch["mixture"]),
-        target=_waveform(target),
-        raw=raw,
-        refined=refined,
-        raw_snri_db=snri[0],
-        refined_snri_db=snri[1],
-    )
+    with torch.inference_mode():
+        features = network.features(batch["mixture"])
+    names, sample_rate = run.data.class_names, run.data.sample_rate
+    example = extract_query(network, features, batch, condition, refinement, names, sample_rate)
+    _check_snri(run, example)
+    return WorkedExample(**vars(example), run=run.name)
 
 
 def _tested_checkpoint(run: TestedRun) -> Path:
@@ -146,34 +95,14 @@ def _tested_checkpoint(run: TestedRun) -> Path:
     return named if named.is_file() and not own.is_file() else own
 
 
-def _extract(
-    network: Network, batch: Batch, condition: Condition, refinement: Refinement
-) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]:
-    """Return query, refined query and probability, ``[classes]``, and the extractions with both, ``[1, samples]``."""
-    query = condition_queries(batch["query_order"], batch["activity"].sum(1).long(), [condition])[:, 0]
-    with torch.inference_mode():
-        features = network.features(batch["mixture"])
-        probability = features.probability()
-        assert probability is not None  # the network has a classifier
-        refined_query = refinement(query, probability)
-        estimates = network.extract(features, query), network.extract(features, refined_query)
-    return query[0], refined_query[0], probability[0], estimates
-
-
-def _check_snri(
-    run: TestedRun, index: int, condition: Condition, refinements: tuple[Refinement, ...], snri: list[float]
-) -> None:
+def _check_snri(run: TestedRun, example: Example) -> None:
     """Raise an InputError where the extraction is not the one that was tested."""
-    row = np.flatnonzero(run.grid.mixtures == index)[0]
-    for rule, value in zip(refinements, snri, strict=True):
-        tested = run.grid.cell(SNRI, condition, rule)[row]
+    row = np.flatnonzero(run.grid.mixtures == example.index)[0]
+    for rule, value in ((NoRefinement(), example.raw_db), (example.refinement, example.refined_db)):
+        tested = run.grid.cell(SNRI, example.condition, rule)[row]
         if not abs(value - tested) <= _TOLERANCE_DB:
             raise InputError(
-                f"Mixture {index} now has an SNRi of {value:.2f} dB, in {run.folder.test / 'results.csv'} it has "
-                f"{tested:.2f} dB: the checkpoint or the recordings are not those that were tested; run `tse-refine "
-                "test` again."
+                f"Mixture {example.index} now has an SNRi of {value:.2f} dB, in {run.folder.test / 'results.csv'} it "
+                f"has {tested:.2f} dB: the checkpoint or the recordings are not those that were tested; run "
+                "`tse-refine test` again."
             )
-
-
-def _waveform(signal: Tensor) -> np.ndarray:
-    return signal[0].float().numpy().copy()

@@ -184,9 +184,9 @@ def plot_example(example: WorkedExample) -> Figure:
     signals = {
         f"mixture: {', '.join(example.active)}": example.mixture,
         f"target: {', '.join(example.query[: example.condition.active])}": example.target,
-        f"raw query: {', '.join(example.query)} (SNRi {example.raw_snri_db:.1f} dB)": example.raw,
+        f"raw query: {', '.join(example.query)} (SNRi {example.raw_db:.1f} dB)": example.raw,
         f"refined query, {example.refinement.label}: {', '.join(example.refined_query)} "
-        f"(SNRi {example.refined_snri_db:.1f} dB)": example.refined,
+        f"(SNRi {example.refined_db:.1f} dB)": example.refined,
     }
     loudest = spectrogram_db(example.mixture, example.sample_rate).max()
     for panel, (title, signal) in zip(panels.flat, signals.items(), strict=True):

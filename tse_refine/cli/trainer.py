@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock, Timeout
 from jsonargparse import Namespace
 from lightning import LightningModule, Trainer
@@ -33,7 +33,10 @@ from tse_refine.training.checkpoints import AtomicCheckpointIO
 from tse_refine.training.module import ExtractionModule
 from tse_refine.training.processes import check_launcher, lost_processes
 from tse_refine.training.stopping import StopSignals, restored_signals
-from tse_refine.training.wandb_start import start_wandb
+from tse_refine.training.sweep import agent_run
+from tse_refine.training.tensorboard_logger import check_tensorboard
+from tse_refine.training.wandb_logger import run_name, start_wandb
+from tse_refine.version import __version__
 
 _RESTORES = "checkpoint_connector"  # Lightning's module that gives a checkpoint's parts to their owners
 
@@ -41,7 +44,8 @@ _RESTORES = "checkpoint_connector"  # Lightning's module that gives a checkpoint
 class SaveRunConfig(SaveConfigCallback):
     """Saves the resolved configuration with the data digest: ``RUN/config.yaml``, for a test ``RUN/test/config.yaml``.
 
-    The file of a test is written by the evaluation, together with the results that it describes.
+    The file of a test is written by the evaluation, together with the results that it describes. Loggers get the
+    configuration too.
 
     With ``--overwrite`` it first sets the earlier training aside: only now, since all options have been checked.
     """
@@ -68,6 +72,9 @@ class SaveRunConfig(SaveConfigCallback):
             if logger.init_args.get("save_dir") == str(run.path):
                 logger.init_args.save_dir = None
         text = self.parser.dump(config, skip_none=False)
+        options = {**yaml.safe_load(text), "tse_refine_version": __version__}
+        for used in trainer.loggers:
+            used.log_hyperparams(options)
         if stage == "fit":
             write_text(run.config, text)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -118,10 +125,9 @@ class TrainerCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Settle the run's folder, the checkpoint's and where loggers write."""
         config = self.config
-        if "WANDB_SWEEP_ID" in os.environ and "WANDB_RUN_ID" in os.environ:
+        if (name := agent_run()) is not None and Path(config.trainer.default_root_dir).name != name:
             # W&B's agent gives all runs of a sweep one command; its flags cannot name a folder for each
-            folder = Path(config.trainer.default_root_dir) / os.environ["WANDB_RUN_ID"]
-            config.trainer.default_root_dir = str(folder)
+            config.trainer.default_root_dir = str(Path(config.trainer.default_root_dir) / name)
         run = RunFolder(config.trainer.default_root_dir)
         config.trainer.default_root_dir = str(run.path)
         if self.command == "fit" and not config.trainer.fast_dev_run:
@@ -136,6 +142,8 @@ class TrainerCLI(LightningCLI):
             ] or None
         loggers = _configured_loggers(config)
         for logger in loggers:
+            if logger.class_path.endswith("TensorBoardLogger"):
+                check_tensorboard()  # what a logger of several rejects itself, jsonargparse makes a page of
             if logger.init_args.get("save_dir") in (None, "."):  # "." is WandbLogger's own default
                 logger.init_args.save_dir = str(run.path)
         if self.command != "fit":  # metrics.csv belongs to the training; the results have files of their own
@@ -170,7 +178,7 @@ class TrainerCLI(LightningCLI):
                 stack.enter_context(_only_training(run))
                 # one that ended since the options were checked
                 run.refuse_second_training(self.config.ckpt_path, self.config.overwrite)
-            start_wandb(self.trainer)
+            start_wandb(self.trainer, run_name(self.config.as_dict(), self.command, run.path), self.command)
             with _naming_checkpoint(self.config.ckpt_path):
                 if self.command == "calibrate":
                     output = run.checkpoints / f"{CALIBRATED}.ckpt"
@@ -215,7 +223,12 @@ def run_trainer(command: str, words: list[str]) -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # torch 2.11 deprecates what Lightning 2.6 uses
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # mixing is fast; two cores are few
     warnings.filterwarnings("ignore", message=".*LightningCLI's args parameter.*")  # main() may be called from Python
-    TrainerCLI(command, words).run()
+    cli = TrainerCLI(command, words)
+    cli.run()
+    if command == "fit" and agent_run() is not None and not cli.trainer.fast_dev_run:  # type: ignore[attr-defined]
+        # what `tse-refine sweep` runs after a training; in this process, so that it is in the same run of W&B
+        run = RunFolder(cli.trainer.default_root_dir)
+        TrainerCLI("test", ["-c", str(run.config), "--trainer.default_root_dir", str(run.path)]).run()
 
 
 def _configured_loggers(config: Namespace) -> list[Namespace]:

@@ -15,17 +15,21 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from tse_refine.data.dataset import Batch
 from tse_refine.errors import InputError
 from tse_refine.evaluation.classification import classification_scores, mean_average_precision
-from tse_refine.evaluation.conditions import parse_conditions
+from tse_refine.evaluation.conditions import Condition, parse_conditions
 from tse_refine.evaluation.events import count_events
+from tse_refine.evaluation.example import Example, extract_query
 from tse_refine.evaluation.grid import Grid, GridResults, evaluate_batch
 from tse_refine.evaluation.metrics import SNRI, Measure
+from tse_refine.evaluation.result_logger import log_tables, result_loggers
 from tse_refine.evaluation.results import (
     append_validation,
+    classification_rows,
     classification_table,
     decisive,
     earlier_results,
     event_scores,
     read_validation,
+    summary_grid,
     summary_rows,
     summary_table,
     write_test_results,
@@ -33,7 +37,7 @@ from tse_refine.evaluation.results import (
 from tse_refine.evaluation.run_folder import RunFolder
 from tse_refine.model.checkpoint import CHECKPOINT_KEY
 from tse_refine.model.cost import measure_cost
-from tse_refine.refinement import DEFAULT_THRESHOLD, Refinement, parse_refinement, parse_refinements
+from tse_refine.refinement import DEFAULT_THRESHOLD, NoRefinement, Refinement, parse_refinement, parse_refinements
 
 # the published conditions as far as the paper's text names them, and ours beside them
 TEST_CONDITIONS = [[1, 0], [1, 1], [1, 2], [1, 3], [1, 5], [2, 0], [2, 1], [2, 2], [2, 3], [3, 0], [3, 1], [3, 3]]
@@ -54,8 +58,9 @@ class QueryRefinementEvaluation(Callback):
     """Evaluates conditions (active:inactive) by refinements on the features that the module's step returns.
 
     After validation it logs the named metrics, appends to ``validation.csv``, recommends a refinement and prints a
-    table; after test it writes ``RUN/test/`` and prints the table. A network without a classifier is evaluated with
-    the refinements that need none, ``none`` and ``oracle``.
+    table; after test it writes ``RUN/test/`` and prints the table. Loggers that show tables get them too
+    (:mod:`tse_refine.evaluation.result_logger`). A network without a classifier is evaluated with the refinements that
+    need none, ``none`` and ``oracle``.
 
     Args:
         threshold: operating refinement (delta): a number, or the name of another rule that decides class by class,
@@ -101,6 +106,7 @@ class QueryRefinementEvaluation(Callback):
             for split, values in (("val", validation_thresholds), ("test", thresholds))
         }
         self._parts: list[GridResults] = []
+        self._examples: dict[Condition, Example] = {}  # of a test, for loggers that play them
 
     def setup(self, trainer: Trainer, pl_module: Module, stage: str) -> None:
         """Check the grids against the data, and what other callbacks monitor, before anything runs."""
@@ -146,7 +152,7 @@ class QueryRefinementEvaluation(Callback):
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: Module) -> None:
         """Discard the batches of the previous epoch."""
-        self._parts = []
+        self._parts, self._examples = [], {}
 
     def on_test_start(self, trainer: Trainer, pl_module: Module) -> None:
         """Add the checkpoint's recommended refinement to the grid; report which results this test will replace.
@@ -174,6 +180,8 @@ class QueryRefinementEvaluation(Callback):
     ) -> None:
         """Evaluate a batch on the features that ``test_step`` returned."""
         self._evaluate(trainer, pl_module, outputs, batch, "test")
+        if any(logger.plays_examples for logger in result_loggers(trainer)):
+            self._add_examples(trainer, pl_module, outputs, batch)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Module) -> None:
         """Log, recommend a refinement, print and append to ``validation.csv``; in the sanity check only compute."""
@@ -189,6 +197,7 @@ class QueryRefinementEvaluation(Callback):
             if self.recommended is not None:
                 heading += f", recommended threshold {self.recommended.name}"
             _show(pl_module, f"\n{heading}\n{_table(results, rows)}\n")
+            log_tables(trainer, {"val/table": summary_grid(rows) or classification_rows(results)})
             if trainer.state.fn == "fit" and not trainer.fast_dev_run:  # type: ignore[attr-defined]
                 path = RunFolder(trainer.default_root_dir).validation
                 append_validation(path, rows, results.grid.measures, trainer.current_epoch)
@@ -199,11 +208,18 @@ class QueryRefinementEvaluation(Callback):
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             folder = RunFolder(trainer.default_root_dir).test
             cost = measure_cost(pl_module.network)
-            rows = write_test_results(folder, results, pl_module.class_names, cost, self.test_config)
+            tables = write_test_results(folder, results, pl_module.class_names, cost, self.test_config)
+            rows = tables["summary"]
             heading = f"Test, {len(results.index)} mixtures"
             if self.recommended is not None:
                 heading += f"; recommended on validation: {self.recommended.name}"
             _show(pl_module, f"\n{heading}\n{_table(results, rows)}\nWritten to {folder}")
+            tables = {"table": summary_grid(rows), **tables}
+            log_tables(trainer, {f"test/{name}": table for name, table in tables.items()})
+            for logger in result_loggers(trainer):
+                if logger.plays_examples and self._examples:
+                    examples = [self._examples[c] for c in results.grid.conditions if c in self._examples]
+                    logger.log_examples("test/examples", examples, trainer.global_step)
         else:
             rows = summary_rows(results)
         pl_module.log_dict(logged_metrics(results, rows, "test", self.operating), batch_size=1, sync_dist=True)
@@ -234,6 +250,25 @@ class QueryRefinementEvaluation(Callback):
             counts = count_events(features.frame_logits, *truth, features.length, pl_module.sample_rate)
             results = replace(results, event_counts=counts)
         self._parts.append(results)
+
+    def _add_examples(self, trainer: Trainer, pl_module: Module, outputs: Any, batch: Batch) -> None:
+        """Extract an example of each condition that has none yet, from its first mixture."""
+        has_classifier = outputs["probability"] is not None
+        num_active = batch["activity"].sum(1)
+        for condition in self.grids["test"].conditions:
+            rows = torch.nonzero(num_active >= condition.active)[:1, 0]
+            if condition in self._examples or not len(rows):
+                continue
+            self._examples[condition] = extract_query(
+                pl_module.network,
+                outputs["features"].select(rows),
+                {name: value[rows] for name, value in batch.items()},
+                condition,
+                self.operating if has_classifier else NoRefinement(),
+                pl_module.class_names,
+                pl_module.sample_rate,
+                trainer.precision_plugin.forward_context,
+            )
 
     def _check_monitors(self, trainer: Trainer) -> None:
         logged = [*metric_names(self.grids["val"], "val", self.operating), *LOG_NAMES]

@@ -161,8 +161,8 @@ def event_rows(results: GridResults, class_names: Sequence[str]) -> list[Row]:
 
 def write_test_results(
     folder: Path, results: GridResults, class_names: Sequence[str], cost: Cost, config: str | None = None
-) -> list[Row]:
-    """Write every file of a test; return the summary's rows.
+) -> dict[str, list[Row]]:
+    """Write every file of a test; return the rows of those that do not have some for each mixture, by name.
 
     All files are written before the first takes its place, so that a killed test leaves those of the one before it.
     What only an earlier test has is removed: the files of the classifier for a network without one, a configuration
@@ -175,18 +175,20 @@ def write_test_results(
         cost: cost of the network.
         config: text of ``config.yaml``, the configuration of the test; None where there is none.
     """
-    summary = summary_rows(results)
+    short = {"summary": summary_rows(results), "cost": [asdict(cost)]}
+    if results.has_classifier:
+        short |= {"classification": classification_rows(results), "per_class": per_class_rows(results, class_names)}
     measures = results.grid.measures
     tables: dict[str, tuple[Sequence[str], Iterable[Row]]] = {
         "results.csv": (result_columns(measures), result_rows(results, class_names)),
-        "summary.csv": (summary_columns(measures), summary),
-        "cost.csv": (COST_COLUMNS, [asdict(cost)]),
+        "summary.csv": (summary_columns(measures), short["summary"]),
+        "cost.csv": (COST_COLUMNS, short["cost"]),
     }
     if results.has_classifier:
         tables |= {
             "probabilities.csv": (PROBABILITY_COLUMNS, _probability_rows(results, class_names)),
-            "classification.csv": (CLASSIFICATION_COLUMNS, classification_rows(results)),
-            "per_class.csv": (PER_CLASS_COLUMNS, per_class_rows(results, class_names)),
+            "classification.csv": (CLASSIFICATION_COLUMNS, short["classification"]),
+            "per_class.csv": (PER_CLASS_COLUMNS, short["per_class"]),
         }
     if results.event_counts:
         tables["events.csv"] = (EVENT_COLUMNS, event_rows(results, class_names))
@@ -199,7 +201,7 @@ def write_test_results(
     for name in {"config.yaml", *CLASSIFIER_FILES} - written:
         (folder / name).unlink(missing_ok=True)
     remove_leftovers(folder)
-    return summary
+    return short
 
 
 def append_validation(path: Path, rows: Sequence[Row], measures: Sequence[Measure], epoch: int) -> None:
@@ -227,29 +229,47 @@ def read_validation(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def summary_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Lay out summary rows for people: refinements down, conditions across.
+def summary_grid(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Lay out summary rows as they are printed: refinements down, conditions across.
 
     Args:
         rows: rows of ``summary.csv``, as numbers or as text.
 
     Returns:
-        Several lines: SNRi in dB, attenuation in dB (marked ``att``) for conditions without an active class, and the
-        number of mixtures behind each column.
+        One row per refinement: ``threshold``, and by the name of each condition SNRi in dB, or for a condition without
+        an active class, marked ``att``, attenuation in dB; NaN where nothing was measured.
     """
     conditions = list(dict.fromkeys(Condition(int(row["active"]), int(row["inactive"])) for row in rows))
-    refinements = list(dict.fromkeys(str(row["threshold"]) for row in rows))
+    names = {condition: condition.name + ("" if condition.active else " att") for condition in conditions}
     cells = {(int(row["active"]), int(row["inactive"]), str(row["threshold"])): row for row in rows}
 
-    def text(condition: Condition, refinement: str) -> str:
-        value = cells[(*condition, refinement)][condition.measure.name]
-        return "-" if value == "" or math.isnan(float(value)) else f"{float(value):.2f}"
+    def value(condition: Condition, refinement: str) -> float:
+        cell = cells[(*condition, refinement)][condition.measure.name]
+        return math.nan if cell == "" else float(cell)
 
-    head = ["threshold", *(condition.name + ("" if condition.active else " att") for condition in conditions)]
-    body = [[name, *(text(condition, name) for condition in conditions)] for name in refinements]
-    counts = ["mixtures", *(str(cells[(*condition, refinements[0])]["n"]) for condition in conditions)]
+    return [
+        {"threshold": refinement, **{name: value(condition, refinement) for condition, name in names.items()}}
+        for refinement in dict.fromkeys(str(row["threshold"]) for row in rows)
+    ]
+
+
+def summary_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Lay out summary rows for people, as :func:`summary_grid`.
+
+    Args:
+        rows: rows of ``summary.csv``, as numbers or as text.
+
+    Returns:
+        Several lines, the last with the number of mixtures behind each column.
+    """
+    grid = summary_grid(rows)
+    head = list(grid[0]) if grid else ["threshold"]
+    body = [
+        [row["threshold"], *("-" if math.isnan(row[name]) else f"{row[name]:.2f}" for name in head[1:])] for row in grid
+    ]
+    counts = [str(row["n"]) for row in rows if str(row["threshold"]) == grid[0]["threshold"]]
     title = "SNRi in dB by condition (active:inactive); att: attenuation in dB"
-    return f"{title}\n{Table(head, [*body, counts], rules=(0, len(body))).text()}"
+    return f"{title}\n{Table(head, [*body, ['mixtures', *counts]], rules=(0, len(body))).text()}"
 
 
 def classification_table(results: GridResults) -> str:

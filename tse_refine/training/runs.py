@@ -15,6 +15,7 @@ from tse_refine.errors import STOP_SIGNALS, InputError, StoppedError
 from tse_refine.evaluation.run_folder import RunFolder
 
 FOLDER = "--trainer.default_root_dir"
+_COMMANDS = ("fit", "validate", "calibrate", "test", "predict")
 Runner = Callable[[Sequence[str]], None]
 
 
@@ -67,7 +68,8 @@ def finish_run(words: Sequence[str], folder: Path, run: Runner = run_command) ->
     An interrupted training is resumed.
 
     Args:
-        words: command line of ``fit`` or ``test``, without the folder.
+        words: command line of ``fit`` or ``test``, without the folder; the program may be several words, such as
+            ``python -m tse_refine``.
         folder: folder of the run.
         run: function that runs a command line.
 
@@ -78,12 +80,13 @@ def finish_run(words: Sequence[str], folder: Path, run: Runner = run_command) ->
     if finished.exists():
         return
     place = f"{FOLDER}={folder}"
-    if words[1] == "fit":
+    first = next((number for number, word in enumerate(words) if word in _COMMANDS), 0)
+    if words[first] == "fit":
         training = RunFolder(folder)
         last = training.checkpoints / "last.ckpt"
         if not training.trained.exists():
             run([*words, place, f"--ckpt_path={last}" if last.exists() else "--overwrite"])
-        run([words[0], "test", "-c", str(training.config), place])
+        run([*words[:first], "test", "-c", str(training.config), place])
     else:
         run([*words, place])
     finished.touch()

@@ -1,8 +1,8 @@
 """W&B's sweep files, run here without W&B: one folder per run, resumable.
 
 A sweep file is W&B's own (``program``, ``command``, ``method``, ``metric``, ``parameters``); its ``command`` is run
-with ``${args}`` replaced by ``--name=value`` for every parameter, as W&B's agent does. Each run gets a folder of its
-own below ``trainer.default_root_dir`` of the command, named after its parameters.
+with ``${args}`` replaced by ``--name=value`` for every parameter, and the other macros as W&B's agent does. Each run
+gets a folder of its own below ``trainer.default_root_dir`` of the command, named after its parameters.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +29,10 @@ from tse_refine.files.tables import content_of, read_csv, write_csv
 from tse_refine.refinement import parse_key
 from tse_refine.training.runs import FOLDER, Runner, finish_run, run_command
 
-ARGS = "${args}"
+ARGS, ARGS_NO_HYPHENS, PROGRAM = "${args}", "${args_no_hyphens}", "${program}"
+# what W&B's agent has for them on this machine: nothing for ${env}, which looks the program up as a process does anyway
+_FIXED_MACROS = {"${env}": (), "${interpreter}": (sys.executable,)}
+MACROS = (*_FIXED_MACROS, PROGRAM, ARGS, ARGS_NO_HYPHENS)
 DISTRIBUTIONS = ("int_uniform", "uniform", "log_uniform_values")
 MOST_RUNS = 10_000
 _LONGEST_WORD = 2000  # characters
@@ -42,7 +47,8 @@ class Sweep:
     """A sweep file.
 
     Attributes:
-        command: words of the command, ``${args}`` among them, without the folder.
+        command: words of the command, ``${args}`` or ``${args_no_hyphens}`` among them, without the folder and with
+            the other macros replaced.
         folder: folder of all runs, from the command.
         method: ``grid`` or ``random``.
         metric: name of the metric to compare runs by.
@@ -77,8 +83,9 @@ class Sweep:
 
         The agent writes values as Python does, such as ``None``; here they are YAML, as the command reads them.
         """
-        flags = [f"--{name}={_word(value)}" for name, value in settings.items()]
-        return [part for word in self.command for part in (flags if word == ARGS else [word])]
+        parameters = [f"{name}={_word(value)}" for name, value in settings.items()]
+        macros = {ARGS: [f"--{parameter}" for parameter in parameters], ARGS_NO_HYPHENS: parameters}
+        return [part for word in self.command for part in macros.get(word, [word])]
 
 
 def read_sweep(path: Path) -> Sweep:
@@ -95,6 +102,7 @@ def read_sweep(path: Path) -> Sweep:
         with content_of(path, _HINT):
             content = Fields(parse_yaml(read_text(path, MOST_YAML_BYTES)), "the file")
             words = [checked_name(word, "a word of command", _LONGEST_WORD) for word in content.items("command", 1000)]
+            program = content.text("program", _LONGEST_WORD) if PROGRAM in words else ""
             method, metric = content.text("method"), content.fields("metric")
             metric_name, goal = metric.text("name"), metric.get("goal", "minimize")
             if goal not in ("minimize", "maximize"):
@@ -115,16 +123,18 @@ def read_sweep(path: Path) -> Sweep:
     reasons = [
         (method not in ("grid", "random"), f"the method {method} needs W&B's server; use grid or random"),
         (method == "random" and not run_cap, "a random search needs run_cap, how many runs to make"),
-        (ARGS not in words, "the command lacks ${args}, where the parameters go"),
+        (not {ARGS, ARGS_NO_HYPHENS} & {*words}, "the command lacks ${args}, where the parameters go"),
         (not folders, f"the command lacks {FOLDER}=FOLDER"),
         (
-            any(word.startswith("${") and word != ARGS for word in words),
-            f"of W&B's macros only {ARGS} is supported here",
+            any("${" in word and word not in MACROS for word in words),
+            f"of W&B's macros only {', '.join(MACROS)} are supported here, each as a word of its own",
         ),
     ]
     for applies, reason in reasons:
         if applies:
             raise InputError(f"{path}: {reason}.")
+    replaced = {**_FIXED_MACROS, PROGRAM: (program,)}
+    words = [part for word in words for part in replaced.get(word, (word,))]
     command = tuple(word for word in words if not word.startswith(f"{FOLDER}="))
     return Sweep(command, Path(folders[0]), method, metric_name, goal == "maximize", parameters.values, run_cap)
 
@@ -156,6 +166,21 @@ def run_sweep(path: Path, seed: int = 0, run: Runner = run_command) -> Path:
     table = sweep.folder / "sweep.csv"
     write_csv(table, list(rows[0]), rows)
     return table
+
+
+def agent_run() -> str | None:
+    """Return the id of the run that W&B's agent has started this process for; None without an agent."""
+    return os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
+
+
+def agent_settings() -> dict[str, Any]:
+    """Return the parameters of that run by name; none without an agent."""
+    path = Path(os.environ.get("WANDB_SWEEP_PARAM_PATH", ""))
+    if agent_run() is None or not path.is_file():
+        return {}
+    with content_of(path, "W&B's agent writes it for each run."):
+        content = Fields(parse_yaml(read_text(path, MOST_YAML_BYTES)), "the file").values
+    return {name: entry["value"] for name, entry in content.items() if isinstance(entry, Mapping) and "value" in entry}
 
 
 def _check_parameter(method: str, name: str, spec: Fields) -> None:

@@ -14,15 +14,17 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
 from tse_refine.data.dataset import Batch
 from tse_refine.errors import InputError
-from tse_refine.evaluation.classification import classification_scores, mean_average_precision
+from tse_refine.evaluation.classification import classification_scores, false_alarm_rate, mean_average_precision
 from tse_refine.evaluation.conditions import parse_conditions
 from tse_refine.evaluation.grid import Grid, GridResults, evaluate_batch
 from tse_refine.evaluation.metrics import SNRI, Measure
 from tse_refine.evaluation.results import (
+    FALSE_ALARMS,
     append_validation,
     classification_table,
     decisive,
     earlier_results,
+    false_alarm_text,
     read_validation,
     summary_rows,
     summary_table,
@@ -230,7 +232,8 @@ class QueryRefinementEvaluation(Callback):
         )
 
     def _check_monitors(self, trainer: Trainer) -> None:
-        logged = [*metric_names(self.grids["val"], "val", self.operating), *LOG_NAMES]
+        may_be_empty = 0 in trainer.datamodule.mixture.num_events  # type: ignore[attr-defined]
+        logged = [*metric_names(self.grids["val"], "val", self.operating, may_be_empty), *LOG_NAMES]
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             monitor = getattr(callback, "monitor", None) if isinstance(callback, Checkpoint | EarlyStopping) else None
             if monitor is not None and monitor not in logged:
@@ -240,17 +243,19 @@ class QueryRefinementEvaluation(Callback):
                 )
 
 
-def metric_names(grid: Grid, split: str, operating: Refinement) -> list[str]:
+def metric_names(grid: Grid, split: str, operating: Refinement, may_be_empty: bool = False) -> list[str]:
     """Return the names of the metrics that are logged for a grid.
 
     Args:
         grid: conditions, refinements and measures.
         split: ``val`` or ``test``.
         operating: refinement that has the second name ``refined``.
+        may_be_empty: whether there are mixtures without an active class.
     """
     names = [name for name, _, _ in _metric_cells(grid, split, operating)]
     deciding = decisive(grid.refinements)
-    names += [f"{split}/macro_f1/{refinement.key}" for refinement in deciding]
+    measured = ("macro_f1", *([FALSE_ALARMS] if may_be_empty else []))
+    names += [f"{split}/{name}/{refinement.key}" for refinement in deciding for name in measured]
     return [*names, f"{split}/map"] if deciding else names
 
 
@@ -271,6 +276,9 @@ def logged_metrics(
     for refinement in deciding:
         scores = classification_scores(results.probability, results.activity, refinement)
         metrics[f"{split}/macro_f1/{refinement.key}"] = scores.macro("f1")
+        if results.num_without_target:
+            rate = false_alarm_rate(results.probability, results.activity, refinement)
+            metrics[f"{split}/{FALSE_ALARMS}/{refinement.key}"] = rate
     if deciding:
         metrics[f"{split}/map"] = mean_average_precision(results.probability, results.activity)
     return metrics
@@ -310,7 +318,8 @@ def _metric_cells(grid: Grid, split: str, operating: Refinement) -> Iterator[tup
 
 def _table(results: GridResults, rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the table to print: of extraction or, where nothing is extracted, of the classifier."""
-    return summary_table(rows) if results.grid.conditions else classification_table(results)
+    table = summary_table(rows) if results.grid.conditions else classification_table(results)
+    return "\n".join(filter(None, (table, false_alarm_text(results))))
 
 
 def _show(pl_module: Module, text: str) -> None:

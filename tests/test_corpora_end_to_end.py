@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -150,17 +151,22 @@ def test_rejected_recordings_are_counted_and_listed(config_file, manifest, manif
 
 
 def test_recipes_are_written_read_back_and_mixed_alike(config_file, fsdkaggle, tmp_path, capsys):
+    mixture = {"duration_seconds": 1.0, "event_seconds": [0.5, 0.8], "num_events": [0, 4]}
+    config_file = partial(config_file, mixture=mixture)
     config = config_file(*fsdkaggle)
     for split in ("train", "val", "test"):
         main(["recipes", "-c", config, "--split", split, "--output", str(tmp_path / "scenes")])
     assert len(list((tmp_path / "scenes" / "jams" / "test").iterdir())) == 6
-    for data in ({}, {"recipes": str(tmp_path / "scenes")}):
-        out = tmp_path / ("read" if data else "drawn")
-        main(
-            ["preview", "-c", config_file(*fsdkaggle, **data), "--split", "test", "--index", "2", "--output", str(out)]
-        )
-    drawn, read = (soundfile.read(tmp_path / name / "mixture.wav")[0] for name in ("drawn", "read"))
-    np.testing.assert_allclose(read, drawn, atol=1e-5)
+    targets = sorted((tmp_path / "scenes" / "jams" / "test").rglob("gt_events.csv"))
+    is_alone = [path.read_text() == "label\n" for path in targets]  # background alone
+    for index in (is_alone.index(True), is_alone.index(False)):
+        for data in ({}, {"recipes": str(tmp_path / "scenes")}):
+            out = tmp_path / f"{'read' if data else 'drawn'}{index}"
+            words = ["--split", "test", "--index", str(index), "--output", str(out)]
+            main(["preview", "-c", config_file(*fsdkaggle, **data), *words])
+        drawn, read = (soundfile.read(tmp_path / f"{name}{index}" / "mixture.wav")[0] for name in ("drawn", "read"))
+        np.testing.assert_allclose(read, drawn, atol=1e-5)
+        assert is_alone[index] == (not any((out / "sources").iterdir()))
     main(["fit", "-c", config_file(*fsdkaggle, recipes=str(tmp_path / "scenes"))])
     with pytest.raises(SystemExit):
         main(["fit", "-c", config_file(*fsdkaggle, recipes=str(tmp_path / "scenes"), num_val=7), "--overwrite"])

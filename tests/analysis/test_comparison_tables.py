@@ -122,6 +122,14 @@ def test_decisions_of_tested_runs_are_printed(systems):
     assert {"(1:0): emptied", "(1:3): emptied", "(1:3): inactive kept"} < set(table.head)
 
 
+def test_false_alarms_are_a_column_where_there_are_any(make_run):
+    for number, there in ((0, False), (3, True)):
+        (system,) = group_systems([TestedRun(make_run(f"p{number}", background_alone=number))])
+        table = decision_table(decision_rows([system]), query_rows([system]))
+        assert ("false alarms" in table.head) == ("False alarms" in table.note) == there
+    assert dict(zip(table.head, table.rows[0], strict=True))["false alarms"] == "66.7 %"
+
+
 def test_signs_of_latex_and_markdown_in_a_name_stay_signs(systems):
     named = [System(r"a|b_#$^\{", systems[2].runs)]
     table = result_table(compare_systems(named))

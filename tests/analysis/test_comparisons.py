@@ -220,6 +220,12 @@ def test_a_class_that_never_occurs_has_no_rates(make_run):
     assert row["macro_recall"] == 1.0
 
 
+def test_false_alarms_are_the_share_of_the_mixtures_of_background_alone_in_which_a_class_is_kept(make_run):
+    (row,) = decision_rows(systems_of(make_run("p", background_alone=3)))
+    assert row["false_alarm_rate"] == pytest.approx(2 / 3)
+    assert "false_alarm_rate" not in decision_rows(systems_of(make_run("without")))[0]
+
+
 def test_scores_of_one_run_are_its_own(make_run):
     (system,) = systems_of(make_run("p"))
     assert mean_scores(system, REFINED)[1].name == "dog"

@@ -52,6 +52,19 @@ def test_files_of_versions_without_a_measure_are_read(make_run):
     assert TestedRun(run).grid.measures == (SNRI, ATTENUATION)
 
 
+def test_mixtures_that_no_condition_queries_have_probabilities_alone(make_run):
+    run = make_run("a", background_alone=3, conditions=(MATCHED, PARTIAL))
+    tested = TestedRun(run)
+    assert tested.grid.mixtures.tolist() == list(range(40))
+    assert tested.classifier.activity.sum(1).tolist() == [3] * 40 + [0] * 3
+    path = run / "test" / "probabilities.csv"
+    rows = read_csv(path, ())
+    rows[-1]["active"] = "1"  # the last mixture should now be in results.csv
+    write_csv(path, list(rows[0]), rows)
+    with pytest.raises(InputError, match=r"probabilities\.csv: holds a mixture that results\.csv lacks"):
+        _ = TestedRun(run).classifier
+
+
 def test_a_further_measure_may_be_undefined_for_some_mixtures(make_run):
     run = make_run("a")
     path = run / "test" / "results.csv"

@@ -80,6 +80,17 @@ def test_the_picture_is_a_png_of_a_readable_size(tiny_data, tmp_path):
     assert len(header) > 20_000
 
 
+def test_a_mixture_of_background_alone_has_no_sources(tiny_data, tmp_path):
+    tiny_data.mixture = replace(tiny_data.mixture, num_events=(0, 3))
+    recipes = tiny_data.make_recipes("test")
+    index = next(index for index in range(6) if not recipes.draw(0, index).events)
+    write_preview(tiny_data, "test", index, tmp_path / "preview")
+    folder = tmp_path / "preview"
+    assert files(folder) == {"mixture.wav", "background.wav", "recipe.json", "mixture.png"}
+    np.testing.assert_array_equal(read(folder / "mixture.wav"), read(folder / "background.wav"))
+    assert json.loads((folder / "recipe.json").read_text())["active_classes"] == []
+
+
 def test_an_epoch_counts_where_training_mixtures_are_redrawn_only(tiny_data, tmp_path):
     def mixture(name: str, split: str, epoch: int) -> np.ndarray:
         write_preview(tiny_data, split, 1, tmp_path / name, epoch)

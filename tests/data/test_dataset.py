@@ -17,11 +17,11 @@ def make_data(cache_dir):
 
     def make(stage: str = "fit", **options) -> MixtureDataModule:
         defaults = {"batch_size": 4, "num_workers": 0, "num_train": 12, "num_val": 6, "num_test": 6}
+        defaults["mixture"] = MixtureConfig(duration_seconds=1.0, event_seconds=(0.5, 0.8))
         data = MixtureDataModule(
             SyntheticSounds(2, 2, 2),
             SyntheticBackgrounds(1, 1, 1),
             sample_rate=4000,
-            mixture=MixtureConfig(duration_seconds=1.0, event_seconds=(0.5, 0.8)),
             cache_dir=str(cache_dir),
             **defaults | options,
         )
@@ -236,6 +236,20 @@ def test_target_is_the_sum_of_the_queried_sources(make_data):
         classes = batch["source_classes"][row]
         queried = torch.tensor([bool(k >= 0 and batch["query"][row, k]) for k in classes.tolist()])
         torch.testing.assert_close(batch["target"][row], batch["sources"][row, queried].sum(0), atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_mixtures_of_background_alone_have_no_activity_and_a_silent_target(make_data, num_workers):
+    mixture = MixtureConfig(duration_seconds=1.0, event_seconds=(0.5, 0.8), num_events=(0, 3))
+    data = make_data(num_train=40, num_val=40, mixture=mixture, num_workers=num_workers)
+    for loader in (data.train_dataloader(), data.val_dataloader()):
+        batch = served(loader)
+        alone = batch["activity"].sum(1) == 0
+        assert 0 < alone.sum() < 40
+        assert torch.all(batch["mixture"][alone].std(1) > 0.0)
+        assert torch.all(batch["query"][alone].sum(1) > 0)
+        assert torch.all(batch["source_classes"][alone] == -1)
+        assert not any(batch[name][alone].any() for name in {"target", "source_spans", "sources"} & batch.keys())
 
 
 def test_inactive_samples_have_a_silent_target_and_the_configured_rate(make_data):

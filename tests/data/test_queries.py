@@ -108,6 +108,21 @@ def test_half_of_the_training_queries_also_have_inactive_classes():
     assert set(added) == {0, 1, 3}
 
 
+def test_in_a_mixture_of_background_alone_inactive_classes_are_queried_in_every_split():
+    config = QueryConfig((1, 2), partial_sample_rate=1.0)
+    for allow_inactive in (True, False):
+        rng = np.random.default_rng(0)
+        queries = [draw_query(rng, np.array([], int), 3, config, allow_inactive).tolist() for _ in range(100)]
+        assert {tuple(sorted(query)) for query in queries} == {(0,), (1,), (2,), (0, 1), (0, 2), (1, 2)}
+    assert sorted(draw_query_order(rng, np.array([], int), 3)) == [0, 1, 2]
+
+
+def test_mixtures_without_events_do_not_restrict_the_queries_of_others():
+    QueryConfig((1, 2, 3)).check(num_events=(0, 3), num_classes=6)
+    with pytest.raises(InputError, match="each must be from 1 to 3, the fewest active classes of a mixture with any"):
+        QueryConfig((4,)).check(num_events=(0, 3), num_classes=6)
+
+
 def test_options_without_effect_leave_the_settings_of_earlier_versions():
     config = QueryConfig((1,), 0.1)
     assert config.settings() == {"target_counts": (1,), "inactive_sample_rate": 0.1}

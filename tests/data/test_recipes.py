@@ -94,6 +94,18 @@ def test_the_pause_of_a_clip_is_never_the_excerpt(make_recipes, clip, begin, end
         assert event.start + event.length > begin * RATE
 
 
+def test_a_share_of_the_mixtures_may_be_background_alone(make_recipes):
+    drawn = make_recipes(num_events=(0, 0, 3), queries=QueryConfig((1, 2)))
+    recipes = [drawn.draw(0, index) for index in range(300)]
+    assert drawn.max_events == 3
+    alone = [recipe for recipe in recipes if not recipe.events]
+    assert {len(recipe.events) for recipe in recipes} == {0, 3}
+    assert len(alone) == pytest.approx(200, abs=33)  # 4 standard deviations
+    assert {len(recipe.query) for recipe in alone} == {1, 2}
+    assert {label for recipe in alone for label in recipe.query} == set(range(6))
+    assert all(sorted(recipe.query_order) == list(range(6)) for recipe in alone)
+
+
 def test_options_of_queries_do_not_change_the_mixture(make_recipes):
     plain, other = make_recipes().draw(0, 1), make_recipes(queries=QueryConfig((1,), 1.0)).draw(0, 1)
     assert (plain.background, plain.events, plain.query_order) == (other.background, other.events, other.query_order)
@@ -104,6 +116,7 @@ def test_options_of_queries_do_not_change_the_mixture(make_recipes):
     "options",
     [
         {"num_events": (0,)},
+        {"num_events": (-1, 3)},
         {"num_events": ()},
         {"num_events": (7,)},
         {"event_seconds": (0.1, 2.0)},

@@ -127,6 +127,15 @@ def test_the_target_of_an_inactive_query_is_exact_silence(make_recipes, render):
     assert not sources[len(recipe.events) :].any()
 
 
+def test_a_mixture_without_events_is_its_background(make_recipes, render):
+    drawn = make_recipes(num_events=(0, 3))
+    recipe = next(recipe for index in range(20) if not (recipe := drawn.draw(0, index)).events)
+    mixture, target, sources = render(recipe)
+    assert lufs(mixture) == pytest.approx(-50.0, abs=0.1)
+    assert not target.any()
+    assert not sources.any()
+
+
 def test_a_source_is_silent_outside_its_event_and_starts_and_ends_softly(make_recipes, render):
     recipe = make_recipes().draw(0, 3)
     for event, source in zip(recipe.events, render(recipe)[2], strict=False):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from lightning import Callback, Trainer
@@ -69,6 +71,23 @@ def test_logged_metrics_are_the_named_ones_and_agree_with_the_files(trainer, mod
         "0.7",
         "soft:0.05-0.3",
     }  # refinements that decide class by class
+
+
+def test_false_alarms_are_measured_where_mixtures_may_be_background_alone(trainer, module, tiny_data, tmp_path, capsys):
+    tiny_data.mixture = replace(tiny_data.mixture, num_events=(0, 3))
+    evaluation = QueryRefinementEvaluation(threshold=0.3)
+    stopping = EarlyStopping("val/false_alarm_rate/delta_0p3")
+    run = trainer(evaluation, stopping, num_sanity_val_steps=0)
+    run.fit(module, tiny_data)
+    names = metric_names(evaluation.grids["val"], "val", evaluation.operating, may_be_empty=True)
+    assert {name for name in run.callback_metrics if name.startswith("val/")} == {*names, "val/loss"}
+    assert all(torch.isfinite(run.callback_metrics[name]) for name in ("train/loss", "val/loss"))
+    # the classifier of a tiny network that has hardly been trained estimates about 0.5 for every class
+    assert run.callback_metrics["val/false_alarm_rate/delta_0p3"] == 1.0
+    assert "mixtures without an active class: 0.1 100.0 %, 0.3 100.0 %" in capsys.readouterr().out
+    rows = rows_of(tmp_path / "validation.csv")
+    assert {row["n"] for row in rows if row["active"] == "0"} == {"6"}
+    assert {row["n"] for row in rows if row["active"] == "1"} < set("12345")
 
 
 def test_there_is_one_row_per_mixture_condition_and_refinement_that_exists(trainer, module, tiny_data, tmp_path):

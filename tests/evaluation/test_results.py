@@ -15,9 +15,15 @@ import torch
 from torch import nn
 
 from tests.fixtures.runs import make_results
-from tse_refine.evaluation.conditions import MATCHED, UNMATCHED, Condition
+from tse_refine.evaluation.conditions import MATCHED, PARTIAL, UNMATCHED, Condition
 from tse_refine.evaluation.grid import Grid, evaluate_batch
-from tse_refine.evaluation.results import earlier_results, summary_columns, summary_table, write_test_results
+from tse_refine.evaluation.results import (
+    earlier_results,
+    false_alarm_text,
+    summary_columns,
+    summary_table,
+    write_test_results,
+)
 from tse_refine.model.cost import Cost
 from tse_refine.model.network import Features
 from tse_refine.refinement import Threshold, parse_refinements
@@ -168,6 +174,45 @@ def test_classifier_tables_hold_the_values_worked_out_by_hand(tables):
     assert float(row["macro_recall"]) == pytest.approx((1 + 1 + 0) / 3, abs=1e-5)
     # average precision: a 1, b 1, c: its active mixture has rank 2 of 2, so 1/2
     assert float(row["map"]) == pytest.approx(2.5 / 3, abs=1e-5)
+
+
+def test_mixtures_without_an_active_class_count_where_they_are_queried_and_as_false_alarms(tmp_path):
+    eye = torch.eye(4)
+    batch = {
+        # mixture 0 holds a and b; of the others, background alone, the first class in their order is a too
+        "mixture": torch.stack([eye[0] + eye[1], eye[3], eye[3]]),
+        "sources": torch.stack([torch.stack([eye[0], eye[1]]), *torch.zeros(2, 2, 4)]),
+        "query_order": torch.tensor([[0, 1, 2, 3], [0, 2, 1, 3], [0, 2, 1, 3]]),
+        "activity": torch.stack([eye[0] + eye[1], torch.zeros(4), torch.zeros(4)]),
+        "index": torch.arange(3),
+    }
+    probability = torch.tensor([[0.9, 0.8, 0.6, 0.1], [0.1, 0.1, 0.1, 0.6], [0.1, 0.2, 0.3, 0.4]])
+    features = Features(torch.zeros(3, 1, 1), torch.zeros(3, 1, 1), None, 4)
+    # (3:0) is beyond every mixture of the batch
+    grid = Grid((MATCHED, PARTIAL, UNMATCHED, Condition(3, 0)), parse_refinements(["none", 0.5, 0.7], "refinements"))
+    results = evaluate_batch(PulseNetwork(), features, probability, batch, grid, 3)
+    write_test_results(tmp_path, results, CLASSES, Cost(10, 2, 1.5, 0.25))
+    rows = by_cell(read(tmp_path / "results.csv"), "mixture", "active", "inactive", "threshold")
+    assert {key[1:3] for key in rows if key[0] != "0"} == {("0", "1")}
+    # half a pulse of a mixture of energy 1; the refined query is empty
+    assert float(rows["1", "0", "1", "none"]["attenuation_db"]) == pytest.approx(2 * HALF, abs=1e-5)
+    assert (rows["1", "0", "1", "none"]["query_inactive"], rows["1", "0", "1", "0.5"]["n_kept_inactive"]) == ("a", "0")
+    summary = by_cell(read(tmp_path / "summary.csv"), "active", "inactive", "threshold")
+    numbers = {key[:2]: row["n"] for key, row in summary.items()}
+    assert numbers == {("1", "0"): "1", ("1", "3"): "1", ("0", "1"): "3", ("3", "0"): "0"}
+    scores = by_cell(read(tmp_path / "classification.csv"), "threshold")
+    assert {name: float(row["false_alarm_rate"]) for (name,), row in scores.items()} == {"0.5": 0.5, "0.7": 0.0}
+    assert float(by_cell(read(tmp_path / "per_class.csv"), "class", "threshold")["a", "0.5"]["snri_db_none"]) == (
+        pytest.approx(float(rows["0", "1", "3", "none"]["snri_db"]), abs=1e-5)
+    )
+    assert false_alarm_text(results) == (
+        "False alarms, a class kept in one of 2 mixtures without an active class: 0.5 50.0 %, 0.7 0.0 %"
+    )
+
+
+def test_without_such_mixtures_there_is_no_word_of_false_alarms(tables):
+    assert "false_alarm_rate" not in tables["classification"][0]
+    assert false_alarm_text(make_results(3, np.random.default_rng(0))) == ""
 
 
 def test_per_class_table(tables):

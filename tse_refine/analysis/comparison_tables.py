@@ -10,6 +10,7 @@ from tse_refine.analysis.comparisons import Difference, Result, Row, table_cells
 from tse_refine.evaluation.conditions import MATCHED, PARTIAL, TABLE_CONDITIONS, Condition
 from tse_refine.evaluation.events import COLLAR_OF_LENGTH, COLLAR_SECONDS, SEGMENT_SECONDS
 from tse_refine.evaluation.metrics import MEASURES, SI_SDRI, Measure
+from tse_refine.evaluation.results import FALSE_ALARMS
 from tse_refine.evaluation.statistics import Interval
 from tse_refine.files.tables import Table
 from tse_refine.refinement import NoRefinement, Oracle, Refinement, parse_refinement
@@ -153,6 +154,8 @@ def decision_table(rows: Sequence[Row], queries: Sequence[Row]) -> Table:
             "active classes removed": share(row, "active_removed", "active_classes"),
             "inactive classes kept": share(row, "inactive_kept", "inactive_classes"),
         }
+        if FALSE_ALARMS in row:
+            cell["false alarms"] = _percent(row[FALSE_ALARMS])
         for condition in conditions:
             effect = effects[row["system"], row["threshold"], condition]
             cell[f"{condition.name}: emptied"] = _percent(effect["emptied"])
@@ -160,11 +163,12 @@ def decision_table(rows: Sequence[Row], queries: Sequence[Row]) -> Table:
             if condition.inactive:
                 cell[f"{condition.name}: inactive kept"] = f"{effect['inactive_kept']:.2f}"
         cells.append(cell)
+    alarms = "False alarms: mixtures without an active class in which one is kept. "
     note = (
         "FNR, the false-negative rate, is the method's risk: an active class that is removed cannot be extracted. "
         "Counts are over all classes of all mixtures, means over seeds; emptied: queries of which nothing is left; "
         "silent: answers whose SNR is within 0.3 dB of that of silence."
-    )
+    ) + (f" {alarms}" if any(FALSE_ALARMS in row for row in rows) else "")
     return _table(cells, note, [row["system"] for row in rows])
 
 

@@ -11,11 +11,11 @@ import numpy as np
 from tse_refine.analysis.measurements import ClassScore, MeasuredClassifier
 from tse_refine.analysis.systems import System, methods
 from tse_refine.errors import InputError
-from tse_refine.evaluation.classification import kept_classes
+from tse_refine.evaluation.classification import false_alarm_rate, kept_classes
 from tse_refine.evaluation.conditions import MATCHED, PARTIAL, TABLE_CONDITIONS, Condition
 from tse_refine.evaluation.events import COUNTS
 from tse_refine.evaluation.metrics import MEASURES, SNRI, Measure
-from tse_refine.evaluation.results import decisive
+from tse_refine.evaluation.results import FALSE_ALARMS, decisive
 from tse_refine.evaluation.statistics import Interval, pooled_mean
 from tse_refine.refinement import NoRefinement, Oracle, Refinement
 
@@ -134,7 +134,8 @@ def decision_rows(systems: Sequence[System]) -> list[Row]:
 
     Of all classes in all mixtures, ``active_removed`` of the ``active_classes`` would be removed from any query, and
     ``inactive_kept`` of the ``inactive_classes`` would stay in it. Means over the runs of a system; macro averages run
-    over the classes that occur.
+    over the classes that occur. Where mixtures have no active class, ``false_alarm_rate`` is the share of them in which
+    a class is kept.
     """
     rows = []
     for system, refinement in _deciding(systems):
@@ -240,6 +241,7 @@ def _decisions(classifier: MeasuredClassifier, refinement: Refinement) -> dict[s
     scores = [score for score in classifier.scores[refinement.name] if score.support]
     precision, recall, f1 = np.mean([[score.precision, score.recall, score.f1] for score in scores], axis=0).tolist()
     active, kept = classifier.activity, kept_classes(classifier.probability, refinement)
+    alarms = false_alarm_rate(classifier.probability, active, refinement)
     return {
         "macro_precision": precision,
         "macro_recall": recall,
@@ -250,7 +252,7 @@ def _decisions(classifier: MeasuredClassifier, refinement: Refinement) -> dict[s
         "active_removed": (active & ~kept).sum(),
         "inactive_classes": (~active).sum(),
         "inactive_kept": (~active & kept).sum(),
-    }
+    } | ({} if np.isnan(alarms) else {FALSE_ALARMS: alarms})
 
 
 def _deciding(systems: Sequence[System]) -> list[tuple[System, Refinement]]:

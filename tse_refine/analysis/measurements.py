@@ -18,6 +18,7 @@ from tse_refine.evaluation.events import COUNTS, EventScores
 from tse_refine.evaluation.metrics import HEADLINES, MEASURES, Measure
 from tse_refine.evaluation.results import (
     CLASSIFICATION_COLUMNS,
+    FALSE_ALARMS,
     PER_CLASS_COLUMNS,
     PROBABILITY_COLUMNS,
     REMEDY,
@@ -117,7 +118,8 @@ class MeasuredClassifier:
 
     Attributes:
         class_names: names by index.
-        probability: clip-level, ``[mixtures, classes]``, in [0, 1].
+        probability: clip-level, ``[mixtures, classes]``, in [0, 1]; also of mixtures that no condition queries because
+            they have too few active classes, which the grid lacks.
         activity: whether the class is active, ``[mixtures, classes]``.
         macro_f1: by the name of each refinement that decides class by class.
         scores: likewise, one per class.
@@ -174,7 +176,7 @@ def read_classifier(folder: Path, grid: MeasuredGrid) -> MeasuredClassifier:
     path = folder / "probabilities.csv"
     columns = read_columns(path, dict(zip(PROBABILITY_COLUMNS, (int, str, float, float), strict=True)), {}, REMEDY)
     with content_of(path, _CHANGED):
-        names, probability, activity = _probabilities(columns, grid.mixtures)
+        names, probability, activity = _probabilities(columns, grid)
     path = folder / "classification.csv"
     rows = read_csv(path, CLASSIFICATION_COLUMNS, REMEDY)
     with content_of(path, _CHANGED):
@@ -289,21 +291,26 @@ def _check_summary(rows: Sequence[Mapping[str, str]], grid: MeasuredGrid) -> Non
 
 
 def _probabilities(
-    columns: Mapping[str, np.ndarray], mixtures: np.ndarray
+    columns: Mapping[str, np.ndarray], grid: MeasuredGrid
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     """Return the classes, their probabilities and activity, ``[mixtures, classes]``; ValueError for other mixtures."""
-    names = tuple(dict.fromkeys(columns["class"]))
+    names, mixtures = tuple(dict.fromkeys(columns["class"])), np.unique(columns["mixture"])
     in_order = np.repeat(mixtures, len(names)), np.tile(np.array(names, object), len(mixtures))
-    if not names or not all(map(np.array_equal, (columns["mixture"], columns["class"]), in_order)):
+    is_whole = names and all(map(np.array_equal, (columns["mixture"], columns["class"]), in_order))
+    if not is_whole or not np.isin(grid.mixtures, mixtures).all():
         raise ValueError("does not hold every class of every mixture of results.csv once")
     probability, activity = (columns[name].reshape(len(mixtures), len(names)) for name in ("probability", "active"))
+    is_due = activity.sum(1) >= min(condition.active for condition in grid.conditions)
+    if not np.isin(mixtures[is_due], grid.mixtures).all():
+        raise ValueError("holds a mixture that results.csv lacks")
     if not ((probability >= 0.0) & (probability <= 1.0)).all() or not np.isin(activity, (0.0, 1.0)).all():
         raise ValueError("a probability is not from 0 to 1, or active is neither 0 nor 1")
     return names, probability, activity > 0
 
 
 def _macro_f1(rows: Sequence[Mapping[str, str]], refinements: Sequence[str]) -> dict[str, float]:
-    scores = [[float(row[name]) for name in CLASSIFICATION_COLUMNS[1:]] for row in rows]
+    columns = (*CLASSIFICATION_COLUMNS[1:], FALSE_ALARMS)
+    scores = [[float(row[name]) for name in columns if name in row] for row in rows]
     if [row["threshold"] for row in rows] != refinements:
         names = ", ".join(row["threshold"] for row in rows) or "none"
         raise ValueError(f"its thresholds are {names}, those of results.csv {', '.join(refinements)}")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_COLOUR_LABEL = "level (dB re full-scale sine)"
+
 
 def write_preview(
     data: MixtureDataModule, split: str, index: int, output: Path, epoch: int = 0, overwrite: bool = False
@@ -90,6 +92,16 @@ def plot_preview(description: Mapping[str, Any], mixture: np.ndarray, sources: n
     events = description["events"]
     colours = [colour for colour, _ in zip(cycle(COLOURS), events, strict=False)]
     figure = Figure(figsize=(11.0, max(5.0, 1.0 + len(events))), layout="constrained")
+    rate = description["sample_rate"]
+    loudest = spectrogram_db(mixture, rate).max()
+    epoch = f", epoch {description['epoch']}" if description["split"] == "train" else ""
+    title = f"{description['split']} mixture {description['index']}{epoch}"
+    if not events:  # the background alone is all there is
+        whole = figure.add_subplot(title=f"{title}, background alone")
+        image = plot_spectrogram(whole, mixture, rate, loudest)
+        whole.set(xlabel="time (s)", ylabel="frequency (kHz)")
+        figure.colorbar(image, ax=whole, label=_COLOUR_LABEL, extend="min")
+        return figure
     grid = figure.add_gridspec(1, 2, width_ratios=(1.5, 1.0))
     left = grid[0].subgridspec(2, 1, height_ratios=(0.3 * len(events), 4.0))
     right = grid[1].subgridspec(len(events), 1)
@@ -97,13 +109,9 @@ def plot_preview(description: Mapping[str, Any], mixture: np.ndarray, sources: n
     bars = figure.add_subplot(left[0], sharex=whole)
     parts = right.subplots(sharex=True, sharey=True, squeeze=False)[:, 0]
 
-    rate = description["sample_rate"]
-    loudest = spectrogram_db(mixture, rate).max()
     image = plot_spectrogram(whole, mixture, rate, loudest)
     whole.set(xlabel="time (s)", ylabel="frequency (kHz)")
     _plot_events(bars, events, colours)
-    epoch = f", epoch {description['epoch']}" if description["split"] == "train" else ""
-    title = f"{description['split']} mixture {description['index']}{epoch}"
     bars.set_title(title, fontsize="medium", parse_math=False)
     for panel, event, colour, source in zip(parts, events, colours, sources, strict=True):
         plot_spectrogram(panel, source, rate, loudest)
@@ -112,7 +120,7 @@ def plot_preview(description: Mapping[str, Any], mixture: np.ndarray, sources: n
     parts[-1].set_xlabel("time (s)")
     parts[-1].locator_params(axis="y", nbins=2, steps=[1, 2, 4, 5, 10])  # few: the panels are low
     parts[len(parts) // 2].set_ylabel("kHz")
-    figure.colorbar(image, ax=parts, label="level (dB re full-scale sine)", extend="min")
+    figure.colorbar(image, ax=parts, label=_COLOUR_LABEL, extend="min")
     return figure
 
 

@@ -73,7 +73,8 @@ class MixtureDataset(Dataset[Batch]):
             batch["query"][row, list(recipe.query)] = 1.0
             batch["activity"][row, classes] = 1.0
             batch["source_classes"][row, : len(classes)] = classes
-            batch["source_spans"][row, : len(classes)] = [(e.onset, e.onset + e.length) for e in recipe.events]
+            for number, event in enumerate(recipe.events):
+                batch["source_spans"][row, number] = event.onset, event.onset + event.length
         return {name: torch.from_numpy(value) for name, value in batch.items()}
 
 

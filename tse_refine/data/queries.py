@@ -29,9 +29,10 @@ class QueryConfig:
     """Distribution of training queries.
 
     Attributes:
-        target_counts: possible numbers of active classes in a query, equally likely.
-        inactive_sample_rate: fraction of training mixtures whose query has inactive classes only, with silence as the
-            target, in [0, 1]; 0 in the proposed training and baseline 1, 0.1 in baseline 2.
+        target_counts: possible numbers of active classes in a query, equally likely; of inactive ones in a mixture of
+            background alone, whose target is silence.
+        inactive_sample_rate: fraction of the other training mixtures whose query has inactive classes only, with
+            silence as the target, in [0, 1]; 0 in the proposed training and baseline 1, 0.1 in baseline 2.
         partial_sample_rate: fraction of the other training mixtures whose query also has inactive classes, which do not
             change the target, in [0, 1]; 0 in the paper, 0.5 in baseline 3 (ours).
         inactive_counts: possible numbers of those inactive classes, equally likely.
@@ -51,16 +52,17 @@ class QueryConfig:
         """Reject settings that mixtures cannot satisfy.
 
         Args:
-            num_events: possible numbers of active classes in a mixture.
+            num_events: possible numbers of active classes in a mixture, one of them at least 1.
             num_classes: number of classes.
 
         Raises:
             InputError: a count or the rate is out of range.
         """
-        if not self.target_counts or min(self.target_counts) < 1 or max(self.target_counts) > min(num_events):
+        fewest = min(number for number in num_events if number > 0)
+        if not self.target_counts or min(self.target_counts) < 1 or max(self.target_counts) > fewest:
             raise InputError(
-                f"data.queries.target_counts is {list(self.target_counts)}; each must be from 1 to {min(num_events)}, "
-                "the fewest active classes of a mixture (data.mixture.num_events)."
+                f"data.queries.target_counts is {list(self.target_counts)}; each must be from 1 to {fewest}, the "
+                "fewest active classes of a mixture with any (data.mixture.num_events)."
             )
         if not self.inactive_counts or min(self.inactive_counts) < 1:
             raise InputError(
@@ -87,10 +89,11 @@ def draw_query(
 
     Args:
         rng: random generator.
-        active: class indices in the mixture, ``[events]``.
+        active: class indices in the mixture, ``[events]``; where there is none, inactive classes are queried.
         num_classes: number of classes.
         config: distribution of queries.
-        allow_inactive: whether the query may have inactive classes only (in training, not in validation).
+        allow_inactive: whether a mixture with active classes may be queried for inactive ones (in training, not in
+            validation).
 
     Returns:
         Class indices, ``[queried]``: all active, all inactive, or active ones and then inactive ones.
@@ -98,9 +101,9 @@ def draw_query(
     count = config.target_counts[rng.integers(len(config.target_counts))]
     is_inactive = rng.random() < config.inactive_sample_rate
     query = rng.permutation(active)[:count]
-    if not allow_inactive:
+    if len(active) and not allow_inactive:
         return query
-    if is_inactive:
+    if is_inactive or not len(active):
         return rng.permutation(inactive_classes(active, num_classes))[:count]
     if config.partial_sample_rate > 0.0 and rng.random() < config.partial_sample_rate:
         count = config.inactive_counts[rng.integers(len(config.inactive_counts))]

@@ -29,7 +29,8 @@ class MixtureConfig:
 
     Attributes:
         duration_seconds: length of a mixture.
-        num_events: possible numbers of distinct foreground classes, equally likely.
+        num_events: possible numbers of distinct foreground classes, equally likely (a number that is listed twice is
+            twice as likely); 0 is a mixture of background alone, in which no class is active.
         event_seconds: shortest and longest excerpt; a shorter clip is used whole.
         snr_db: lowest and highest level of an event above the background.
         background_db: level of the background, LUFS, or dB of RMS re full scale (-50 is ours; it only changes how often
@@ -53,8 +54,11 @@ class MixtureConfig:
         Raises:
             InputError: an option is out of range.
         """
-        if not self.num_events or min(self.num_events) < 1:
-            raise InputError(f"data.mixture.num_events is {list(self.num_events)}; numbers of at least 1 are expected.")
+        if not self.num_events or min(self.num_events) < 0 or max(self.num_events) < 1:
+            raise InputError(
+                f"data.mixture.num_events is {list(self.num_events)}; numbers of at least 0 are expected, one "
+                "of them at least 1."
+            )
         if max(self.num_events) > num_classes:
             raise InputError(
                 f"data.mixture.num_events is up to {max(self.num_events)} distinct classes per mixture, but "

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
 from tse_refine.data.dataset import Batch
 from tse_refine.errors import InputError
-from tse_refine.evaluation.classification import classification_scores, mean_average_precision
+from tse_refine.evaluation.classification import classification_scores, false_alarm_rate, mean_average_precision
 from tse_refine.evaluation.conditions import Condition, parse_conditions
 from tse_refine.evaluation.events import count_events
 from tse_refine.evaluation.example import Example, extract_query
@@ -22,12 +22,15 @@ from tse_refine.evaluation.grid import Grid, GridResults, evaluate_batch
 from tse_refine.evaluation.metrics import SNRI, Measure
 from tse_refine.evaluation.result_logger import log_tables, result_loggers
 from tse_refine.evaluation.results import (
+    FALSE_ALARMS,
     append_validation,
     classification_rows,
     classification_table,
     decisive,
     earlier_results,
     event_scores,
+    event_text,
+    false_alarm_text,
     read_validation,
     summary_grid,
     summary_rows,
@@ -271,7 +274,8 @@ class QueryRefinementEvaluation(Callback):
             )
 
     def _check_monitors(self, trainer: Trainer) -> None:
-        logged = [*metric_names(self.grids["val"], "val", self.operating), *LOG_NAMES]
+        may_be_empty = 0 in trainer.datamodule.mixture.num_events  # type: ignore[attr-defined]
+        logged = [*metric_names(self.grids["val"], "val", self.operating, may_be_empty), *LOG_NAMES]
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             monitor = getattr(callback, "monitor", None) if isinstance(callback, Checkpoint | EarlyStopping) else None
             if monitor is not None and monitor not in logged:
@@ -281,17 +285,19 @@ class QueryRefinementEvaluation(Callback):
                 )
 
 
-def metric_names(grid: Grid, split: str, operating: Refinement) -> list[str]:
+def metric_names(grid: Grid, split: str, operating: Refinement, may_be_empty: bool = False) -> list[str]:
     """Return the names of the metrics that are logged for a grid.
 
     Args:
         grid: conditions, refinements and measures.
         split: ``val`` or ``test``.
         operating: refinement that has the second name ``refined``.
+        may_be_empty: whether there are mixtures without an active class.
     """
     names = [name for name, _, _ in _metric_cells(grid, split, operating)]
     deciding = decisive(grid.refinements)
-    names += [f"{split}/macro_f1/{refinement.key}" for refinement in deciding]
+    measured = ("macro_f1", *([FALSE_ALARMS] if may_be_empty else []))
+    names += [f"{split}/{name}/{refinement.key}" for refinement in deciding for name in measured]
     return [*names, *(f"{split}/{name}" for name in ("map", "event_f1", "segment_f1"))] if deciding else names
 
 
@@ -312,6 +318,9 @@ def logged_metrics(
     for refinement in deciding:
         scores = classification_scores(results.probability, results.activity, refinement)
         metrics[f"{split}/macro_f1/{refinement.key}"] = scores.macro("f1")
+        if results.num_without_target:
+            rate = false_alarm_rate(results.probability, results.activity, refinement)
+            metrics[f"{split}/{FALSE_ALARMS}/{refinement.key}"] = rate
     if deciding:
         metrics[f"{split}/map"] = mean_average_precision(results.probability, results.activity)
         events = event_scores(results)
@@ -354,10 +363,7 @@ def _metric_cells(grid: Grid, split: str, operating: Refinement) -> Iterator[tup
 def _table(results: GridResults, rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the table to print: of extraction or, where nothing is extracted, of the classifier."""
     table = summary_table(rows) if results.grid.conditions else classification_table(results)
-    if not results.event_counts:
-        return table
-    events = event_scores(results)
-    return f"{table}\nmacro F1 of events {events.macro('event_f1'):.3f}, of segments {events.macro('segment_f1'):.3f}"
+    return "\n".join(filter(None, (table, false_alarm_text(results), event_text(results))))
 
 
 def _show(pl_module: Module, text: str) -> None:

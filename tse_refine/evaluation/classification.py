@@ -79,6 +79,23 @@ def classification_scores(
     )
 
 
+def false_alarm_rate(probability: np.ndarray, activity: np.ndarray, refinement: Refinement) -> float:
+    """Return the share of the mixtures without an active class in which a class is kept; NaN without such mixtures.
+
+    Args:
+        probability: clip-level, ``[mixtures, classes]``, in [0, 1].
+        activity: 1 for an active class, ``[mixtures, classes]``.
+        refinement: one that decides class by class.
+
+    >>> from tse_refine.refinement import Threshold
+    >>> p, active = np.array([[0.9, 0.2], [0.4, 0.1], [0.2, 0.6]]), np.array([[1, 0], [0, 0], [0, 0]])
+    >>> false_alarm_rate(p, active, Threshold(0.5))
+    0.5
+    """
+    kept = kept_classes(probability[~(activity > 0).any(1)], refinement)
+    return float(kept.any(1).mean()) if len(kept) else float("nan")
+
+
 def mean_average_precision(probability: np.ndarray, activity: np.ndarray) -> float:
     """Return the average precision, mean over the classes that occur; it needs no threshold.
 

@@ -86,6 +86,11 @@ class GridResults:
         """Whether there are probabilities."""
         return not np.isnan(self.probability).any()
 
+    @property
+    def num_without_target(self) -> int:
+        """Number of mixtures in which no class is active."""
+        return int((self.num_active == 0).sum())
+
     @staticmethod
     def join(parts: Sequence[GridResults]) -> GridResults:
         """Return the results of all parts in the order of the mixtures, each mixture once.
@@ -306,11 +311,9 @@ def _measure(
         products,
         mixture_energy[cells.place[0]],
     )
+    first = num_queried.clamp(max=sources.shape[1])  # no mixture of the batch may have as many as a condition queries
     of_mixtures = Energies(  # the mixture as its own estimate, [batch, conditions]
-        target_energy[:, num_queried],
-        mixture_energy[:, None],
-        mixture_product[:, num_queried],
-        mixture_energy[:, None],
+        target_energy[:, first], mixture_energy[:, None], mixture_product[:, first], mixture_energy[:, None]
     )
     values, silence, shape = {}, {}, torch.Size((*exists.shape, len(grid.refinements)))
     for measure in grid.measures:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tse_refine.evaluation.classification import classification_scores, mean_average_precision
+from tse_refine.evaluation.classification import classification_scores, false_alarm_rate, mean_average_precision
 from tse_refine.evaluation.conditions import PARTIAL, Condition
 from tse_refine.evaluation.events import COUNTS, EventScores
 from tse_refine.evaluation.grid import GridResults
@@ -25,6 +25,7 @@ from tse_refine.model.cost import Cost
 from tse_refine.refinement import NoRefinement, Refinement
 
 CLASSIFICATION_COLUMNS = ("threshold", "macro_f1", "micro_f1", "macro_precision", "macro_recall", "map")
+FALSE_ALARMS = "false_alarm_rate"  # a further column where mixtures have no active class
 PROBABILITY_COLUMNS = ("mixture", "class", "probability", "active")
 PER_CLASS_COLUMNS = (
     "class",
@@ -56,6 +57,11 @@ def summary_columns(measures: Sequence[Measure]) -> tuple[str, ...]:
     values = (f"{measure.name}{end}" for measure in measures for end in ("", "_low", "_high"))
     silence = (f"{measure.name}_silence" for measure in HEADLINES)
     return (*_CELL_COLUMNS, *values, *silence)
+
+
+def classification_columns(results: GridResults) -> tuple[str, ...]:
+    """Return the columns of ``classification.csv``."""
+    return (*CLASSIFICATION_COLUMNS, *([FALSE_ALARMS] if results.num_without_target else []))
 
 
 def summary_rows(results: GridResults) -> list[Row]:
@@ -115,13 +121,16 @@ def result_rows(results: GridResults, class_names: Sequence[str]) -> Iterator[Ro
 
 
 def classification_rows(results: GridResults) -> list[Row]:
-    """Return one row per refinement that decides class by class."""
+    """Return one row per refinement that decides class by class; with false alarms where there can be any."""
     mean_precision = mean_average_precision(results.probability, results.activity)
     rows = []
     for refinement in decisive(results.grid.refinements):
         scores = classification_scores(results.probability, results.activity, refinement)
         averages = (scores.macro("f1"), scores.micro_f1, scores.macro("precision"), scores.macro("recall"))
-        rows.append(dict(zip(CLASSIFICATION_COLUMNS, (refinement.name, *averages, mean_precision), strict=True)))
+        row = dict(zip(CLASSIFICATION_COLUMNS, (refinement.name, *averages, mean_precision), strict=True))
+        if results.num_without_target:
+            row[FALSE_ALARMS] = false_alarm_rate(results.probability, results.activity, refinement)
+        rows.append(row)
     return rows
 
 
@@ -129,7 +138,7 @@ def per_class_rows(results: GridResults, class_names: Sequence[str]) -> list[Row
     """Return one row per class and refinement; SNRi at (1:3), over the mixtures that query the class there."""
     grid = results.grid
     rows = []
-    queried_class = results.query_order[:, 0]
+    queried_class = np.where(results.num_active > 0, results.query_order[:, 0], -1)
     names = [refinement.name for refinement in grid.refinements]
     for refinement in decisive(grid.refinements):
         scores = classification_scores(results.probability, results.activity, refinement)
@@ -187,7 +196,7 @@ def write_test_results(
     if results.has_classifier:
         tables |= {
             "probabilities.csv": (PROBABILITY_COLUMNS, _probability_rows(results, class_names)),
-            "classification.csv": (CLASSIFICATION_COLUMNS, short["classification"]),
+            "classification.csv": (classification_columns(results), short["classification"]),
             "per_class.csv": (PER_CLASS_COLUMNS, short["per_class"]),
         }
     if results.event_counts:
@@ -278,6 +287,25 @@ def classification_table(results: GridResults) -> str:
     names = ("macro_f1", "macro_precision", "macro_recall", "micro_f1")
     body = [[row["threshold"], *(f"{row[name]:.3f}" for name in names)] for row in rows]
     return f"mean average precision {rows[0]['map']:.3f}\n{Table(['threshold', *names], body).text()}"
+
+
+def false_alarm_text(results: GridResults) -> str:
+    """Return the false-alarm rates for people, one line; empty where there are none."""
+    rates = [
+        f"{refinement.name} {100 * false_alarm_rate(results.probability, results.activity, refinement):.1f} %"
+        for refinement in decisive(results.grid.refinements)
+        if results.num_without_target
+    ]
+    mixtures = f"{results.num_without_target} mixtures without an active class"
+    return f"False alarms, a class kept in one of {mixtures}: {', '.join(rates)}" if rates else ""
+
+
+def event_text(results: GridResults) -> str:
+    """Return the scores of events for people, one line; empty without a classifier."""
+    if not results.event_counts:
+        return ""
+    events = event_scores(results)
+    return f"Macro F1 of events {events.macro('event_f1'):.3f}, of segments {events.macro('segment_f1'):.3f}"
 
 
 def earlier_results(folder: Path) -> str | None:

@@ -135,6 +135,16 @@ def test_evaluation_queries_in_the_files_order_with_cyclic_counts(imported):
     assert recipes.draw(5, 0) == replace(recipes.draw(0, 0), epoch=5)
 
 
+@pytest.mark.parametrize("others", [(), (event("dog"), event("bell"))])
+def test_background_alone_is_queried_for_inactive_classes(imported, others):
+    recipes, renderer = imported(scene(), scene(*others))
+    recipe, mixture, target, _ = rendered(recipes, renderer)
+    assert (recipe.events, recipe.query, sorted(recipe.query_order)) == ((), recipe.query_order[:1], [0, 1, 2, 3, 4])
+    assert mixture.std() > 0.0
+    assert not target.any()
+    assert recipes.max_events == max(1, len(others))
+
+
 def test_training_queries_are_drawn_anew_each_epoch(imported):
     three = scene(*(event(label, split="train") for label in ("siren", "bell", "dog")))
     recipes, _ = imported(three, split="train")

@@ -43,7 +43,8 @@ class ImportedRecipes:
 
     Evaluation queries the active classes in the files' order; the inactive ones and the training queries are drawn.
     Validation and test queries for the loss have the first events, as many as
-    ``target_counts[index mod len(target_counts)]``: with the default counts the published ``index mod 3 + 1``.
+    ``target_counts[index mod len(target_counts)]``: with the default counts the published ``index mod 3 + 1``; in a
+    mixture of background alone as many inactive classes.
 
     Args:
         folder: folder of ``jams/<split>/<id>/mixture.jams``.
@@ -95,7 +96,7 @@ class ImportedRecipes:
         self.seed = seed
         self.num_classes = len(corpora[0].classes())
         self.num_samples = round(duration_seconds * banks[0].sample_rate)
-        self.max_events = int(self._scenes["num_rows"].max()) - 1
+        self.max_events = max(1, int(self._scenes["num_rows"].max()) - 1)  # a batch has sources, if of silence
 
     def __len__(self) -> int:
         return len(self._scenes)
@@ -104,14 +105,15 @@ class ImportedRecipes:
         """Return the recipe of a mixture; only its training query depends on the epoch."""
         first, num_rows, fade_in, fade_out, peak_rule = self._scenes[index].item()
         background, *events = (Event(*row) for row in self._events[first : first + num_rows].tolist())
-        active = np.array([event.class_index for event in events])
+        active = np.array([event.class_index for event in events], int)
         rng = mixture_generator(self.seed, self.split, epoch if self.split == "train" else 0, index, QUERY_DRAWS)
         order = (*active.tolist(), *rng.permutation(inactive_classes(active, self.num_classes)).tolist())
         if self.split == "train":
             query = tuple(draw_query(rng, active, self.num_classes, self.queries, allow_inactive=True).tolist())
         else:
             counts = self.queries.target_counts
-            query = order[: min(counts[index % len(counts)], len(active))]
+            count = counts[index % len(counts)]
+            query = order[: min(count, len(active)) if events else count]
         fades = (fade_in, fade_out)
         return Recipe(self.split, epoch, index, background, tuple(events), query, order, fades, _PEAK_RULES[peak_rule])
 
@@ -122,7 +124,7 @@ def _read_numbers(path: Path) -> tuple[np.ndarray, np.ndarray]:
         with np.load(path) as numbers:
             scenes, events = numbers["scenes"], numbers["events"]
         fits = scenes.dtype == _SCENE and events.dtype == _EVENT and scenes.ndim == events.ndim == 1 <= len(scenes)
-        if not fits or scenes["num_rows"].min() < 2 or scenes["num_rows"].sum() != len(events):
+        if not fits or scenes["num_rows"].min() < 1 or scenes["num_rows"].sum() != len(events):
             raise ValueError("its arrays are not those of recipes")
         if not all(np.isfinite(events[name]).all() for name in ("snr", "gain")):
             raise ValueError("a level in it is not finite")

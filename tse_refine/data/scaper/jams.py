@@ -55,7 +55,7 @@ class Scene:
         sample_rate: rate at which it was drawn, Hz; positions are whole samples of it.
         ref_db: loudness of the background, LUFS.
         background: the background.
-        events: the foregrounds, in the order in which evaluation queries them.
+        events: the foregrounds, in the order in which evaluation queries them; none in a mixture of background alone.
         fade_seconds: lengths of the events' fade in and fade out.
         peak_rule: see :class:`tse_refine.data.recipes.Recipe`.
     """
@@ -117,7 +117,6 @@ def read_scene(folder: Path) -> Scene:
         (any(value.get("time_stretch", None) is not None for value in values), "an event's time is stretched"),
         (settings.get("reverb", None) is not None, "reverberation is added"),
         (channels != 1, f"it has {shown(channels)} channels"),
-        (not scene.events, "it has no event"),
         (len({event.label for event in scene.events}) < len(scene.events), "a class occurs twice"),
     ]
     for applies, reason in reasons:
@@ -153,7 +152,7 @@ def _in_order(scene: Scene, path: Path) -> tuple[SceneEvent, ...]:
     if sorted(labels) != sorted(by_label):
         raise InputError(
             f"{path}: lists {', '.join(labels) or 'nothing'}, but the events of {SCENE_FILE} beside it are "
-            f"{', '.join(by_label)}; both files must describe the same mixture."
+            f"{', '.join(by_label) or 'nothing'}; both files must describe the same mixture."
         )
     return tuple(by_label[label] for label in labels)
 

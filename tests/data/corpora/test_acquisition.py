@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tse_refine.cli.main import main
-from tse_refine.data.corpora import ESC50, FSDKaggle2018, SyntheticSounds, esc50, fsdkaggle2018
+from tse_refine.data.corpora import ESC50, GISE51, FSDKaggle2018, SyntheticSounds, esc50, fsdkaggle2018
 from tse_refine.data.corpora.acquisition import download_missing, planned_downloads
 from tse_refine.errors import InputError
 
@@ -134,6 +134,12 @@ def test_what_is_missing_is_planned_before_anything_is_written(corpus, server, p
     shutil.rmtree(corpus.root / ".installed")
     (plan,) = planned_downloads([corpus])  # the tables are there and tell which archive it is in
     assert [archive.name for archive in plan.sizes] == ["FSDKaggle2018.audio_test.zip"]
+
+
+def test_a_corpus_that_cannot_be_downloaded_is_missed_before_another_is(corpus, server, tmp_path):
+    with pytest.raises(InputError, match=r"GISE51 root: .*nowhere"):
+        planned_downloads([corpus, GISE51(str(tmp_path / "nowhere"))])
+    assert server.num_heads == 0
 
 
 def test_prepare_prints_what_it_downloads(kaggle_config, corpus, server, capsys):

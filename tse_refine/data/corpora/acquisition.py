@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 
@@ -35,7 +36,7 @@ class Download:
 
     def __str__(self) -> str:
         """Return what is downloaded, from where and how much it is, and the space that it takes and that is free."""
-        hosts = sorted({file.url.split("/")[2] for archive in self.sizes for file in archive.files})
+        hosts = sorted({urlsplit(file.url).netloc for archive in self.sizes for file in archive.files})
         what = f"{listed([archive.name for archive in self.sizes], most=3)} from {listed(hosts)}"
         if self.num_bytes is None:
             needed = "unknown size"
@@ -63,18 +64,20 @@ def planned_downloads(corpora: Iterable[Corpus]) -> list[Download]:
         corpora: some of which may share a folder, and archives.
 
     Raises:
-        InputError: the tables cannot be read, or a server cannot be reached.
+        InputError: tables cannot be read, a corpus that is not to be downloaded is missing, or a server cannot be
+            reached.
     """
     wanted: dict[Path, dict[Archive, None]] = {}
     for corpus in corpora:
         if isinstance(corpus, FileCorpus) and corpus.archives():
             wanted.setdefault(corpus.root, {}).update(dict.fromkeys(_needed(corpus)))
-    downloads = []
-    for root, archives in wanted.items():
-        if archives:
-            from tse_refine.data.download.transfer import missing_sizes  # see below
+        else:
+            corpus.clips()  # what cannot be downloaded must be there before gigabytes of another corpus are
+    if not any(wanted.values()):
+        return []
+    from tse_refine.data.download.transfer import missing_sizes  # its HTTP client is slow to import, and seldom used
 
-            downloads.append(Download(root, missing_sizes(list(archives), root)))
+    downloads = [Download(root, missing_sizes(list(archives), root)) for root, archives in wanted.items()]
     return [download for download in downloads if download.sizes]
 
 
@@ -91,7 +94,7 @@ def download_missing(corpus: Corpus) -> None:
     """
     if not isinstance(corpus, FileCorpus) or not corpus.archives():
         return
-    from tse_refine.data.download.transfer import install  # its HTTP client is slow to import, and seldom used
+    from tse_refine.data.download.transfer import install  # see above
 
     corpus.root.mkdir(parents=True, exist_ok=True)
     installed: list[Archive] = []
@@ -126,7 +129,7 @@ def _filling(corpus: FileCorpus, missing: list[str]) -> list[Archive]:
 
 def _free(folder: Path) -> int:
     """Return the free bytes where a folder is or will be."""
-    folder = Path(os.path.abspath(folder))
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
+    place = os.path.abspath(folder)
+    while not os.path.exists(place):
+        place = os.path.dirname(place)
+    return shutil.disk_usage(place).free

@@ -20,7 +20,9 @@ from tse_refine.training.checkpoints import BEST, RunCheckpoint
 from tse_refine.training.csv_logger import RunCSVLogger
 from tse_refine.training.sweep import agent_run, agent_settings, folder_name
 
-_SECONDS, _SECONDS_TO_START = 5.0, 30.0  # for the server's first answer, and a run's start; W&B's own are minutes
+# for the server's first answer, for a run's start and for the last upload of a run whose server has gone; W&B's own are
+# minutes, 90 s and without end
+_SECONDS, _SECONDS_TO_START, _SECONDS_TO_FINISH = 5.0, 30.0, 600.0
 
 
 class RunWandbLogger(WandbLogger, ResultLogger):
@@ -164,7 +166,9 @@ def _failure(logger: WandbLogger) -> str | None:
             if not any(keys):
                 return f"there is no key for {settings.base_url}, which `wandb login` asks for"
             requests.head(settings.base_url, timeout=_SECONDS)  # whatever it answers, it is there
-            logger._wandb_init.setdefault("settings", wandb.Settings(init_timeout=_SECONDS_TO_START))
+            last = settings.finish_timeout or _SECONDS_TO_FINISH
+            limits = wandb.Settings(init_timeout=_SECONDS_TO_START, finish_timeout=last)
+            logger._wandb_init.setdefault("settings", limits)
         _ = logger.experiment
     except (requests.RequestException, wandb.Error) as error:
         return f"{settings.base_url}: {' '.join(str(error).split())[:200]}"

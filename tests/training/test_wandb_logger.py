@@ -89,6 +89,12 @@ def test_a_server_that_goes_away_is_not_waited_for_without_end(trainer, wandb_se
     assert list(tmp_path.glob("wandb/run-*/*.wandb"))  # for `wandb sync`
 
 
+def test_a_test_without_wandb_leaves_the_trainings_metrics_csv(trainer, tmp_path):
+    made = trainer()
+    start_wandb(made, "test")
+    assert made.loggers == []
+
+
 def test_a_training_that_logs_to_wandb_alone_gets_metrics_csv(trainer, tmp_path, capsys):
     made = trainer()
     start_wandb(made)
@@ -111,7 +117,7 @@ def test_a_run_without_a_server_is_started_and_keeps_a_name_that_was_given(
     if variable:
         monkeypatch.setenv("WANDB_NAME", variable)
     made = trainer(kind=kind, name=given)
-    start_wandb(made, "ours", "fit")
+    start_wandb(made, "fit", "ours")
     made.loggers[0].experiment.finish()
     (run,) = offline_runs(tmp_path)
     assert (run.name, run.job_type) == (name, "fit")

@@ -11,6 +11,7 @@ pytest_plugins = [
     "tests.fixtures.runs",
     "tests.fixtures.server",
     "tests.fixtures.tiny",
+    "tests.fixtures.wandb_server",
 ]
 
 

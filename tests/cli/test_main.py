@@ -210,16 +210,6 @@ def test_a_checkpoint_cannot_name_code_to_import(command, run, refusal, tmp_path
         assert not (tmp_path / "harmed").exists()
 
 
-@pytest.mark.usefixtures("fresh_wandb")
-def test_wandb_logs_offline_beside_the_csv_file(command, run, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    monkeypatch.setenv("WANDB__SERVICE_WAIT", "120")  # seconds until its process is there, on a machine under load
-    command("fit", "-c", "logger/wandb")
-    assert (run / "metrics.csv").exists()
-    assert list((run / "wandb").glob("offline-run-*/*.wandb"))
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -2,11 +2,8 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,70 +14,37 @@ from tests.fixtures.wandb_files import offline_runs
 from tse_refine.cli.options import find_config
 
 
-class SweepServer(ThreadingHTTPServer):
-    """Answers the queries of W&B's agent for one sweep: its configuration, and runs until there is none left.
+class SweepAnswers:
+    """What W&B's server answers the agent of a sweep: its configuration, then run after run, then that it may go.
 
-    Attributes:
+    Args:
         sweep: content of the sweep file.
-        runs: parameters of the runs to come, by name.
-        queries: names of the queries so far.
+        settings: parameters of the runs, by name.
     """
 
-    def __init__(self, sweep, runs):
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, sweep, settings):
         self.sweep = sweep
-        self.runs = list(runs.items())
-        self.queries = []
+        self.commands = [
+            {
+                "type": "run",
+                "run_id": name,
+                "program": sweep["program"],
+                "args": {option: {"value": value} for option, value in options.items()},
+            }
+            for name, options in settings.items()
+        ]
+        self.commands.append({"type": "exit"})
 
-    def answer(self, query, variables):
-        if query == "SweepWithRuns":
-            sweep = {"id": "U3dlZXA=", "name": "abc", "config": yaml.safe_dump(self.sweep), "runs": {"edges": []}}
-            return {"project": {"sweep": sweep}}
-        if query == "CreateAgent":
-            return {"createAgent": {"agent": {"id": "agent"}}}
-        if query == "Heartbeat":
-            commands = [] if json.loads(variables["runState"]) else [self.next_command()]
-            return {"agentHeartbeat": {"agent": {"id": "agent"}, "commands": json.dumps(commands)}}
-        assert query == "Viewer"
-        return {"viewer": {"id": "id", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}}
+    def with_runs(self, _):
+        sweep = {"id": "U3dlZXA=", "name": "abc", "config": yaml.safe_dump(self.sweep), "runs": {"edges": []}}
+        return {"project": {"sweep": sweep}}
 
-    def next_command(self):
-        if not self.runs:
-            return {"type": "exit"}
-        name, settings = self.runs.pop(0)
-        args = {option: {"value": value} for option, value in settings.items()}
-        return {"type": "run", "run_id": name, "program": self.sweep["program"], "args": args}
+    def agent(self, _):
+        return {"createAgent": {"agent": {"id": "agent"}}}
 
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        query = re.search(r"(?:query|mutation)\s+(\w+)", body["query"])[1]
-        self.server.queries.append(query)
-        content = json.dumps({"data": self.server.answer(query, body.get("variables"))}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def serve():
-    """Start a server that ends with the test."""
-    servers = []
-
-    def start(sweep, runs):
-        servers.append(SweepServer(sweep, runs))
-        threading.Thread(target=servers[-1].serve_forever, kwargs={"poll_interval": 0.01}).start()
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    def heartbeat(self, variables):
+        commands = [] if json.loads(variables["runState"]) else [self.commands.pop(0)]
+        return {"agentHeartbeat": {"agent": {"id": "agent"}, "commands": json.dumps(commands)}}
 
 
 @pytest.fixture
@@ -96,23 +60,20 @@ def command_on_path(tmp_path, monkeypatch):
 
 @pytest.mark.long
 @pytest.mark.usefixtures("command_on_path")
-def test_the_agent_trains_and_tests_each_run_of_a_shipped_sweep(serve, tiny_config_file, tmp_path, monkeypatch):
+def test_the_agent_trains_and_tests_each_run_of_a_shipped_sweep(wandb_server, tiny_config_file, tmp_path, monkeypatch):
     sweep = yaml.safe_load(find_config("loss_weight", "sweeps").read_text())
     tiny = ["-c", str(tiny_config_file), "--trainer.callbacks=null", f"--trainer.default_root_dir={tmp_path / 'runs'}"]
     sweep["command"][-1:] = [*tiny, sweep["command"][-1]]
     settings = {f"run{weight}": {"model.loss_weight": weight, "seed_everything": 1} for weight in (1.0, 1000.0)}
-    server = serve(sweep, settings)
-    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_address[1]}")
-    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    answers = SweepAnswers(sweep, settings)
+    queries = {"SweepWithRuns": answers.with_runs, "CreateAgent": answers.agent, "Heartbeat": answers.heartbeat}
+    wandb_server.answers |= queries
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))  # where artifacts wait for their upload
-    monkeypatch.setenv("WANDB__SERVICE_WAIT", "120")  # seconds until its process is there, on a machine under load
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     words = [sys.executable, "-m", "wandb", "agent", "me/project/abc"]
     agent = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False)
     assert agent.returncode == 0, agent.stderr
-    assert server.queries[-1] == "Heartbeat"
-    assert server.runs == []
+    assert answers.commands == []
 
     runs = offline_runs(tmp_path / "runs")
     assert [run.id for run in runs] == list(settings), agent.stdout + agent.stderr

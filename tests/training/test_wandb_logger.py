@@ -74,6 +74,27 @@ def test_a_server_that_does_not_answer_is_not_waited_for(trainer, monkeypatch, t
     assert "Read timed out" in line
 
 
+@pytest.mark.timeout(120)
+def test_a_server_that_goes_away_is_not_waited_for_without_end(trainer, wandb_server, monkeypatch, tmp_path):
+    monkeypatch.setattr(wandb_logger, "_SECONDS_TO_FINISH", 2.0)
+    made = trainer()
+    start_wandb(made)
+    assert "UpsertBucket" in wandb_server.queries
+    wandb_server.stop()
+    (logger,) = made.loggers
+    logger.log_metrics({"train/loss": 1.0}, 0)
+    start = time.monotonic()
+    logger.experiment.finish()
+    assert time.monotonic() - start < 60.0  # W&B's own default has no end
+    assert list(tmp_path.glob("wandb/run-*/*.wandb"))  # for `wandb sync`
+
+
+def test_a_test_without_wandb_leaves_the_trainings_metrics_csv(trainer, tmp_path):
+    made = trainer()
+    start_wandb(made, "test")
+    assert made.loggers == []
+
+
 def test_a_training_that_logs_to_wandb_alone_gets_metrics_csv(trainer, tmp_path, capsys):
     made = trainer()
     start_wandb(made)
@@ -96,7 +117,7 @@ def test_a_run_without_a_server_is_started_and_keeps_a_name_that_was_given(
     if variable:
         monkeypatch.setenv("WANDB_NAME", variable)
     made = trainer(kind=kind, name=given)
-    start_wandb(made, "ours", "fit")
+    start_wandb(made, "fit", "ours")
     made.loggers[0].experiment.finish()
     (run,) = offline_runs(tmp_path)
     assert (run.name, run.job_type) == (name, "fit")
@@ -138,6 +159,7 @@ def test_a_run_of_a_sweep_has_all_options_tables_sounds_and_the_best_checkpoint(
     assert run.name == "Mine, seed 5, loss_weight=3.0"
 
     folder = tmp_path / "run" / "first"
+    assert (folder / "metrics.csv").exists()
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert run.config["data"] == config["data"]
     assert run.config["data"]["digest"]

@@ -178,7 +178,7 @@ class TrainerCLI(LightningCLI):
                 stack.enter_context(_only_training(run))
                 # one that ended since the options were checked
                 run.refuse_second_training(self.config.ckpt_path, self.config.overwrite)
-            start_wandb(self.trainer, run_name(self.config.as_dict(), self.command, run.path), self.command)
+            start_wandb(self.trainer, self.command, run_name(self.config.as_dict(), self.command, run.path))
             with _naming_checkpoint(self.config.ckpt_path):
                 if self.command == "calibrate":
                     output = run.checkpoints / f"{CALIBRATED}.ckpt"

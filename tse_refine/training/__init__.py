@@ -1,1 +1,1 @@
-"""Losses, the LightningModule, its logger, and sweeps."""
+"""Losses, the LightningModule, its loggers, and sweeps."""

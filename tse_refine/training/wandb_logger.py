@@ -20,7 +20,9 @@ from tse_refine.training.checkpoints import BEST, RunCheckpoint
 from tse_refine.training.csv_logger import RunCSVLogger
 from tse_refine.training.sweep import agent_run, agent_settings, folder_name
 
-_SECONDS, _SECONDS_TO_START = 5.0, 30.0  # for the server's first answer, and a run's start; W&B's own are minutes
+# for the server's first answer, for a run's start and for the last upload of a run whose server has gone; W&B's own are
+# minutes, 90 s and without end
+_SECONDS, _SECONDS_TO_START, _SECONDS_TO_FINISH = 5.0, 30.0, 600.0
 
 
 class RunWandbLogger(WandbLogger, ResultLogger):
@@ -96,30 +98,31 @@ class RunWandbLogger(WandbLogger, ResultLogger):
         self.experiment.log_artifact(artifact, aliases=[BEST])
 
 
-def start_wandb(trainer: Trainer, name: str | None = None, job_type: str | None = None) -> None:
+def start_wandb(trainer: Trainer, command: str = "fit", name: str | None = None) -> None:
     """Start the run of each logger of W&B, or take the logger out and report why, within seconds.
 
     The test of a training that W&B's agent has started goes on in the training's run.
 
     Args:
-        trainer: trainer whose loggers have not been used yet; one without any other logger gets ``metrics.csv``.
+        trainer: trainer whose loggers have not been used yet.
+        command: what the trainer will do; a ``fit`` without any other logger gets ``metrics.csv``, which is the
+            training's, so that no other command does.
         name: name of a run that the user has not named.
-        job_type: what the run does, such as ``fit``.
     """
     if not trainer.is_global_zero:
         return
     for logger in trainer.loggers:
         if not isinstance(logger, WandbLogger):
             continue
-        if "WANDB_NAME" not in os.environ and logger._wandb_init["name"] is None:
-            logger._wandb_init["name"] = name
-        logger._wandb_init.setdefault("job_type", job_type)
+        for option, value in (("name", name), ("job_type", command)):
+            if f"WANDB_{option.upper()}" not in os.environ and logger._wandb_init.get(option) is None:
+                logger._wandb_init[option] = value
         if reason := _failure(logger):
             others = [other for other in trainer.loggers if other is not logger]
-            trainer.loggers = others or [RunCSVLogger(trainer.default_root_dir)]
+            trainer.loggers = others or ([RunCSVLogger(trainer.default_root_dir)] if command == "fit" else [])
             print(
-                f"tse-refine: W&B cannot be used ({reason}). Going on without it: metrics.csv holds the same numbers. "
-                "With WANDB_MODE=offline a run is kept for `wandb sync`.",
+                f"tse-refine: W&B cannot be used ({reason}). Going on without it: the run's folder holds the same "
+                "numbers. With WANDB_MODE=offline a run is kept for `wandb sync`.",
                 file=sys.stderr,
             )
 
@@ -138,10 +141,11 @@ def run_name(config: Mapping[str, Any], command: str, folder: Path) -> str:
     'mine, seed 3, test'
     """
     varied = {name: value for name, value in agent_settings().items() if name != "seed_everything"}
+    seed = config["seed_everything"]
     parts = [
         config["name"] or folder.name,
         config["budget"],
-        f"seed {config['seed_everything']}",
+        f"seed {seed}" if seed is not False else None,
         folder_name(varied) if varied else None,
         command if command != "fit" else None,
     ]
@@ -164,7 +168,9 @@ def _failure(logger: WandbLogger) -> str | None:
             if not any(keys):
                 return f"there is no key for {settings.base_url}, which `wandb login` asks for"
             requests.head(settings.base_url, timeout=_SECONDS)  # whatever it answers, it is there
-            logger._wandb_init.setdefault("settings", wandb.Settings(init_timeout=_SECONDS_TO_START))
+            last = settings.finish_timeout or _SECONDS_TO_FINISH
+            limits = wandb.Settings(init_timeout=_SECONDS_TO_START, finish_timeout=last)
+            logger._wandb_init.setdefault("settings", limits)
         _ = logger.experiment
     except (requests.RequestException, wandb.Error) as error:
         return f"{settings.base_url}: {' '.join(str(error).split())[:200]}"

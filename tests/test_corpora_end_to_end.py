@@ -150,9 +150,10 @@ def test_rejected_recordings_are_counted_and_listed(config_file, manifest, manif
     assert "rejected.csv" in out
 
 
-def test_recipes_are_written_read_back_and_mixed_alike(config_file, fsdkaggle, tmp_path, capsys):
+def test_recipes_are_written_read_back_and_mixed_alike(config_file, fsdkaggle, manifest, tmp_path, capsys):
     mixture = {"duration_seconds": 1.0, "event_seconds": [0.5, 0.8], "num_events": [0, 4]}
-    config_file = partial(config_file, mixture=mixture)
+    mixture["num_interferers"] = [1, 2]
+    config_file = partial(config_file, mixture=mixture, interferers=manifest[0])
     config = config_file(*fsdkaggle)
     for split in ("train", "val", "test"):
         main(["recipes", "-c", config, "--split", split, "--output", str(tmp_path / "scenes")])
@@ -167,6 +168,7 @@ def test_recipes_are_written_read_back_and_mixed_alike(config_file, fsdkaggle, t
         drawn, read = (soundfile.read(tmp_path / f"{name}{index}" / "mixture.wav")[0] for name in ("drawn", "read"))
         np.testing.assert_allclose(read, drawn, atol=1e-5)
         assert is_alone[index] == (not any((out / "sources").iterdir()))
+        assert any((out / "interferers").iterdir())
     main(["fit", "-c", config_file(*fsdkaggle, recipes=str(tmp_path / "scenes"))])
     with pytest.raises(SystemExit):
         main(["fit", "-c", config_file(*fsdkaggle, recipes=str(tmp_path / "scenes"), num_val=7), "--overwrite"])

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from tse_refine.analysis.preview import write_preview
-from tse_refine.data.corpora import SyntheticSounds
+from tse_refine.data.corpora import SyntheticBackgrounds, SyntheticSounds
 from tse_refine.data.corpora.base import Clip
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.errors import InputError
@@ -78,6 +78,30 @@ def test_the_picture_is_a_png_of_a_readable_size(tiny_data, tmp_path):
     assert 1000 < width < 3000
     assert 500 < height < 2000
     assert len(header) > 20_000
+
+
+def test_interferers_are_parts_of_their_own(tiny_data, tmp_path):
+    data = MixtureDataModule(
+        tiny_data.foregrounds,
+        tiny_data.backgrounds,
+        sample_rate=4000,
+        mixture=replace(tiny_data.mixture, num_interferers=(2, 2)),
+        interferers=SyntheticBackgrounds(2, 2, 2),
+        num_test=6,
+        predict_indices=[],
+        cache_dir=str(tiny_data.cache_dir),
+    )
+    paths = write_preview(data, "test", 0, tmp_path / "preview")
+    described = json.loads((tmp_path / "preview" / "recipe.json").read_text(encoding="utf-8"))
+    assert len(described["interferers"]) == 2
+    for entry, event in zip(described["interferers"], data.datasets["test"].recipe((0, 0)).interferers, strict=True):
+        assert entry["clip"].startswith(f"{entry['label']}/test/")
+        assert (entry["onset_samples"], entry["snr_db"]) == (event.onset, event.snr_db)
+        assert entry["file"].startswith(f"interferers/{entry['label']}")
+    parts = [read(path) for path in paths if path.suffix == ".wav" and path.name != "mixture.wav"]
+    assert len(parts) == 1 + len(described["events"]) + 2
+    assert np.abs(np.sum(parts, axis=0) - read(tmp_path / "preview" / "mixture.wav")).max() < 1e-6
+    write_preview(data, "test", 1, tmp_path / "preview", overwrite=True)
 
 
 def test_a_mixture_of_background_alone_has_no_sources(tiny_data, tmp_path):

@@ -84,7 +84,10 @@ def banks(tmp_path_factory: pytest.TempPathFactory) -> tuple[ClipBank, ClipBank]
 
 @pytest.fixture
 def make_recipes(banks: tuple[ClipBank, ClipBank]) -> Callable[..., DrawnRecipes]:
-    """Return recipes drawn from the banks; further keywords are those of ``MixtureConfig``."""
+    """Return recipes drawn from the banks; further keywords are those of ``MixtureConfig``.
+
+    Interferers are named clips of the foregrounds' bank.
+    """
 
     def make(
         classes: Sequence[str] = tuple(f"class{label}" for label in range(6)),
@@ -92,6 +95,7 @@ def make_recipes(banks: tuple[ClipBank, ClipBank]) -> Callable[..., DrawnRecipes
         seed: int = 0,
         queries: QueryConfig | None = None,
         backgrounds: Sequence[str] = ("bg/long",),
+        interferers: Sequence[str] | None = None,
         **mixture: object,
     ) -> DrawnRecipes:
         foregrounds, background_bank = banks
@@ -105,6 +109,8 @@ def make_recipes(banks: tuple[ClipBank, ClipBank]) -> Callable[..., DrawnRecipes
             MixtureConfig(**mixture),
             queries or QueryConfig(),
             seed,
+            None if interferers is None else np.array([foregrounds.position(name) for name in interferers]),
+            None if interferers is None else foregrounds,
         )
 
     return make

@@ -54,9 +54,8 @@ def make_recorded(make, recorded):
         return make(
             ESC50(str(root), ["dog", "rain"], *folds),
             ESC50(str(root), ["wind"], *folds),
-            mixture=MixtureConfig(duration_seconds=1.0, num_events=(1, 2), event_seconds=(0.5, 0.8)),
             queries=QueryConfig((1,)),
-            **{"num_test": 10} | options,
+            **{"mixture": MixtureConfig(1.0, (1, 2), (0.5, 0.8)), "num_test": 10} | options,
         )
 
     return run
@@ -76,6 +75,14 @@ def test_the_digest_depends_on_the_data_and_not_on_batches_or_workers(make):
         make(sample_rate=8000),
     ]
     assert len({digest, *(other.digest for other in others)}) == 9
+
+
+def test_options_of_interferers_are_part_of_the_digest_where_there_are_any(make):
+    options = MixtureConfig(num_interferers=(1, 1)), MixtureConfig(interferer_snr_db=(0.0, 5.0))
+    assert {make(mixture=mixture).digest for mixture in options} == {make().digest}
+    outside = SyntheticBackgrounds(2, 2, 2)
+    others = [make(interferers=outside, mixture=mixture).digest for mixture in (*options, MixtureConfig())]
+    assert len({make().digest, *others, make(interferers=SyntheticBackgrounds(3, 2, 2)).digest}) == 5
 
 
 def test_the_digest_depends_on_the_recordings_and_not_on_their_folder(make_recorded, recorded, tmp_path):
@@ -114,6 +121,11 @@ def test_data_with_the_digest_of_the_config_are_not_reported(make, recwarn):
         ({"num_test": 3, "predict_indices": [3]}, r"data.predict_indices names the test mixtures \[3\]"),
         ({"num_test": 3, "predict_indices": [-1]}, "data.predict_indices"),
         ({"seed": -1}, "data.seed is -1"),
+        (
+            {"interferers": SyntheticBackgrounds(2, 0, 2)},
+            "data.interferers: the val split has 0 recordings, but a mixture has up to 2",
+        ),
+        ({"interferers": SyntheticSounds(2, 2, 2)}, "data.interferers: alarm, .* are classes of data.foregrounds too"),
     ],
 )
 def test_impossible_data_are_rejected_before_any_audio_is_read(make, options, message, monkeypatch):
@@ -172,6 +184,52 @@ def test_a_source_recording_in_two_splits_is_rejected_by_name(make_recorded, rec
     table.write_text(table.read_text().replace(",50,A", ",40,A"))  # the dog of fold 5 is cut from that of fold 4
     with pytest.raises(InputError, match=r"data\.foregrounds: 1 source recordings .*40 \(test and val\)"):
         make_recorded()
+
+
+@pytest.fixture
+def make_with_interferers(make_recorded, recorded):
+    """A data module with clocks as interferers; which source recording that of fold 5 is cut from can be told."""
+
+    def run(recording_of_the_last: str) -> MixtureDataModule:
+        rows = []
+        for fold in (1, 2, 3, 4, 5):
+            sound = 0.1 * np.random.default_rng(fold).standard_normal(RATE)
+            soundfile.write(recorded / "audio" / f"{fold}-{fold}3-A-3.wav", sound, RATE)
+            recording = recording_of_the_last if fold == 5 else f"{fold}3"
+            rows.append(f"{fold}-{fold}3-A-3.wav,{fold},3,clock,True,{recording},A\n")
+        table = recorded / "meta" / "esc50.csv"
+        table.write_text(table.read_text() + "".join(rows))
+        mixture = MixtureConfig(1.0, (1,), (0.5, 0.8), num_interferers=(1, 1))
+        return make_recorded(interferers=ESC50(str(recorded), ["clock"], [1, 2, 3], [4], [5]), mixture=mixture)
+
+    return run
+
+
+def test_interferers_are_of_their_split(make_with_interferers):
+    data = make_with_interferers("53")
+    assert data.class_names == ["dog", "rain"]
+    drawn = data.open_split("test").recipes
+    used = {drawn.interferer_bank.entry(event.clip).name for i in range(9) for event in drawn.draw(0, i).interferers}
+    assert used == {"audio/5-53-A-3.wav"}
+
+
+def test_an_interferer_cut_from_the_recording_of_a_foreground_is_rejected_by_name(make_with_interferers):
+    with pytest.raises(InputError, match=r"data\.interferers: .* too: audio/5-53-A-3\.wav \(audio/5-50-A-0\.wav\)"):
+        make_with_interferers("50")  # the dog of fold 5
+
+
+def test_an_interferer_with_the_contents_of_a_foreground_is_rejected_before_it_is_decoded(
+    make_with_interferers, recorded
+):
+    data = make_with_interferers("53")
+    shutil.copy(recorded / "audio" / "1-11-A-1.wav", recorded / "audio" / "2-23-A-3.wav")
+    with pytest.raises(InputError, match=r"data\.interferers: .* too: audio/2-23-A-3\.wav \(audio/1-11-A-1\.wav\)"):
+        _ = data.banks
+
+
+def test_an_interferer_of_one_split_may_not_be_the_background_of_another(make_with_interferers):
+    with pytest.raises(InputError, match=r"data\.interferers and data\.backgrounds: 1 source .*:42 \(test and val\)"):
+        make_with_interferers("42")  # the wind of fold 4
 
 
 def test_takes_of_one_recording_may_be_in_one_split():

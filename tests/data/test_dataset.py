@@ -49,6 +49,19 @@ def test_workers_do_not_change_a_bit(make_data):
     )
 
 
+def test_interferers_change_the_mixtures_alone_whatever_the_workers(make_data):
+    quiet = {"mixture": MixtureConfig(duration_seconds=1.0, event_seconds=(0.5, 0.8), background_db=-70.0)}
+    plain = served(make_data(**quiet).val_dataloader())
+    sets = [
+        served(make_data(**quiet, interferers=SyntheticBackgrounds(2, 2, 2), num_workers=workers).val_dataloader())
+        for workers in (0, 2)
+    ]
+    assert_same(*sets)
+    changed = (sets[0].pop("mixture") != plain.pop("mixture")).any(1)
+    assert 0 < changed.sum() < len(changed)  # a third of the mixtures has no interferer
+    assert_same(sets[0], plain)
+
+
 def test_batch_size_does_not_change_a_bit(make_data):
     for loader in ("train_dataloader", "val_dataloader"):
         assert_same(

@@ -106,6 +106,41 @@ def test_a_share_of_the_mixtures_may_be_background_alone(make_recipes):
     assert all(sorted(recipe.query_order) == list(range(6)) for recipe in alone)
 
 
+OUTSIDE = ("class4/0", "class4/1", "class5/0", "class5/1")
+
+
+def test_interferers_are_added_and_change_nothing_else(make_recipes):
+    classes = ("class0", "class1", "class2", "class3")
+    for index in range(30):
+        plain = make_recipes(classes).draw(2, index)
+        other = make_recipes(classes, interferers=OUTSIDE).draw(2, index)
+        assert plain.interferers == ()
+        assert replace(other, interferers=()) == plain
+
+
+def test_interferers_are_distinct_recordings_of_a_uniform_number_with_their_own_levels(make_recipes, banks):
+    classes = ("class0", "class1", "class2", "class3")
+    drawn = make_recipes(classes, interferers=OUTSIDE, num_interferers=(0, 3), interferer_snr_db=(5.0, 10.0))
+    drawn_interferers = [drawn.draw(0, index).interferers for index in range(400)]
+    numbers = Counter(map(len, drawn_interferers))
+    assert set(numbers) == {0, 1, 2, 3}
+    assert chi_square(numbers, 4) < 16.3  # 99.9 % quantile
+    clips = Counter(event.clip for events in drawn_interferers for event in events)
+    assert {banks[0].entry(clip).name for clip in clips} == set(OUTSIDE)
+    assert chi_square(clips, 4) < 16.3
+    for events in drawn_interferers:
+        assert len({event.clip for event in events}) == len(events)
+        for event in events:
+            assert event.class_index == -1
+            assert 5.0 <= event.snr_db <= 10.0
+            assert 0 <= event.onset <= 6 * RATE - event.length
+            assert event.start + event.length <= banks[0].entry(event.clip).length
+    usual = make_recipes(classes, interferers=OUTSIDE)
+    levels = [event.snr_db for index in range(100) for event in usual.draw(0, index).interferers]
+    assert 15.0 <= min(levels) < 16.0  # those of the events
+    assert 24.0 < max(levels) <= 25.0
+
+
 def test_options_of_queries_do_not_change_the_mixture(make_recipes):
     plain, other = make_recipes().draw(0, 1), make_recipes(queries=QueryConfig((1,), 1.0)).draw(0, 1)
     assert (plain.background, plain.events, plain.query_order) == (other.background, other.events, other.query_order)
@@ -124,6 +159,11 @@ def test_options_of_queries_do_not_change_the_mixture(make_recipes):
         {"event_seconds": (4.0, 3.0)},
         {"event_seconds": (3.0, 5.0), "duration_seconds": 4.0},
         {"snr_db": (5.0, 0.0)},
+        {"num_interferers": (-1, 2)},
+        {"num_interferers": (2, 1)},
+        {"num_interferers": (0, 0)},
+        {"interferer_snr_db": (5.0, 0.0)},
+        {"interferer_snr_db": (0.0, float("nan"))},
     ],
 )
 def test_impossible_mixtures_are_rejected_by_option(options):

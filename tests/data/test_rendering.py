@@ -136,6 +136,30 @@ def test_a_mixture_without_events_is_its_background(make_recipes, render):
     assert not sources.any()
 
 
+@pytest.mark.parametrize("background_db", [-60.0, -20.0])  # without and with the peak rule
+def test_interferers_are_in_the_mixture_and_in_no_source_or_target(make_recipes, render, banks, background_db):
+    outside = ("class4/0", "class4/1", "class5/0")
+    classes = ("class0", "class1", "class2", "class3")
+    drawn = make_recipes(classes, interferers=outside, num_interferers=(2, 2), background_db=background_db)
+    recipe = drawn.draw(0, 0)
+    signals = np.full((2 + 4 + 2, 6 * RATE), np.nan, np.float32)
+    mixture, target, sources, interferers = signals[0], signals[1], signals[2:6], signals[6:]
+    Renderer(*banks, banks[0]).render(recipe, mixture, target, sources, interferers)
+    assert (np.abs(mixture).max() > 0.999) == (background_db == -20.0)
+    alone, own_target, own_sources = render(replace(recipe, interferers=(), peak_rule="none"))
+    scale = np.abs(sources).max() / np.abs(own_sources).max()
+    np.testing.assert_allclose(mixture, scale * alone + interferers.sum(0), atol=1e-5)
+    np.testing.assert_allclose(target, scale * own_target, atol=1e-5)
+    np.testing.assert_allclose(sources, scale * own_sources[:4], atol=1e-5)
+    for event, sound in zip(recipe.interferers, interferers, strict=True):
+        sounding = sound[event.onset : event.onset + event.length]
+        assert lufs(sounding) == pytest.approx(background_db + event.snr_db + 20 * np.log10(scale), abs=0.15)
+        assert np.count_nonzero(sound) <= event.length
+    again = np.empty((2, 6 * RATE), np.float32)
+    Renderer(*banks, banks[0]).render(recipe, *again)
+    np.testing.assert_array_equal(again, [mixture, target])
+
+
 def test_a_source_is_silent_outside_its_event_and_starts_and_ends_softly(make_recipes, render):
     recipe = make_recipes().draw(0, 3)
     for event, source in zip(recipe.events, render(recipe)[2], strict=False):

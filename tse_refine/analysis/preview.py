@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tse_refine.analysis.plotting import COLOURS, plot_spectrogram, require_matplotlib, spectrogram_db
-from tse_refine.data.corpora.base import SPLITS
+from tse_refine.data.corpora.base import BACKGROUNDS, FOREGROUNDS, INTERFERERS, SPLITS
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.data.recipes import Event, Recipe
 from tse_refine.errors import InputError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLOUR_LABEL = "level (dB re full-scale sine)"
+_INTERFERER_COLOUR = "#888888"
 
 
 def write_preview(
@@ -30,10 +31,10 @@ def write_preview(
 ) -> list[Path]:
     """Write the sound, the parts, the recipe and a picture of one mixture.
 
-    The folder holds ``mixture.wav``, ``background.wav``, ``sources/<class>.wav`` (32-bit float), ``recipe.json`` and
-    ``mixture.png``. Sources and background are as loud as they are in the mixture, also where its peak had to be
-    lowered. The background is the mixture less its sources, so that all parts add up to the mixture to within the
-    rounding of 32-bit floats. The folder appears whole or not at all.
+    The folder holds ``mixture.wav``, ``background.wav``, ``sources/<class>.wav`` and, where there are interferers,
+    ``interferers/<label>.wav`` (32-bit float), ``recipe.json`` and ``mixture.png``. All parts are as loud as they are
+    in the mixture, also where its peak had to be lowered. The background is the mixture less the others, so that all
+    parts add up to the mixture to within the rounding of 32-bit floats. The folder appears whole or not at all.
 
     Args:
         data: data of the mixture; its recordings are decoded first where they have not been.
@@ -55,16 +56,20 @@ def write_preview(
     dataset = data.open_split(split)
     recipe = dataset.recipe((epoch if split == "train" and data.redraw else 0, index))
     mixture = np.empty(dataset.recipes.num_samples, np.float32)
-    sources = np.empty((len(recipe.events), len(mixture)), np.float32)
-    dataset.renderer.render(recipe, mixture, np.empty_like(mixture), sources)
-    background = (mixture.astype(np.float64) - sources.sum(axis=0, dtype=np.float64)).astype(np.float32)
+    num_events = len(recipe.events)
+    sounds = np.empty((num_events + len(recipe.interferers), len(mixture)), np.float32)
+    dataset.renderer.render(recipe, mixture, np.empty_like(mixture), sounds[:num_events], sounds[num_events:])
+    background = (mixture.astype(np.float64) - sounds.sum(axis=0, dtype=np.float64)).astype(np.float32)
 
     description = _describe(data, recipe)
-    figure = plot_preview(description, mixture, sources)
+    figure = plot_preview(description, mixture, sounds)
     signals = {"mixture.wav": mixture, "background.wav": background}
-    signals |= {event["file"]: source for event, source in zip(description["events"], sources, strict=True)}
+    described = (*description["events"], *description["interferers"])
+    signals |= {event["file"]: sound for event, sound in zip(described, sounds, strict=True)}
     with replacing_folder(output) as folder:
         (folder / "sources").mkdir()
+        if recipe.interferers:
+            (folder / "interferers").mkdir()
         for name, signal in signals.items():
             write_wav(folder / name, signal, data.sample_rate)
         text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
@@ -73,15 +78,15 @@ def write_preview(
     return [output / name for name in (*signals, "recipe.json", "mixture.png")]
 
 
-def plot_preview(description: Mapping[str, Any], mixture: np.ndarray, sources: np.ndarray) -> Figure:
-    """Plot when the events sound, the mixture's spectrogram below them, and a small spectrogram for each source.
+def plot_preview(description: Mapping[str, Any], mixture: np.ndarray, sounds: np.ndarray) -> Figure:
+    """Plot when the events sound, the mixture's spectrogram below them, and a small spectrogram for each sound.
 
-    All spectrograms share one scale of colours: 0 dB is a sine of full scale.
+    Interferers follow the events, in grey. All spectrograms share one scale of colours: 0 dB is a sine of full scale.
 
     Args:
         description: contents of ``recipe.json``.
         mixture: waveform, ``[samples]``.
-        sources: waveforms in the order of the description's events, ``[events, samples]``.
+        sounds: waveforms of the description's events and interferers, ``[events + interferers, samples]``.
 
     Raises:
         InputError: matplotlib is not installed.
@@ -89,8 +94,10 @@ def plot_preview(description: Mapping[str, Any], mixture: np.ndarray, sources: n
     require_matplotlib()
     from matplotlib.figure import Figure
 
-    events = description["events"]
-    colours = [colour for colour, _ in zip(cycle(COLOURS), events, strict=False)]
+    interferers = [{**event, "class": f"{event['label']} (interferer)"} for event in description["interferers"]]
+    colours = [colour for colour, _ in zip(cycle(COLOURS), description["events"], strict=False)]
+    colours += [_INTERFERER_COLOUR] * len(interferers)
+    events = [*description["events"], *interferers]
     figure = Figure(figsize=(11.0, max(5.0, 1.0 + len(events))), layout="constrained")
     rate = description["sample_rate"]
     loudest = spectrogram_db(mixture, rate).max()
@@ -113,8 +120,8 @@ def plot_preview(description: Mapping[str, Any], mixture: np.ndarray, sources: n
     whole.set(xlabel="time (s)", ylabel="frequency (kHz)")
     _plot_events(bars, events, colours)
     bars.set_title(title, fontsize="medium", parse_math=False)
-    for panel, event, colour, source in zip(parts, events, colours, sources, strict=True):
-        plot_spectrogram(panel, source, rate, loudest)
+    for panel, event, colour, sound in zip(parts, events, colours, sounds, strict=True):
+        plot_spectrogram(panel, sound, rate, loudest)
         panel.set_title(_shortened(event["class"]), loc="left", fontsize="small", parse_math=False)
         panel.spines[:].set(color=colour, linewidth=2.0)
     parts[-1].set_xlabel("time (s)")
@@ -137,7 +144,7 @@ def _check_output(output: Path, overwrite: bool) -> None:
     check_output(output, "folder")
     if not output.exists() or not any(output.iterdir()):
         return
-    ours = {"mixture.wav", "background.wav", "sources", "recipe.json", "mixture.png"}
+    ours = {"mixture.wav", "background.wav", "sources", "interferers", "recipe.json", "mixture.png"}
     if not {path.name for path in output.iterdir()} <= ours:  # overwriting deletes the folder
         raise InputError(f"--output: {output} holds other files than those of a preview; name another folder.")
     if not overwrite:
@@ -147,12 +154,17 @@ def _check_output(output: Path, overwrite: bool) -> None:
 
 
 def _describe(data: MixtureDataModule, recipe: Recipe) -> dict[str, Any]:
-    renderer = data.datasets[recipe.split].renderer
     names = data.class_names
     files = file_names([names[event.class_index] for event in recipe.events])
+    labels = {clip.name: clip.label for clip in data.clips.get(INTERFERERS, [])}
 
-    def placed(event: Event, clip: str) -> dict[str, Any]:
-        numbers: dict[str, Any] = {"clip": clip}
+    def clip_of(option: str, event: Event) -> str:
+        return data.banks[option].entry(event.clip).name
+
+    outside = [labels[clip_of(INTERFERERS, event)] for event in recipe.interferers]
+
+    def placed(option: str, event: Event) -> dict[str, Any]:
+        numbers: dict[str, Any] = {"clip": clip_of(option, event)}
         for field in ("start", "length", "onset"):
             samples = getattr(event, field)
             numbers |= {f"{field}_seconds": samples / data.sample_rate, f"{field}_samples": samples}
@@ -166,11 +178,14 @@ def _describe(data: MixtureDataModule, recipe: Recipe) -> dict[str, Any]:
         "sample_rate": data.sample_rate,
         "active_classes": [names[event.class_index] for event in recipe.events],
         "training_query": [names[class_index] for class_index in recipe.query],
-        "background": placed(recipe.background, renderer.background_bank.entry(recipe.background.clip).name),
+        "background": placed(BACKGROUNDS, recipe.background),
         "events": [
-            {"class": names[event.class_index], "file": f"sources/{file}.wav"}
-            | placed(event, renderer.foreground_bank.entry(event.clip).name)
+            {"class": names[event.class_index], "file": f"sources/{file}.wav"} | placed(FOREGROUNDS, event)
             for event, file in zip(recipe.events, files, strict=True)
+        ],
+        "interferers": [
+            {"label": label, "file": f"interferers/{file}.wav"} | placed(INTERFERERS, event)
+            for event, label, file in zip(recipe.interferers, outside, file_names(outside), strict=True)
         ],
     }
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,18 @@ from torch.utils.data import default_convert
 from tse_refine.data.bank.builder import open_clip_bank
 from tse_refine.data.bank.clip_bank import ClipBank
 from tse_refine.data.corpora.acquisition import download_missing
-from tse_refine.data.corpora.base import BACKGROUNDS, FOREGROUNDS, SPLITS, Clip, Corpus, check_clips, check_splits
+from tse_refine.data.corpora.base import (
+    BACKGROUNDS,
+    FOREGROUNDS,
+    INTERFERERS,
+    SPLITS,
+    Clip,
+    Corpus,
+    check_clips,
+    check_splits,
+)
 from tse_refine.data.dataset import MixtureDataset, MixtureLoader, RecipeSampler
+from tse_refine.data.pools import Pools, check_other_contents, check_outside_classes, pools_of_split
 from tse_refine.data.queries import ALL, QueryConfig, plain_name
 from tse_refine.data.recipes import DrawnRecipes, MixtureConfig, Recipes
 from tse_refine.data.rendering import Renderer
@@ -59,6 +68,7 @@ class MixtureDataModule(LightningDataModule):
         skip_unusable: leave out missing, unreadable, empty and silent recordings and list them in a file, instead of
             rejecting the corpus.
         predict_indices: test mixtures that ``predict`` extracts from; by default the first eight.
+        interferers: corpus of sounds outside the classes, which are mixed in and never a target; null for none.
         digest: digest of the data set that a config was saved with; other data are reported with a warning.
     """
 
@@ -81,12 +91,15 @@ class MixtureDataModule(LightningDataModule):
         download: bool = False,
         skip_unusable: bool = False,
         predict_indices: list[int] | None = None,
+        interferers: Corpus | None = None,
         digest: str | None = None,
     ) -> None:
         super().__init__()
         self.foregrounds = foregrounds
         self.backgrounds = backgrounds
         self.corpora = {FOREGROUNDS: foregrounds, BACKGROUNDS: backgrounds}
+        if interferers is not None:
+            self.corpora[INTERFERERS] = interferers
         self.sample_rate = sample_rate
         self.mixture = mixture
         self.queries = queries
@@ -101,7 +114,7 @@ class MixtureDataModule(LightningDataModule):
         self.predict_indices = list(range(min(8, num_test))) if predict_indices is None else predict_indices
         self.expected_digest = digest
         if download:
-            for corpus in (foregrounds, backgrounds):
+            for corpus in self.corpora.values():
                 download_missing(corpus)
         self._check()
 
@@ -112,7 +125,7 @@ class MixtureDataModule(LightningDataModule):
 
     @cached_property
     def clips(self) -> dict[str, list[Clip]]:
-        """All clips, from the corpora's tables alone: of ``data.foregrounds`` and of ``data.backgrounds``."""
+        """All clips by the option of their corpus, such as ``data.foregrounds``, from the corpora's tables alone."""
         clips = {}
         for option, corpus in self.corpora.items():
             try:
@@ -124,7 +137,9 @@ class MixtureDataModule(LightningDataModule):
 
     @cached_property
     def banks(self) -> dict[str, ClipBank]:
-        """The banks of foregrounds and backgrounds; recordings are decoded when a bank is missing."""
+        """The banks by the option of their corpus; recordings are decoded when a bank is missing."""
+        if INTERFERERS in self.corpora:
+            check_other_contents(self.clips, self.corpora, self.cache_dir)
         return {
             option: open_clip_bank(corpus, self.sample_rate, self.cache_dir, self.skip_unusable, option)
             for option, corpus in self.corpora.items()
@@ -137,7 +152,7 @@ class MixtureDataModule(LightningDataModule):
             [self.banks[option].digest, [[clip.name, clip.label, clip.split] for clip in clips]]
             for option, clips in self.clips.items()
         ]
-        distributions = (asdict(self.mixture), self.queries.settings())
+        distributions = (self.mixture.settings(INTERFERERS in self.corpora), self.queries.settings())
         settings: list[Any] = [parts, self.sample_rate, *distributions, self.seed, self.redraw]
         if self.recipes:
             settings.append(scenes_digest(self.recipes, self.cache_dir))
@@ -172,7 +187,7 @@ class MixtureDataModule(LightningDataModule):
                 f"The data differ from those the config was saved with: their digest is {self.digest}, "
                 f"data.digest is {self.expected_digest}."
             )
-        renderer = Renderer(self.banks[FOREGROUNDS], self.banks[BACKGROUNDS])
+        renderer = Renderer(*self.banks.values())
         self.datasets = {
             split: MixtureDataset(self.make_recipes(split), renderer, self.sizes[split], with_sources=split != "train")
             for split in _STAGE_SPLITS[stage]
@@ -248,6 +263,8 @@ class MixtureDataModule(LightningDataModule):
                 f"{FOREGROUNDS}: the class {reserved[0]!r} has the name that means every class in a query. Rename it "
                 "in the corpus, or leave it out."
             )
+        if INTERFERERS in self.corpora:
+            check_outside_classes(self.clips)
         if self.recipes:  # describe the mixtures; importing compares their splits with those of the foregrounds
             return
         self.mixture.check(len(self.class_names))
@@ -256,22 +273,8 @@ class MixtureDataModule(LightningDataModule):
         for split in self.splits:
             self._pools(split, self.clips)
 
-    def _pools(self, split: str, clips: Mapping[str, Sequence[Clip]]) -> tuple[list[list[Clip]], list[Clip]]:
-        """Return the foregrounds of a split by class index, and its backgrounds; reject an empty list."""
-        foregrounds: dict[str, list[Clip]] = {name: [] for name in self.class_names}
-        for clip in clips[FOREGROUNDS]:
-            if clip.split == split:
-                foregrounds[clip.label].append(clip)
-        lacking = [name for name, members in foregrounds.items() if not members]
-        if lacking:
-            raise InputError(
-                f"{FOREGROUNDS}: the {split} split has no clip of {', '.join(lacking)}. Every class needs clips in "
-                "every split: give the split more folds or recordings, or leave the class out."
-            )
-        backgrounds = [clip for clip in clips[BACKGROUNDS] if clip.split == split]
-        if not backgrounds:
-            raise InputError(f"{BACKGROUNDS}: the {split} split has no background. Give it more folds or recordings.")
-        return list(foregrounds.values()), backgrounds
+    def _pools(self, split: str, clips: Mapping[str, Sequence[Clip]]) -> Pools:
+        return pools_of_split(split, clips, self.class_names, self.mixture.num_interferers[1])
 
     def make_recipes(self, split: str) -> Recipes:
         """Return the recipes of a split, drawn or read from files.
@@ -282,13 +285,12 @@ class MixtureDataModule(LightningDataModule):
         Raises:
             InputError: the split lacks a background or a class, or the files' recipes cannot be used.
         """
-        banks = (self.banks[FOREGROUNDS], self.banks[BACKGROUNDS])
         if self.recipes:
             imported = ImportedRecipes(
                 self.recipes,
                 split,
-                (self.foregrounds, self.backgrounds),
-                banks,
+                tuple(self.corpora.values()),
+                tuple(self.banks.values()),
                 self.mixture.duration_seconds,
                 self.queries,
                 self.seed,
@@ -303,10 +305,23 @@ class MixtureDataModule(LightningDataModule):
         usable = {
             option: [clip for clip in clips if clip.name in self.banks[option]] for option, clips in self.clips.items()
         }
-        foregrounds, backgrounds = self._pools(split, usable)
-        pools = [np.array([banks[0].position(clip.name) for clip in members]) for members in foregrounds]
-        background_pool = np.array([banks[1].position(clip.name) for clip in backgrounds])
-        return DrawnRecipes(split, pools, background_pool, *banks, self.mixture, self.queries, self.seed)
+        pools = self._pools(split, usable)
+
+        def numbers(option: str, members: Sequence[Clip]) -> np.ndarray:
+            return np.array([self.banks[option].position(clip.name) for clip in members])
+
+        return DrawnRecipes(
+            split,
+            [numbers(FOREGROUNDS, members) for members in pools.foregrounds],
+            numbers(BACKGROUNDS, pools.backgrounds),
+            self.banks[FOREGROUNDS],
+            self.banks[BACKGROUNDS],
+            self.mixture,
+            self.queries,
+            self.seed,
+            None if pools.interferers is None else numbers(INTERFERERS, pools.interferers),
+            self.banks.get(INTERFERERS),
+        )
 
     def _loader(self, split: str) -> MixtureLoader:
         trains = split == "train"

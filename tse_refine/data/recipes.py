@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -15,7 +15,8 @@ from tse_refine.data.corpora.base import SPLITS
 from tse_refine.data.queries import QueryConfig, draw_query, draw_query_order
 from tse_refine.errors import InputError
 
-MIXTURE_DRAWS, QUERY_DRAWS = 0, 1  # separate random generators, so that options of queries do not change mixtures
+# separate random generators, so that options of queries and of interferers do not change the rest of a mixture
+MIXTURE_DRAWS, QUERY_DRAWS, INTERFERER_DRAWS = 0, 1, 2
 PeakRule = Literal["limit", "normalize", "none"]
 _QUIETEST_BELOW_CLIP_DB = 40.0  # an excerpt this far below its clip's loudest is a pause
 _MAX_DRAWS = 20
@@ -36,6 +37,9 @@ class MixtureConfig:
         background_db: level of the background, LUFS, or dB of RMS re full scale (-50 is ours; it only changes how often
             a mixture is scaled down because its peak exceeds 1).
         level: level measure, ``lufs`` (integrated loudness, ITU-R BS.1770) or ``rms``.
+        num_interferers: fewest and most interferers of a mixture, every number equally likely; only with
+            ``data.interferers``.
+        interferer_snr_db: lowest and highest level of an interferer above the background; null for ``snr_db``.
     """
 
     duration_seconds: float = 6.0
@@ -44,6 +48,13 @@ class MixtureConfig:
     snr_db: tuple[float, float] = (15.0, 25.0)
     background_db: float = -50.0
     level: Literal["lufs", "rms"] = "lufs"
+    num_interferers: tuple[int, int] = (0, 2)
+    interferer_snr_db: tuple[float, float] | None = None
+
+    def settings(self, has_interferers: bool) -> dict[str, Any]:
+        """Return what decides on the mixtures, for a digest: options without effect are left out."""
+        idle = () if has_interferers else ("num_interferers", "interferer_snr_db")
+        return {name: value for name, value in asdict(self).items() if name not in idle}
 
     def check(self, num_classes: int) -> None:
         """Reject settings that no mixture can satisfy.
@@ -74,14 +85,22 @@ class MixtureConfig:
             raise InputError(
                 f"data.mixture.duration_seconds is {self.duration_seconds:g}; at most {_LONGEST_SECONDS} is expected."
             )
-        for name, levels in (("snr_db", self.snr_db), ("background_db", [self.background_db])):
+        fewest, most = self.num_interferers
+        if not 0 <= fewest <= most or most < 1:
+            raise InputError(
+                f"data.mixture.num_interferers is {list(self.num_interferers)}; the fewest, from 0, and the most, at "
+                "least 1, are expected. For none at all, leave data.interferers out."
+            )
+        ranges = {"snr_db": self.snr_db, "interferer_snr_db": self.interferer_snr_db or self.snr_db}
+        for name, levels in {**ranges, "background_db": [self.background_db]}.items():
             if not all(abs(level) <= _LARGEST_DB for level in levels):  # false for NaN
                 raise InputError(
                     f"data.mixture.{name} is {', '.join(f'{level:g}' for level in levels)}; finite levels of at most "
                     f"{_LARGEST_DB} dB either way are expected."
                 )
-        if self.snr_db[0] > self.snr_db[1]:
-            raise InputError(f"data.mixture.snr_db is {list(self.snr_db)}; the lower level comes first.")
+        for name, (lowest, highest) in ranges.items():
+            if lowest > highest:
+                raise InputError(f"data.mixture.{name} is {[lowest, highest]}; the lower level comes first.")
 
 
 @dataclass(frozen=True)
@@ -90,7 +109,7 @@ class Event:
 
     Attributes:
         clip: number of the clip in the bank.
-        class_index: index of its class; -1 for the background.
+        class_index: index of its class; -1 for the background and for interferers.
         start: first sample of the excerpt in the clip.
         length: samples of the excerpt; of a background as many as the mixture has, a shorter clip being tiled.
         onset: first sample in the mixture.
@@ -122,6 +141,7 @@ class Recipe:
         fade_seconds: lengths of the events' fade in and fade out, quarters of a sine.
         peak_rule: ``limit`` scales a mixture down whose peak exceeds 1, ``normalize`` scales every peak to 1, ``none``
             keeps the level.
+        interferers: excerpts of sounds outside the classes, which are never a target.
     """
 
     split: str
@@ -133,6 +153,7 @@ class Recipe:
     query_order: tuple[int, ...]
     fade_seconds: tuple[float, float] = (0.01, 0.01)
     peak_rule: PeakRule = "limit"
+    interferers: tuple[Event, ...] = ()
 
 
 class Recipes(Protocol):
@@ -171,6 +192,8 @@ class DrawnRecipes:
         mixture: distribution of mixtures.
         queries: distribution of queries.
         seed: seed of the data set.
+        interferers: sounds outside the classes of the split, as numbers of their bank; None for mixtures without.
+        interferer_bank: bank of those.
     """
 
     split: str
@@ -181,6 +204,8 @@ class DrawnRecipes:
     mixture: MixtureConfig
     queries: QueryConfig
     seed: int
+    interferers: np.ndarray | None = None
+    interferer_bank: ClipBank | None = None
 
     def __post_init__(self) -> None:
         self.num_classes = len(self.foregrounds)
@@ -211,16 +236,33 @@ class DrawnRecipes:
             events=tuple(events[label] for label in order[:num_events].tolist()),
             query=tuple(query.tolist()),
             query_order=tuple(order.tolist()),
+            interferers=self._draw_interferers(epoch, index),
         )
 
     def _draw_event(self, rng: np.random.Generator, class_index: int) -> Event:
         pool = self.foregrounds[class_index]
         clip = int(pool[rng.integers(len(pool))])
+        return self._place(rng, self.foreground_bank, clip, class_index, self.mixture.snr_db)
+
+    def _draw_interferers(self, epoch: int, index: int) -> tuple[Event, ...]:
+        """Draw distinct recordings, each equally likely whatever its label."""
+        if self.interferers is None or self.interferer_bank is None:
+            return ()
+        rng = mixture_generator(self.seed, self.split, epoch, index, INTERFERER_DRAWS)
+        fewest, most = self.mixture.num_interferers
+        clips = rng.choice(self.interferers, rng.integers(fewest, most + 1), replace=False)
+        snr_db = self.mixture.interferer_snr_db or self.mixture.snr_db
+        return tuple(self._place(rng, self.interferer_bank, clip, -1, snr_db) for clip in clips.tolist())
+
+    def _place(
+        self, rng: np.random.Generator, bank: ClipBank, clip: int, class_index: int, snr_range: tuple[float, float]
+    ) -> Event:
+        """Draw the excerpt of a clip, its level and its onset."""
         shortest, longest = self.mixture.event_seconds
-        length = round(rng.uniform(shortest, longest) * self.foreground_bank.sample_rate)
-        length = min(length, self.foreground_bank.entry(clip).length)
-        start, level = self._draw_excerpt(rng, self.foreground_bank, clip, length)
-        snr_db = rng.uniform(*self.mixture.snr_db)
+        length = round(rng.uniform(shortest, longest) * bank.sample_rate)
+        length = min(length, bank.entry(clip).length)
+        start, level = self._draw_excerpt(rng, bank, clip, length)
+        snr_db = rng.uniform(*snr_range)
         return Event(
             clip=clip,
             class_index=class_index,

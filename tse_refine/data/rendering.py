@@ -16,44 +16,72 @@ class Renderer:
     Args:
         foreground_bank: bank of the events' clips.
         background_bank: bank of the backgrounds.
+        interferer_bank: bank of the interferers, where there are any.
     """
 
-    def __init__(self, foreground_bank: ClipBank, background_bank: ClipBank) -> None:
+    def __init__(
+        self, foreground_bank: ClipBank, background_bank: ClipBank, interferer_bank: ClipBank | None = None
+    ) -> None:
         self.foreground_bank = foreground_bank
         self.background_bank = background_bank
+        self.interferer_bank = interferer_bank
         self._ramps: dict[float, np.ndarray] = {}
 
     def render(
-        self, recipe: Recipe, mixture: np.ndarray, target: np.ndarray, sources: np.ndarray | None = None
+        self,
+        recipe: Recipe,
+        mixture: np.ndarray,
+        target: np.ndarray,
+        sources: np.ndarray | None = None,
+        interferers: np.ndarray | None = None,
     ) -> None:
-        """Write a mixture, its training target and, if requested, its sources.
+        """Write a mixture, its training target and, if requested, its sources and interferers.
 
-        The mixture is the sum of its sources and its background. The recipe's peak rule scales mixture, target and
-        sources together.
+        The mixture is the sum of its sources, its interferers and its background. The recipe's peak rule scales all
+        signals together.
 
         Args:
             recipe: recipe to render.
             mixture: output, ``[samples]``, float32.
             target: output, ``[samples]``: sum of the sources in ``recipe.query``, silence if none is active.
             sources: output, ``[events or more, samples]``: sources in the recipe's order, silence in further rows.
+            interferers: output, ``[interferers, samples]``: interferers in the recipe's order.
         """
         self._background(recipe.background, mixture)
         target.fill(0.0)
         for number, event in enumerate(recipe.events):
-            end = event.onset + event.length
-            place = slice(event.onset, end)
-            # each sound is written once, directly into its source
-            sound = np.empty(event.length, np.float32) if sources is None else sources[number, place]
-            self._event(event, recipe.fade_seconds, sound)
-            mixture[place] += sound
+            source = None if sources is None else sources[number]
+            sound = self._add(event, self.foreground_bank, recipe.fade_seconds, mixture, source)
             if event.class_index in recipe.query:
-                target[place] += sound
-            if sources is not None:
-                sources[number, : event.onset] = 0.0
-                sources[number, end:] = 0.0
+                target[event.onset : event.onset + event.length] += sound
         if sources is not None:
             sources[len(recipe.events) :] = 0.0
-        self._scale(recipe, (mixture, target) if sources is None else (mixture, target, sources))
+        for number, event in enumerate(recipe.interferers):
+            assert self.interferer_bank is not None
+            source = None if interferers is None else interferers[number]
+            self._add(event, self.interferer_bank, recipe.fade_seconds, mixture, source)
+        outputs = (mixture, target, sources, interferers)
+        self._scale(recipe, [signal for signal in outputs if signal is not None])
+
+    def _add(
+        self,
+        event: Event,
+        bank: ClipBank,
+        fade_seconds: tuple[float, float],
+        mixture: np.ndarray,
+        source: np.ndarray | None,
+    ) -> np.ndarray:
+        """Add an event to the mixture, and return its sound, ``[event.length]``; with its source, if requested."""
+        end = event.onset + event.length
+        place = slice(event.onset, end)
+        # each sound is written once, directly into its source
+        sound = np.empty(event.length, np.float32) if source is None else source[place]
+        self._event(event, bank, fade_seconds, sound)
+        mixture[place] += sound
+        if source is not None:
+            source[: event.onset] = 0.0
+            source[end:] = 0.0
+        return sound
 
     def _scale(self, recipe: Recipe, signals: Sequence[np.ndarray]) -> None:
         """Apply the peak rule to all signals of a mixture; the first is the mixture."""
@@ -67,15 +95,16 @@ class Renderer:
 
     def _highest_peak(self, recipe: Recipe) -> float:
         """Upper bound of the mixture's peak (sum of the clips' peaks), which saves two passes over the mixture."""
-        return 32767.0 * (
-            recipe.background.gain * self.background_bank.entry(recipe.background.clip).scale
-            + sum(event.gain * self.foreground_bank.entry(event.clip).scale for event in recipe.events)
-        )
+        peak = recipe.background.gain * self.background_bank.entry(recipe.background.clip).scale
+        peak += sum(event.gain * self.foreground_bank.entry(event.clip).scale for event in recipe.events)
+        if self.interferer_bank is not None:
+            peak += sum(event.gain * self.interferer_bank.entry(event.clip).scale for event in recipe.interferers)
+        return 32767.0 * peak
 
-    def _event(self, event: Event, fade_seconds: tuple[float, float], out: np.ndarray) -> None:
-        clip = self.foreground_bank.samples(event.clip)[event.start : event.start + event.length]
+    def _event(self, event: Event, bank: ClipBank, fade_seconds: tuple[float, float], out: np.ndarray) -> None:
+        clip = bank.samples(event.clip)[event.start : event.start + event.length]
         out[:] = clip  # in two steps: numpy multiplies mixed types through a buffer, which is slower
-        out *= np.float32(event.gain * self.foreground_bank.entry(event.clip).scale)
+        out *= np.float32(event.gain * bank.entry(event.clip).scale)
         half = event.length // 2  # the ramps of a very short sound are cut so that they do not overlap
         fade_in, fade_out = (self._ramp(seconds)[:half] for seconds in fade_seconds)
         out[: len(fade_in)] *= fade_in

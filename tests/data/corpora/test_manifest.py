@@ -24,6 +24,11 @@ def test_each_role_has_its_rows(manifest_table):
     assert collections.Counter(clip.split for clip in backgrounds.clips()) == {"train": 2, "val": 1, "test": 1}
 
 
+def test_interferers_may_be_in_the_table(tmp_path):
+    rows = ["a.wav,rain,foreground,train,", "b.wav,clock,interferer,train,"]
+    assert [clip.label for clip in clips_of(tmp_path / "table.csv", *rows, role="interferer")] == ["clock"]
+
+
 def test_names_with_spaces_and_letters_of_any_alphabet_are_read(manifest_table):
     corpus = Manifest(str(manifest_table), "foreground")
     clip = next(clip for clip in corpus.clips() if clip.label == "Türklingel")
@@ -57,7 +62,7 @@ def test_one_recording_may_have_both_roles(tmp_path):
         ("a.wav,dog|cat,foreground,train,", r"a\.wav has the label 'dog\|cat', which looks like several labels"),
         ("a.wav,dog;cat,foreground,train,", "looks like several labels"),
         ('a.wav,"dog,cat",foreground,train,', "looks like several labels"),
-        ("a.wav,dog,event,train,", r"a\.wav has the role 'event'; foreground or background is expected"),
+        ("a.wav,dog,event,train,", r"a\.wav has the role 'event'; foreground, background or interferer is expected"),
         ("a.wav,dog,foreground,dev,", r"a\.wav has the split 'dev'; train, val or test is expected"),
         ("b.wav,cat,foreground,train,", r"b\.wav has two foreground rows, labelled 'dog' and 'cat'"),
         ("./b.wav,dog,foreground,val,", r"b\.wav has two foreground rows, labelled 'dog' and 'dog'"),

@@ -32,6 +32,8 @@ def corpora(tmp_path):
     for name, seconds in (("street.wav", 8), ("short.wav", 2)):
         soundfile.write(tmp_path / "sounds" / name, 0.1 * rng.standard_normal(seconds * RATE), RATE, subtype="FLOAT")
         lines.append(f"{name},street,background,test,")
+    soundfile.write(tmp_path / "sounds" / "tick.wav", 0.1 * rng.standard_normal(8 * RATE), RATE, subtype="FLOAT")
+    lines.append("tick.wav,clock,interferer,test,")
     table = tmp_path / "sounds" / "manifest.csv"
     table.write_text("\n".join(lines) + "\n")
     return Manifest(str(table), "foreground"), Manifest(str(table), "background")
@@ -59,13 +61,14 @@ def scene(*events, **changes):
 def imported(corpora, tmp_path):
     """Write scenes of a split and read them as recipes; returns them with a renderer."""
 
-    def run(*scenes, split="test", seed=0):
+    def run(*scenes, split="test", seed=0, more=()):
         for index, described in enumerate(scenes):
             folder = tmp_path / "jams" / split / f"{index:08d}"
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "mixture.jams").write_text(json.dumps(scene_document(described, ([], []), ("", ""))))
-        banks = tuple(open_clip_bank(corpus, RATE, tmp_path / "cache", False, "data.x") for corpus in corpora)
-        recipes = ImportedRecipes(tmp_path, split, corpora, banks, 6.0, QueryConfig(), seed, tmp_path / "cache")
+        given = (*corpora, *more)
+        banks = tuple(open_clip_bank(corpus, RATE, tmp_path / "cache", False, "data.x") for corpus in given)
+        recipes = ImportedRecipes(tmp_path, split, given, banks, 6.0, QueryConfig(), seed, tmp_path / "cache")
         return recipes, Renderer(*banks)
 
     return run
@@ -143,6 +146,32 @@ def test_background_alone_is_queried_for_inactive_classes(imported, others):
     assert mixture.std() > 0.0
     assert not target.any()
     assert recipes.max_events == max(1, len(others))
+
+
+CLOCK = SceneEvent("clock", "/there/clock/tick.wav", 1.0, 2.0, 3.0, 12.0)
+
+
+def test_interferers_are_sounds_without_a_class(imported, corpora):
+    outside = Manifest(str(corpora[0].table), "interferer")
+    recipes, renderer = imported(scene(event("dog")), scene(event("dog"), interferers=(CLOCK, CLOCK)), more=[outside])
+    assert recipes.max_events == 1
+    plain, other = recipes.draw(0, 0), recipes.draw(0, 1)
+    assert (plain.events, plain.interferers) == (other.events, ())
+    assert [(e.class_index, e.start, e.length, e.onset) for e in other.interferers] == [
+        (-1, 16_000, 48_000, 32_000)
+    ] * 2
+    (_, mixture, target, _), (_, noisier, same, _) = (rendered(recipes, renderer, index) for index in (0, 1))
+    clock = (noisier - mixture) / 2
+    raw, _ = soundfile.read(outside.root / "tick.wav")
+    inside = slice(33_000, 79_000)
+    np.testing.assert_allclose(clock[inside], other.interferers[0].gain * raw[17_000:63_000], atol=1e-6)
+    assert not clock[:32_000].any()
+    np.testing.assert_array_equal(target, same)
+
+
+def test_scenes_with_interferers_need_their_corpus(imported):
+    with pytest.raises(InputError, match=r"mixture\.jams: clock is an interferer\. Give data\.interferers the corpus"):
+        imported(scene(event("dog"), interferers=(CLOCK,)))
 
 
 def test_training_queries_are_drawn_anew_each_epoch(imported):

@@ -60,6 +60,21 @@ def test_a_mixture_may_be_background_alone(read):
         read(document, "label\ndog\n")
 
 
+def test_interferers_are_foregrounds_to_scaper_and_told_apart_by_their_labels(read):
+    clocks = tuple(SceneEvent("clock", f"/fg/clock/{name}.wav", 0.0, 2.0, 1.0, 18.0) for name in (4, 5))
+    scene = replace(SCENE, interferers=clocks)
+    document = scene_document(scene, (["bell", "clock", "dog", "siren"], ["street"]), ("/fg", "/bg"))
+    assert [value(document, row)["role"] for row in range(6)] == ["background"] + ["foreground"] * 5
+    assert settings_of(document)["n_events"] == 5
+    assert read(document) == scene
+    assert read(document, "label\nsiren\ndog\nbell\n").interferers == clocks
+    document["annotations"][0]["data"].sort(key=lambda row: row["time"])  # as JAMS sorts them when it saves a file
+    assert set(read(document).interferers) == set(clocks)
+    document["annotations"][0]["sandbox"]["tse_refine"]["interferers"] = ["clock", 3]
+    with pytest.raises(InputError, match=r"interferers is 3; .* is not a mixture as Scaper describes it"):
+        read(document)
+
+
 def test_the_background_need_not_come_first(read, document):
     document["annotations"][0]["data"].reverse()
     scene = read(document)

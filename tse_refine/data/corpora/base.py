@@ -19,7 +19,8 @@ from tse_refine.files.digests import FileDigests
 from tse_refine.files.documents import checked_name, shown
 
 SPLITS = ("train", "val", "test")
-FOREGROUNDS, BACKGROUNDS = "data.foregrounds", "data.backgrounds"  # options that take a corpus
+# options that take a corpus
+FOREGROUNDS, BACKGROUNDS, INTERFERERS = "data.foregrounds", "data.backgrounds", "data.interferers"
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Clip:
 
     Attributes:
         name: unique in its corpus and the same on every machine, such as the path relative to the corpus.
-        label: its class, or the category of a background; in any Unicode form, kept in one.
+        label: its class, or the category of a background or an interferer; in any Unicode form, kept in one.
         split: ``train``, ``val`` or ``test``.
         recording: the source recording it was cut from; no recording may be in two splits. Recordings from Freesound
             are ``freesound:<number>`` in every corpus, since corpora share them.
@@ -217,7 +218,7 @@ def check_splits(clips: Mapping[str, Sequence[Clip]]) -> None:
     """Reject source recordings that are in several splits, within a corpus or across corpora.
 
     Args:
-        clips: clips of each option, ``data.foregrounds`` and ``data.backgrounds``.
+        clips: clips of each option, such as ``data.foregrounds``.
 
     Raises:
         InputError: a source recording is in two splits.

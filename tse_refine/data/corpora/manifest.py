@@ -12,18 +12,19 @@ from tse_refine.files.atomic import expand_home
 from tse_refine.files.tables import read_columns
 
 _COLUMNS = ("path", "label", "role", "split", "source")
-_ROLES = ("foreground", "background")
+_ROLES = ("foreground", "background", "interferer")
 _REMEDY = f"Manifest table: give a CSV file with the columns {','.join(_COLUMNS)}."
 
 
 class Manifest(FileCorpus):
     """The recordings of one role from a CSV table ``path,label,role,split,source``.
 
-    One table serves both roles: give it to ``data.foregrounds`` and to ``data.backgrounds``. Its columns:
+    One table serves all roles: give it to ``data.foregrounds``, to ``data.backgrounds`` and, where it lists any, to
+    ``data.interferers``. Its columns:
 
     - ``path``: the recording, relative to the folder of the table, or absolute;
-    - ``label``: its class, or the category of a background, without ``|``, ``;`` and ``,``;
-    - ``role``: ``foreground`` or ``background``;
+    - ``label``: its class, or the category of another sound, without ``|``, ``;`` and ``,``;
+    - ``role``: ``foreground``, ``background`` or ``interferer``;
     - ``split``: ``train``, ``val`` or ``test``;
     - ``source``: name of the recording that a clip was cut from, whose clips must be in one split; empty where a clip
       is a recording of its own. Recordings from Freesound are ``freesound:<number>``.
@@ -33,7 +34,7 @@ class Manifest(FileCorpus):
         role: role whose rows are used; the others are ignored.
     """
 
-    def __init__(self, table: str, role: Literal["foreground", "background"]) -> None:
+    def __init__(self, table: str, role: Literal["foreground", "background", "interferer"]) -> None:
         self.table = expand_home(table)
         self.role = role
         super().__init__(str(self.table.parent))

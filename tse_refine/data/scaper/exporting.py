@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from tse_refine.data.bank.clip_bank import ClipBank
-from tse_refine.data.corpora.base import BACKGROUNDS, FOREGROUNDS, Clip, Corpus, FileCorpus
+from tse_refine.data.corpora.base import BACKGROUNDS, FOREGROUNDS, INTERFERERS, Clip, Corpus, FileCorpus
 from tse_refine.data.dataset import MixtureDataset
 from tse_refine.data.recipes import Event, MixtureConfig, Recipe
 from tse_refine.data.scaper.jams import SCENE_FILE, TARGETS_FILE, Scene, SceneEvent, scene_document
@@ -24,11 +24,12 @@ class SceneExporter:
 
     ``output/jams/<split>/<8 digits>/`` gets ``mixture.jams`` and ``gt_events.csv`` (the classes in the order in which
     evaluation queries them). ``output/{foregrounds,backgrounds}/<split>/<label>/`` get links to the recordings, since
-    Scaper needs such folders. ``ref_db`` and ``snr`` give the same gains in Scaper, which measures each excerpt at the
-    scene's rate: they are within some tenths of a dB of the levels that were drawn.
+    Scaper needs such folders; those of interferers are among the foregrounds. ``ref_db`` and ``snr`` give the same
+    gains in Scaper, which measures each excerpt at the scene's rate: they are within some tenths of a dB of the levels
+    that were drawn.
 
     Args:
-        corpora: foregrounds and backgrounds, by their options; their recordings are files.
+        corpora: foregrounds, backgrounds and, if any, interferers, by their options; their recordings are files.
         mixture: distribution of the mixtures.
         sample_rate: sample rate of the mixtures, Hz.
         split: ``train``, ``val`` or ``test``.
@@ -44,7 +45,7 @@ class SceneExporter:
         self._corpora = {option: corpus for option, corpus in corpora.items() if isinstance(corpus, FileCorpus)}
         if len(self._corpora) < len(corpora):
             raise InputError(
-                f"{FOREGROUNDS}, {BACKGROUNDS}: Scaper's recipes name files, but these sounds are synthesised when "
+                f"{', '.join(corpora)}: Scaper's recipes name files, but these sounds are synthesised when "
                 "read. Use corpora of recordings."
             )
         if mixture.level != "lufs":
@@ -54,11 +55,12 @@ class SceneExporter:
             raise InputError(f"--output: {self.folder} exists. Remove it or give another folder.")
         self.mixture = mixture
         self.sample_rate = sample_rate
-        self._links = {option: output.resolve() / option.removeprefix("data.") / split for option in corpora}
+        folders = {FOREGROUNDS: "foregrounds", BACKGROUNDS: "backgrounds", INTERFERERS: "foregrounds"}
+        self._links = {option: output.resolve() / folders[option] / split for option in corpora}
         self._clips = {(option, clip.name): clip for option in corpora for clip in corpora[option].clips()}
         self._loudness = {
-            FOREGROUNDS: ExcerptLoudness(corpora[FOREGROUNDS]),
-            BACKGROUNDS: ExcerptLoudness(corpora[BACKGROUNDS], mixture.duration_seconds),
+            option: ExcerptLoudness(corpus, mixture.duration_seconds if option == BACKGROUNDS else 0.0)
+            for option, corpus in corpora.items()
         }
         self._linked: dict[Path, str] = {}
 
@@ -72,8 +74,13 @@ class SceneExporter:
             InputError: two recordings of a class have the same file name, or a label cannot be the name of a folder.
         """
         banks = {FOREGROUNDS: dataset.renderer.foreground_bank, BACKGROUNDS: dataset.renderer.background_bank}
-        labels = [sorted({clip.label for (of, _), clip in self._clips.items() if of == option}) for option in banks]
-        paths = [str(self._links[option]) for option in banks]
+        if dataset.renderer.interferer_bank is not None:
+            banks[INTERFERERS] = dataset.renderer.interferer_bank
+        paths = [str(self._links[option]) for option in (FOREGROUNDS, BACKGROUNDS)]
+        labels = [
+            sorted({clip.label for (option, _), clip in self._clips.items() if str(self._links[option]) == path})
+            for path in paths
+        ]
         with replacing_folder(self.folder) as folder:
             remove_leftovers(folder.parent)
             for index in range(len(dataset)):
@@ -95,6 +102,7 @@ class SceneExporter:
             events=tuple(self._event(FOREGROUNDS, event, ref_db, banks)[0] for event in recipe.events),
             fade_seconds=recipe.fade_seconds,
             peak_rule=recipe.peak_rule,
+            interferers=tuple(self._event(INTERFERERS, event, ref_db, banks)[0] for event in recipe.interferers),
         )
 
     def _event(

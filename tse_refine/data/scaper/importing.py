@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tse_refine.data.bank.clip_bank import ClipBank
-from tse_refine.data.corpora.base import BACKGROUNDS, FOREGROUNDS, Clip, Corpus
+from tse_refine.data.corpora.base import BACKGROUNDS, FOREGROUNDS, INTERFERERS, Clip, Corpus
 from tse_refine.data.queries import QueryConfig, draw_query, inactive_classes
 from tse_refine.data.recipes import QUERY_DRAWS, Event, PeakRule, Recipe, mixture_generator
 from tse_refine.data.scaper.jams import SCENE_FILE, TARGETS_FILE, Scene, SceneEvent, read_scene
@@ -49,8 +49,8 @@ class ImportedRecipes:
     Args:
         folder: folder of ``jams/<split>/<id>/mixture.jams``.
         split: ``train``, ``val`` or ``test``.
-        corpora: foregrounds and backgrounds with the clips that the files name; clips are identified by file name, and
-            by the folders above it where several have that name.
+        corpora: foregrounds, backgrounds and, where mixtures have any, interferers with the clips that the files name;
+            clips are identified by file name, and by the folders above it where several have that name.
         banks: their banks.
         duration_seconds: length that every mixture must have.
         queries: distribution of training queries.
@@ -66,8 +66,8 @@ class ImportedRecipes:
         self,
         folder: Path,
         split: str,
-        corpora: tuple[Corpus, Corpus],
-        banks: tuple[ClipBank, ClipBank],
+        corpora: tuple[Corpus, ...],
+        banks: tuple[ClipBank, ...],
         duration_seconds: float,
         queries: QueryConfig,
         seed: int,
@@ -96,7 +96,8 @@ class ImportedRecipes:
         self.seed = seed
         self.num_classes = len(corpora[0].classes())
         self.num_samples = round(duration_seconds * banks[0].sample_rate)
-        self.max_events = max(1, int(self._scenes["num_rows"].max()) - 1)  # a batch has sources, if of silence
+        num_events = np.add.reduceat(self._events["label"] >= 0, self._scenes["first"], dtype=int)
+        self.max_events = max(1, int(num_events.max()))  # a batch has sources, if of silence
 
     def __len__(self) -> int:
         return len(self._scenes)
@@ -104,7 +105,9 @@ class ImportedRecipes:
     def draw(self, epoch: int, index: int) -> Recipe:
         """Return the recipe of a mixture; only its training query depends on the epoch."""
         first, num_rows, fade_in, fade_out, peak_rule = self._scenes[index].item()
-        background, *events = (Event(*row) for row in self._events[first : first + num_rows].tolist())
+        background, *sounds = (Event(*row) for row in self._events[first : first + num_rows].tolist())
+        events = [event for event in sounds if event.class_index >= 0]
+        interferers = tuple(event for event in sounds if event.class_index < 0)
         active = np.array([event.class_index for event in events], int)
         rng = mixture_generator(self.seed, self.split, epoch if self.split == "train" else 0, index, QUERY_DRAWS)
         order = (*active.tolist(), *rng.permutation(inactive_classes(active, self.num_classes)).tolist())
@@ -114,12 +117,12 @@ class ImportedRecipes:
             counts = self.queries.target_counts
             count = counts[index % len(counts)]
             query = order[: min(count, len(active)) if events else count]
-        fades = (fade_in, fade_out)
-        return Recipe(self.split, epoch, index, background, tuple(events), query, order, fades, _PEAK_RULES[peak_rule])
+        fades, rule = (fade_in, fade_out), _PEAK_RULES[peak_rule]
+        return Recipe(self.split, epoch, index, background, tuple(events), query, order, fades, rule, interferers)
 
 
 def _read_numbers(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return one row per mixture, and the rows of all mixtures, each mixture's background first."""
+    """Return one row per mixture, and the rows of all mixtures: each one's background, events and interferers."""
     try:
         with np.load(path) as numbers:
             scenes, events = numbers["scenes"], numbers["events"]
@@ -147,14 +150,15 @@ def scenes_digest(folder: Path, cache_dir: Path) -> str:
 def _convert_scenes(
     folders: Sequence[Path],
     split: str,
-    corpora: tuple[Corpus, Corpus],
-    banks: tuple[ClipBank, ClipBank],
+    corpora: tuple[Corpus, ...],
+    banks: tuple[ClipBank, ...],
     duration_seconds: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read scenes and return their numbers, as rows of ``_SCENE`` and of ``_EVENT``."""
     class_names = corpora[0].classes()
     foregrounds = _Excerpts(FOREGROUNDS, corpora[0], banks[0])
     backgrounds = _Excerpts(BACKGROUNDS, corpora[1], banks[1], duration_seconds)
+    interferers = _Excerpts(INTERFERERS, corpora[2], banks[2]) if len(corpora) > 2 else None
 
     def convert(folder: Path) -> tuple[Scene, list[_Row]]:
         path = folder / SCENE_FILE
@@ -165,8 +169,16 @@ def _convert_scenes(
                 f"give --data.mixture.duration_seconds {scene.duration:g}."
             )
         rows = [backgrounds.row(backgrounds.clip(scene.background, path), scene.background, scene, path)]
-        for event in scene.events:
-            clip = foregrounds.clip(event, path)
+        sounds = [(event, foregrounds) for event in scene.events]
+        for event in scene.interferers:
+            if interferers is None:
+                raise InputError(
+                    f"{path}: {event.label} is an interferer. Give {INTERFERERS} the corpus that these mixtures were "
+                    "drawn from."
+                )
+            sounds.append((event, interferers))
+        for event, excerpts in sounds:
+            clip = excerpts.clip(event, path)
             if clip.label != event.label:
                 raise InputError(f"{path}: labels {clip.name} {event.label}; its label in the corpus is {clip.label}.")
             if clip.split != split:
@@ -174,7 +186,8 @@ def _convert_scenes(
                     f"{path}: uses {clip.name}, which the corpus has in its {clip.split} split. Give the corpus the "
                     "splits that these mixtures were drawn from (FSDKaggle2018: init_args.splits)."
                 )
-            rows.append(foregrounds.row(clip, event, scene, path, class_names.index(clip.label)))
+            class_index = class_names.index(clip.label) if excerpts is foregrounds else -1
+            rows.append(excerpts.row(clip, event, scene, path, class_index))
         return scene, rows
 
     scenes = np.empty(len(folders), _SCENE)
@@ -217,7 +230,7 @@ class _Excerpts:
         return clips[0]
 
     def row(self, clip: Clip, event: SceneEvent, scene: Scene, path: Path, class_index: int = -1) -> _Row:
-        """Return the numbers of an event or, without a class, of the background."""
+        """Return the numbers of an event or, without a class, of the background or an interferer."""
         if clip.name not in self.bank:
             raise InputError(f"{path}: uses {clip.name}, which cannot be used (see rejected.csv of the clip bank).")
         number = self.bank.position(clip.name)

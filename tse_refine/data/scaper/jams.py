@@ -11,10 +11,11 @@ from typing import Any
 from tse_refine.data.recipes import PeakRule
 from tse_refine.errors import InputError
 from tse_refine.files.atomic import normalized_name
-from tse_refine.files.documents import Fields, parse_json, read_text, shown
+from tse_refine.files.documents import Fields, checked_name, parse_json, read_text, shown
 from tse_refine.files.tables import content_of, read_csv
 
 SCENE_FILE, TARGETS_FILE = "mixture.jams", "gt_events.csv"
+_OWN = "tse_refine"  # key of what is not Scaper's, in the annotation's sandbox
 _MOST_EVENTS = 1000
 _SAMPLE_RATES = (1_000, 1_000_000)  # Hz
 _LENGTHS, _TIMES = (0.01, 3600.0), (0.0, 1e6)  # seconds, of mixtures, and of positions in them and in recordings
@@ -58,6 +59,8 @@ class Scene:
         events: the foregrounds, in the order in which evaluation queries them; none in a mixture of background alone.
         fade_seconds: lengths of the events' fade in and fade out.
         peak_rule: see :class:`tse_refine.data.recipes.Recipe`.
+        interferers: sounds outside the classes. To Scaper, which knows no third role, they are foregrounds; a list of
+            their labels distinguishes them.
     """
 
     duration: float
@@ -67,6 +70,7 @@ class Scene:
     events: tuple[SceneEvent, ...]
     fade_seconds: tuple[float, float]
     peak_rule: PeakRule
+    interferers: tuple[SceneEvent, ...] = ()
 
 
 def read_scene(folder: Path) -> Scene:
@@ -90,13 +94,16 @@ def read_scene(folder: Path) -> Scene:
             found = [part for part in annotations if part.get("namespace", None) == "scaper"]
             if not found:
                 raise ValueError("no annotation has the namespace scaper")
-            settings = found[0].fields("sandbox").fields("scaper")
+            sandbox = found[0].fields("sandbox")
+            settings = sandbox.fields("scaper")
+            outside = _interferer_labels(sandbox)
             rows = [Fields(row, "an event") for row in found[0].items("data", _MOST_EVENTS)]
             values = [row.fields("value") for row in rows]
             roles = [value.text("role") for value in values]
             events = [_event(value) for value in values]
             if "background" not in roles:
                 raise ValueError("no event has the role background")
+            sounds = [event for event, role in zip(events, roles, strict=True) if role == "foreground"]
             scene = Scene(
                 duration=settings.number(
                     "original_duration" if "original_duration" in settings else "duration", *_LENGTHS
@@ -104,9 +111,10 @@ def read_scene(folder: Path) -> Scene:
                 sample_rate=settings.whole("sr", *_SAMPLE_RATES),
                 ref_db=settings.number("ref_db", *_LEVELS_DB),
                 background=events[roles.index("background")],
-                events=tuple(event for event, role in zip(events, roles, strict=True) if role == "foreground"),
+                events=tuple(event for event in sounds if event.label not in outside),
                 fade_seconds=(settings.number("fade_in_len", *_TIMES), settings.number("fade_out_len", *_TIMES)),
                 peak_rule=_peak_rule(settings),
+                interferers=tuple(event for event in sounds if event.label in outside),
             )
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
@@ -143,6 +151,11 @@ def _peak_rule(settings: Fields) -> PeakRule:
     return "limit" if settings.flag("fix_clipping", True) else "none"
 
 
+def _interferer_labels(sandbox: Fields) -> set[str]:
+    own = sandbox.fields(_OWN) if _OWN in sandbox else Fields({})
+    return {normalized_name(checked_name(label, "interferers")) for label in own.items("interferers", _MOST_EVENTS, [])}
+
+
 def _in_order(scene: Scene, path: Path) -> tuple[SceneEvent, ...]:
     by_label = {event.label: event for event in scene.events}
     remedy = "A tab-separated table with a column `label` is expected."
@@ -162,10 +175,11 @@ def scene_document(scene: Scene, labels: Sequence[Sequence[str]], paths: Sequenc
 
     Args:
         scene: the mixture.
-        labels: all labels of foregrounds and of backgrounds.
+        labels: all labels of foregrounds, interferers among them, and of backgrounds.
         paths: folders of foregrounds and of backgrounds, with one folder per label.
     """
-    rows = [(scene.background, "background"), *((event, "foreground") for event in scene.events)]
+    sounds = (*scene.events, *scene.interferers)
+    rows = [(scene.background, "background"), *((event, "foreground") for event in sounds)]
     settings = {
         "duration": scene.duration,
         "original_duration": scene.duration,
@@ -177,8 +191,8 @@ def scene_document(scene: Scene, labels: Sequence[Sequence[str]], paths: Sequenc
         "bg_path": paths[1],
         "fg_labels": labels[0],
         "bg_labels": labels[1],
-        "n_events": len(scene.events),
-        "polyphony_max": _polyphony(scene.events),
+        "n_events": len(sounds),
+        "polyphony_max": _polyphony(sounds),
         "fix_clipping": scene.peak_rule == "limit",
         "peak_normalization": scene.peak_rule == "normalize",
         "n_channels": 1,
@@ -188,13 +202,14 @@ def scene_document(scene: Scene, labels: Sequence[Sequence[str]], paths: Sequenc
         "bg_spec": [],
         **dict.fromkeys(("allow_repeated_label", "allow_repeated_source", "quick_pitch_time"), False),
     }
+    own = {_OWN: {"interferers": sorted({event.label for event in scene.interferers})}} if scene.interferers else {}
     empty = ("version", "corpus", "annotation_tools", "annotation_rules", "validation", "data_source")
     annotation = {
         "annotation_metadata": {"curator": {"name": "", "email": ""}, "annotator": {}, **dict.fromkeys(empty, "")},
         "namespace": "scaper",
         "time": 0.0,
         "duration": scene.duration,
-        "sandbox": {"scaper": settings},
+        "sandbox": {"scaper": settings, **own},
         "data": [_observation(event, role) for event, role in rows],
     }
     about = {"duration": scene.duration, "identifiers": {}, "jams_version": "0.3.4"}

@@ -11,6 +11,7 @@ from tse_refine.cli.main import main
 from tse_refine.cli.options import CONFIGS, config_names
 from tse_refine.cli.trainer import TrainerCLI
 from tse_refine.cli.trainer_options import command_parser
+from tse_refine.data.corpora import SyntheticBackgrounds
 
 EXPERIMENTS, MODELS, BUDGETS = (config_names(kind) for kind in ("experiment", "model", "budget"))
 ONE_OF_EACH = {
@@ -199,6 +200,16 @@ def test_folders(parsed, label_folders_root):
     words = corpus_words("root", label_folders_root, label_folders_root)
     built = parsed("experiment/proposed", "model/small", "data/folders", words=words)
     assert len(built["data"].class_names) == 6
+
+
+def test_few_classes_of_folders_without_backgrounds(parsed, label_folders_root):
+    labels = "[bell, glass, siren]"
+    words = ("--data.backgrounds=null", f"--data.root={label_folders_root}")
+    words += (f"--data.foregrounds.init_args.labels={labels}",)
+    with pytest.warns(UserWarning, match=r"data\.backgrounds is not given"):
+        built = parsed("experiment/baseline2", "model/small", "data/folders", "budget/few_classes", words=words)
+    assert built["data"].class_names == ["bell", "glass", "siren"]
+    assert isinstance(built["data"].backgrounds, SyntheticBackgrounds)
 
 
 def test_manifest(parsed, manifest_table):

@@ -163,6 +163,39 @@ def test_a_class_name_that_no_reader_would_accept_is_rejected_before_the_trainin
         make_with_class(name)
 
 
+def test_aliases_are_those_of_the_corpus_and_of_the_option(make, monkeypatch):
+    monkeypatch.setattr(SyntheticSounds, "aliases", lambda _: {"bell": ["gong"], "bird": ["tweet"], "no class": ["x"]})
+    data = make(aliases={"bird": ["Vogel"], "rain": ["Regen", "re\u0301gen"]})
+    assert data.aliases == {"bell": ("gong",), "bird": ("Vogel",), "rain": ("Regen", "r\u00e9gen")}
+    assert data.digest == make().digest
+
+
+@pytest.mark.parametrize(
+    ("aliases", "message"),
+    [
+        ({"brid": ["tweet"]}, "'brid' is not a class, but has aliases; did you mean 'bird'"),
+        ({"bird": ["chime"], "bell": ["Chi-me"]}, "'Chi-me' names two classes, 'bird' and 'bell'"),
+        ({"bell": ["Bird"]}, "'Bird' names two classes, 'bird' and 'bell'"),
+        ({"bell": ["All"]}, "'All', an alias of 'bell', means every class"),
+        ({"bell": [""]}, "'bell': an alias is ''; 1 to 200 characters"),
+    ],
+)
+def test_an_alias_that_is_not_clearly_one_class_is_rejected(make, aliases, message):
+    with pytest.raises(InputError, match=rf"data\.aliases, or those of data\.foregrounds: {message}"):
+        make(aliases=aliases)
+
+
+def test_without_backgrounds_they_are_synthesised_which_is_reported(cache_dir):
+    with pytest.warns(UserWarning, match=r"data\.backgrounds is not given: .* synthesised wind"):
+        data = MixtureDataModule(SyntheticSounds(1, 1, 1), sample_rate=RATE, num_workers=0, cache_dir=str(cache_dir))
+    assert {clip.label for clip in data.clips["data.backgrounds"]} == {"traffic", "ventilation", "wind"}
+
+
+def test_recipes_need_the_backgrounds_that_they_name(tmp_path):
+    with pytest.raises(InputError, match=r"data\.backgrounds is null, but the mixtures of data\.recipes"):
+        MixtureDataModule(SyntheticSounds(1, 1, 1), recipes=str(tmp_path))
+
+
 def test_a_class_without_a_clip_in_a_split_is_rejected_by_name(make_recorded, recorded):
     table = recorded / "meta" / "esc50.csv"
     lines = table.read_text().splitlines()

@@ -51,6 +51,13 @@ def test_the_estimate_of_a_tensor_is_a_tensor_of_its_type(extractor, noise, dtyp
     np.testing.assert_allclose(estimate.float().numpy(), expected, atol=1e-3 if dtype == torch.float16 else 1e-6)
 
 
+def test_an_alias_queries_its_class(trained, noise):
+    extractor = Extractor(dataclasses.replace(trained, aliases={"dog": ("Bark",)}))
+    extraction = extractor.extract(noise(2000), 4000, ["bark"], threshold="none")
+    assert extraction.query == ("dog",)
+    assert dict(extractor.aliases) == {"dog": ("Bark",)}
+
+
 def test_the_recording_is_not_changed(extractor, noise):
     waveform = noise(2, 3000)
     before = waveform.copy()

@@ -62,6 +62,34 @@ def test_a_class_of_an_old_checkpoint_may_be_called_all():
     assert parse_query("all", ["all", "dog"]) == ("all",)
 
 
+ALIASES = {"Siren": ("Alarm", "blue light"), "dog": ("Bark",), "car_horn": ("bark!", "dog")}
+
+
+@pytest.mark.parametrize(
+    ("words", "query"),
+    [
+        ("alarm", ("Siren",)),
+        ("Blue-light, bark", ("Siren", "dog")),
+        (["siren", "alarm"], ("Siren",)),
+        ("dog", ("dog",)),  # the name of a class goes before an alias of another
+    ],
+)
+def test_an_alias_names_its_class_in_any_usual_spelling(words, query):
+    assert parse_query(words, CLASSES, aliases=ALIASES) == query
+    assert parse_queries([words], CLASSES, ALIASES) == [query]
+
+
+def test_an_alias_leaves_its_class_out_and_is_proposed_for_a_misspelt_word():
+    assert parse_query("dog, siren", CLASSES, "ALARM", ALIASES) == ("dog",)
+    with pytest.raises(InputError, match=r"query: 'alrm' is not a class .* did you mean 'Alarm'"):
+        parse_query("alrm", CLASSES, aliases=ALIASES)
+
+
+def test_an_alias_of_two_classes_in_a_foreign_checkpoint_is_rejected():
+    with pytest.raises(InputError, match="'pet' can mean 'dog' or 'Siren'"):
+        parse_query("pet", CLASSES, aliases={"dog": ("pet",), "Siren": ("Pet",)})
+
+
 @pytest.mark.parametrize(
     ("queries", "message"),
     [

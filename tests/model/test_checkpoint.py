@@ -21,7 +21,8 @@ NAMES = ("a", "b", "c")
 def trained(tiny_network_config):
     torch.manual_seed(0)
     network = Network(len(NAMES), 8000, tiny_network_config).eval()
-    return TrainedNetwork(network, NAMES, 8000, recommended_threshold=0.2, duration_seconds=2.0)
+    aliases = {"a": ("first", "the first")}
+    return TrainedNetwork(network, NAMES, 8000, recommended_threshold=0.2, duration_seconds=2.0, aliases=aliases)
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_a_checkpoint_of_a_training_is_loaded_likewise(trained, tiny_network_con
     module = ExtractionModule(list(NAMES), 8000, tiny_network_config)
     module.network.load_state_dict(trained.network.state_dict())
     content = {"state_dict": module.state_dict(), "epoch": 3, "optimizer_states": [{"state": {}}]}
-    data = SimpleNamespace(digest="0123", mixture=MixtureConfig(duration_seconds=2.0))
+    data = SimpleNamespace(digest="0123", mixture=MixtureConfig(duration_seconds=2.0), aliases=trained.aliases)
     module._trainer = SimpleNamespace(datamodule=data)
     module.on_save_checkpoint(content)
     content[CHECKPOINT_KEY]["recommended_threshold"] = 0.2  # the evaluation callback's part
@@ -65,6 +66,13 @@ def test_an_older_checkpoint_without_a_duration_has_mixtures_of_six_seconds(path
     del content[CHECKPOINT_KEY]["duration_seconds"]
     torch.save(content, path)
     assert load_network(path).duration_seconds == MixtureConfig().duration_seconds == 6.0
+
+
+def test_an_older_checkpoint_has_no_aliases(path):
+    content = torch.load(path, weights_only=True)
+    del content[CHECKPOINT_KEY]["aliases"]
+    torch.save(content, path)
+    assert load_network(path).aliases == {}
 
 
 def test_a_checkpoint_whose_weights_do_not_fit_is_rejected(path):
@@ -117,6 +125,10 @@ NETWORK = (CHECKPOINT_KEY, "network")
         ((CHECKPOINT_KEY, "class_names"), ["a", "b", ""], "class 2 is ''; 1 to 200 characters"),
         ((CHECKPOINT_KEY, "class_names"), ["a", "b", "c" * 10**6], "class 2 is 'ccc.*1 to 200 characters"),
         ((CHECKPOINT_KEY, "class_names"), {"a": 1}, "the names of each class are dict of 1"),
+        ((CHECKPOINT_KEY, "aliases"), ["a"], "aliases is list of 1; named values are expected"),
+        ((CHECKPOINT_KEY, "aliases"), {"d": ["first"]}, "'d' has aliases, but is not a class"),
+        ((CHECKPOINT_KEY, "aliases"), {"a": "first"}, "the names of each alias are 'first'; a list"),
+        ((CHECKPOINT_KEY, "aliases"), {"a": ["\x1b[2J"]}, r"alias 0 is '\\x1b\[2J'; 1 to 200 characters"),
         (("state_dict",), None, "state_dict is None; named values are expected"),
         (("state_dict", "network.encoder.weight"), "x", "not an array of weights"),
     ],

@@ -21,7 +21,7 @@ SILENT_DB = 0.3  # an answer whose SNR is nearer to 0 dB is as good as silence
 # options of the data that change how mixtures are served, not what they are
 _NOT_DIGESTED = (
     *("digest", "cache_dir", "num_workers", "batch_size", "num_train", "num_val", "num_test"),
-    *("download", "predict_indices"),
+    *("download", "predict_indices", "aliases"),
 )
 
 

@@ -22,7 +22,7 @@ from tse_refine.refinement import Refinement, parse_refinement
 from tse_refine.version import PACKAGE
 
 # options that do not change a training: where it ran, what it showed, what it was tested on
-_NOT_DATA = ("digest", "cache_dir", "num_workers", "num_test", "download", "predict_indices")
+_NOT_DATA = ("digest", "cache_dir", "num_workers", "num_test", "download", "predict_indices", "aliases")
 _NOT_TRAINER = (
     *("default_root_dir", "logger", "callbacks", "log_every_n_steps", "profiler", "accelerator", "barebones"),
     *("enable_checkpointing", "enable_progress_bar", "enable_model_summary", "enable_autolog_hparams"),

@@ -73,7 +73,7 @@ def extract(words: list[str]) -> None:
     from tse_refine.extraction.outputs import plan_outputs
     from tse_refine.extraction.query import parse_query
 
-    query = parse_query(options.query, extractor.class_names, options.excluded)
+    query = parse_query(options.query, extractor.class_names, options.excluded, extractor.aliases)
     naming = (options.format, options.each, options.residual, options.overwrite, options.skip_existing, options.shard)
     plans = plan_outputs(options.input, options.output, query, *naming)
     if not plans:
@@ -94,10 +94,15 @@ def classes(words: list[str]) -> None:
     """List the classes of a checkpoint, one per line."""
     parser = CommandParser("classes", classes.__doc__)
     parser.add_argument("--checkpoint", required=True, type=Path, metavar="FILE", help=_CHECKPOINT)
+    parser.add_argument("--aliases", action="store_true", help="with the other words for each that queries may use, "
+        "behind a colon")  # fmt: skip
     options = parser.parse_args(words)
     from tse_refine.model.checkpoint import load_network
 
-    print("\n".join(load_network(options.checkpoint).class_names))
+    trained = load_network(options.checkpoint)
+    for name in trained.class_names:
+        words_of = trained.aliases.get(name, ()) if options.aliases else ()
+        print(f"{name}: {', '.join(words_of)}" if words_of else name)
 
 
 def models(words: list[str]) -> None:

@@ -206,7 +206,7 @@ def share_root(config: Namespace) -> Namespace:
         InputError: a corpus has no such option.
     """
     root = config.pop("data.root", None)
-    for corpus in () if root is None else (config.data[name] for name in CORPORA):
+    for corpus in () if root is None else filter(None, (config.data[name] for name in CORPORA)):
         if "root" not in corpus.init_args:
             raise InputError(
                 f"data.root is {root}, but {corpus.class_path} has no init_args.root. Leave data.root out, or stack a "

@@ -29,9 +29,10 @@ from tse_refine.data.corpora.base import (
     check_clips,
     check_splits,
 )
+from tse_refine.data.corpora.synthetic import SyntheticBackgrounds
 from tse_refine.data.dataset import MixtureDataset, MixtureLoader, RecipeSampler
 from tse_refine.data.pools import Pools, check_other_contents, check_outside_classes, pools_of_split
-from tse_refine.data.queries import ALL, QueryConfig, plain_name
+from tse_refine.data.queries import ALL, QueryConfig, check_aliases, plain_name
 from tse_refine.data.recipes import DrawnRecipes, MixtureConfig, Recipes
 from tse_refine.data.rendering import Renderer
 from tse_refine.data.scaper.exporting import SceneExporter
@@ -50,7 +51,8 @@ class MixtureDataModule(LightningDataModule):
 
     Args:
         foregrounds: corpus of the sounds to extract; its labels are the classes.
-        backgrounds: corpus of the backgrounds; its labels are not used.
+        backgrounds: corpus of the backgrounds; its labels are not used. Without one, synthesised wind, ventilation and
+            traffic.
         sample_rate: sample rate of mixtures and model, Hz, a multiple of 10.
         mixture: distribution of mixtures.
         queries: distribution of training queries.
@@ -69,13 +71,15 @@ class MixtureDataModule(LightningDataModule):
             rejecting the corpus.
         predict_indices: test mixtures that ``predict`` extracts from; by default the first eight.
         interferers: corpus of sounds outside the classes, which are mixed in and never a target; null for none.
+        aliases: other words for classes in queries, by class, such as ``{Bark: [dog]}``; they take the place of the
+            corpus's own for these classes.
         digest: digest of the data set that a config was saved with; other data are reported with a warning.
     """
 
     def __init__(
         self,
         foregrounds: Corpus,
-        backgrounds: Corpus,
+        backgrounds: Corpus | None = None,
         sample_rate: int = 16_000,
         mixture: MixtureConfig = MixtureConfig(),  # noqa: B008  a dataclass that is never changed
         queries: QueryConfig = QueryConfig(),  # noqa: B008
@@ -92,9 +96,13 @@ class MixtureDataModule(LightningDataModule):
         skip_unusable: bool = False,
         predict_indices: list[int] | None = None,
         interferers: Corpus | None = None,
+        aliases: dict[str, list[str]] | None = None,
         digest: str | None = None,
     ) -> None:
         super().__init__()
+        if backgrounds is None:
+            backgrounds = SyntheticBackgrounds()
+            _report_synthetic_backgrounds(recipes)
         self.foregrounds = foregrounds
         self.backgrounds = backgrounds
         self.corpora = {FOREGROUNDS: foregrounds, BACKGROUNDS: backgrounds}
@@ -112,6 +120,7 @@ class MixtureDataModule(LightningDataModule):
         self.cache_dir = expand_home(cache_dir)
         self.skip_unusable = skip_unusable
         self.predict_indices = list(range(min(8, num_test))) if predict_indices is None else predict_indices
+        self._aliases = aliases or {}
         self.expected_digest = digest
         if download:
             for corpus in self.corpora.values():
@@ -122,6 +131,15 @@ class MixtureDataModule(LightningDataModule):
     def class_names(self) -> list[str]:
         """Names of the classes by index, from the corpus's tables alone."""
         return sorted({clip.label for clip in self.clips[FOREGROUNDS]})
+
+    @cached_property
+    def aliases(self) -> dict[str, tuple[str, ...]]:
+        """Other words for classes in queries, by class: the corpus's, and those of the option."""
+        try:
+            own = {name: words for name, words in self.foregrounds.aliases().items() if name in self.class_names}
+            return check_aliases(own | self._aliases, self.class_names)
+        except InputError as error:
+            raise InputError(f"data.aliases, or those of {FOREGROUNDS}: {error}") from error
 
     @cached_property
     def clips(self) -> dict[str, list[Clip]]:
@@ -263,6 +281,7 @@ class MixtureDataModule(LightningDataModule):
                 f"{FOREGROUNDS}: the class {reserved[0]!r} has the name that means every class in a query. Rename it "
                 "in the corpus, or leave it out."
             )
+        _ = self.aliases  # rejects what is ambiguous
         if INTERFERERS in self.corpora:
             check_outside_classes(self.clips)
         if self.recipes:  # describe the mixtures; importing compares their splits with those of the foregrounds
@@ -351,6 +370,19 @@ class MixtureDataModule(LightningDataModule):
     def _samples_done(self) -> int:
         """Return how many samples of the starting epoch a resumed training has already used."""
         return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready * self.batch_size if self.trainer else 0
+
+
+def _report_synthetic_backgrounds(recipes: str | None) -> None:
+    """Report that there is no corpus of backgrounds; reject it where recipes name their recordings."""
+    if recipes:
+        raise InputError(
+            f"{BACKGROUNDS} is null, but the mixtures of data.recipes name recordings of backgrounds. Give the corpus "
+            "that has them."
+        )
+    rank_zero_warn(
+        f"{BACKGROUNDS} is not given: mixtures get synthesised wind, ventilation and traffic. A few minutes recorded "
+        "where the network will listen suit it better."
+    )
 
 
 def _ignore_stop_signals(worker: int) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from tse_refine.errors import InputError
+from tse_refine.errors import InputError, did_you_mean
 from tse_refine.files.atomic import normalized_name
+from tse_refine.files.documents import checked_name
 
 ALL = "all"  # in a query, every class; no class has this name
 
@@ -22,6 +23,37 @@ def plain_name(name: str) -> str:
     True
     """
     return "".join(letter for letter in normalized_name(name).casefold() if letter not in " _-")
+
+
+def check_aliases(aliases: Mapping[str, Sequence[str]], class_names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the aliases of each class, checked: each means one class, in every spelling that queries allow.
+
+    Args:
+        aliases: other words for classes, by class.
+        class_names: names of all classes.
+
+    Raises:
+        InputError: names something else than a class, or an alias that is not a line of text, names another class or
+            means every class.
+
+    >>> check_aliases({"Bark": ["dog", "Woof"]}, ["Bark", "Siren"])
+    {'Bark': ('dog', 'Woof')}
+    """
+    class_of = {plain_name(name): name for name in class_names}
+    checked = {}
+    for name, words in aliases.items():
+        if (name := normalized_name(name)) not in class_names:
+            raise InputError(f"{name!r} is not a class, but has aliases; {did_you_mean(name, list(class_names))}")
+        try:
+            checked[name] = tuple(dict.fromkeys(normalized_name(checked_name(word, "an alias")) for word in words))
+        except ValueError as error:
+            raise InputError(f"{name!r}: {error}.") from error
+        for word in checked[name]:
+            if plain_name(word) == ALL:
+                raise InputError(f"{word!r}, an alias of {name!r}, means every class in a query; choose another word.")
+            if (other := class_of.setdefault(plain_name(word), name)) != name:
+                raise InputError(f"{word!r} names two classes, {other!r} and {name!r}; an alias must name one.")
+    return checked
 
 
 @dataclass

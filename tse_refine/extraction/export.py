@@ -115,7 +115,7 @@ def metadata(trained: TrainedNetwork, refinement: Refinement | None = None) -> d
     Returns:
         ``class_names`` in the order of the query, ``sample_rate`` (Hz), ``recommended_threshold`` as options write it
         (:attr:`Extractor.recommended_threshold`), ``duration_seconds`` of the training mixtures, ``tse_refine_version``
-        and, where it is fixed, ``refinement``.
+        and, where it is fixed, ``refinement``; where classes have aliases, ``aliases`` by class.
     """
     return {
         "class_names": list(trained.class_names),
@@ -124,6 +124,7 @@ def metadata(trained: TrainedNetwork, refinement: Refinement | None = None) -> d
         "duration_seconds": trained.duration_seconds,
         "tse_refine_version": __version__,
         **({} if refinement is None else {"refinement": refinement.name}),
+        **({"aliases": {name: list(words) for name, words in trained.aliases.items()}} if trained.aliases else {}),
     }
 
 

@@ -119,6 +119,11 @@ class Extractor:
         return self._trained.class_names
 
     @property
+    def aliases(self) -> Mapping[str, tuple[str, ...]]:
+        """Other words for classes that queries may use, by class; none in older checkpoints."""
+        return self._trained.aliases
+
+    @property
     def sample_rate(self) -> int:
         """The network's own sample rate, Hz: estimates have nothing above half of it."""
         return self._trained.sample_rate
@@ -171,7 +176,7 @@ class Extractor:
         Args:
             waveform: floating-point tensor or array, ``[samples]`` or ``[channels, samples]``; 1 to 64 channels.
             sample_rate: sample rate of the waveform, 4,000 to 384,000 Hz.
-            query: names of classes as in :func:`~tse_refine.extraction.query.parse_query`.
+            query: names or aliases of classes as in :func:`~tse_refine.extraction.query.parse_query`.
             threshold: a class stays in the query where its probability is at least this, 0 keeps all; or another
                 refinement, such as ``soft:0.2-0.6``.
             scope: refine the query per ``window``, or once for the whole ``file`` by the largest probability in any
@@ -245,7 +250,7 @@ class Extractor:
             self._network,
             lambda: as_blocks(blocks()),
             check_sample_rate(sample_rate),
-            parse_queries(queries, self.class_names),
+            parse_queries(queries, self.class_names, self.aliases),
             self.refinement(threshold),
             scope,
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pickletools
 import re
 import zipfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ class TrainedNetwork:
         duration_seconds: length of the mixtures that it was trained on; older checkpoints do not hold it, and six
             seconds is the default of trainings.
         extracts: whether the extractor was trained; else the classifier alone was (``model.extraction`` false).
+        aliases: other words for classes in queries, by class; older checkpoints have none.
     """
 
     network: Network
@@ -60,9 +61,12 @@ class TrainedNetwork:
     recommended_threshold: float | str | None = None
     duration_seconds: float = 6.0
     extracts: bool = True
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", tuple(map(normalized_name, self.class_names)))
+        aliases = {normalized_name(name): tuple(words) for name, words in self.aliases.items()}
+        object.__setattr__(self, "aliases", aliases)
 
     def description(self) -> dict[str, Any]:
         """Return all but the weights in plain types, as a checkpoint holds it under ``CHECKPOINT_KEY``."""
@@ -73,6 +77,7 @@ class TrainedNetwork:
             "network": asdict(self.network.config),
             "recommended_threshold": self.recommended_threshold,
             "extracts": self.extracts,
+            "aliases": {name: list(words) for name, words in self.aliases.items()},
         }
 
     def save(self, path: str | Path, card: Mapping[str, str] = {}) -> None:
@@ -220,7 +225,17 @@ def _described(fields: Fields, num_weights: int) -> TrainedNetwork:
         raise ValueError(f"{_MISFIT}: {num_blocks} blocks and {num_layers} layers have more than {num_weights}")
     with torch.device("meta"):
         network = Network(len(names), rate, config)
-    return TrainedNetwork(network, names, rate, recommended, duration, fields.flag("extracts", True))
+    aliases = _aliases(fields, names)
+    return TrainedNetwork(network, names, rate, recommended, duration, fields.flag("extracts", True), aliases)
+
+
+def _aliases(fields: Fields, class_names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return other words for classes, by class; none in older checkpoints."""
+    words = Fields(fields.get("aliases", {}), "aliases").values
+    for name in words:
+        if name not in class_names:
+            raise ValueError(f"{shown(name)} has aliases, but is not a class")
+    return {name: checked_names(words[name], "alias") for name in words if words[name]}
 
 
 def _network_config(fields: Fields) -> NetworkConfig:

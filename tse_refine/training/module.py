@@ -271,6 +271,7 @@ class ExtractionModule(LightningModule):
             self.sample_rate,
             duration_seconds=data.mixture.duration_seconds,
             extracts=self.extraction,
+            aliases=data.aliases,
         )
         description = trained.description() | {"data_digest": data.digest}
         del description["recommended_threshold"]  # the evaluation callback's

@@ -35,6 +35,19 @@ def test_clips_of_one_sound_in_the_published_splits(fsd50k_root):
     assert (sound.shape, rate) == ((44_100, 1), 44_100)
 
 
+def test_aliases_are_the_parts_of_a_name_and_parents_that_mean_one_class(fsd50k_root, tmp_path):
+    aliases = FSD50K(str(fsd50k_root), ["Bark", "Cough", "Doorbell", "Knock"]).aliases()
+    assert aliases == {"Bark": ["Dog"], "Cough": ["Respiratory_sounds"], "Doorbell": [], "Knock": []}
+    root = write_tables(tmp_path, ["Burping_and_eructation,Noise", "Noise", "Burping"])
+    assert FSD50K(str(root), ["Burping_and_eructation"]).aliases() == {
+        "Burping_and_eructation": ["Burping", "eructation", "Noise"]
+    }
+    assert FSD50K(str(root), ["Burping_and_eructation", "Burping"]).aliases() == {
+        "Burping_and_eructation": ["eructation", "Noise"],
+        "Burping": [],
+    }
+
+
 def test_a_clip_with_two_leaves_is_not_used(tmp_path):
     root = write_tables(tmp_path, ["Bark,Dog", "Dog", "Bark,Dog,Wind", "Wind"])
     assert used(root, "Bark") == {"1": "Bark"}

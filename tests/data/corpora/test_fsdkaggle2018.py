@@ -2,8 +2,9 @@ import collections
 
 import pytest
 
-from tse_refine.data.corpora import FSDKaggle2018
+from tse_refine.data.corpora import FSDKaggle2018, SyntheticBackgrounds
 from tse_refine.data.corpora.base import check_splits
+from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.errors import InputError
 
 LABELS = ["Bark", "Cough", "Flute", "Knock", "Meow", "Telephone"]
@@ -12,6 +13,12 @@ META = "FSDKaggle2018.meta"
 
 def splits_of(corpus):
     return {clip.name: clip.split for clip in corpus.clips()}
+
+
+def test_classes_have_the_words_of_the_ontology(fsdkaggle2018_root, tmp_path):
+    corpus = FSDKaggle2018(str(fsdkaggle2018_root))
+    data = MixtureDataModule(corpus, SyntheticBackgrounds(1, 1, 1), cache_dir=str(tmp_path))
+    assert data.aliases == {"Bark": ("Dog",), "Meow": ("Cat",)}  # of the classes that are here
 
 
 def test_clips_are_the_published_ones_with_their_freesound_numbers(fsdkaggle2018_root):

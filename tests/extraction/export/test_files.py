@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,11 @@ def test_a_file_has_the_metadata_that_its_use_needs(models, size, threshold):
     extra = {"metadata.json": ""}
     torch.export.load(models[size, "torch"].path, extra_files=extra)
     assert json.loads(extra["metadata.json"]) == described
+
+
+def test_metadata_have_the_aliases_of_classes(fixed_probabilities):
+    trained = replace(fixed_probabilities({"dog": 0.5, "siren": 0.5}, RATE, 1.0), aliases={"dog": ("Bark",)})
+    assert metadata(trained)["aliases"] == {"dog": ["Bark"]}
 
 
 def test_a_file_contains_no_path_of_the_machine(models):

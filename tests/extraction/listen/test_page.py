@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -10,7 +11,7 @@ from tse_refine.errors import InputError
 from tse_refine.extraction.extractor import Extractor
 from tse_refine.extraction.listen import page
 from tse_refine.extraction.listen.cards import View
-from tse_refine.extraction.listen.page import Actions, refinement
+from tse_refine.extraction.listen.page import Actions, build_page, refinement
 from tse_refine.extraction.listen.sounds import Limits, find_mixtures
 from tse_refine.refinement import SoftThreshold, Threshold
 
@@ -181,6 +182,16 @@ def test_a_baseline_extracts_and_explains_that_it_cannot_refine(baseline, sounds
     assert "cannot refine" in actions.upload("me", str(record("street.wav")), QUERY, 0.0).table
     cards = actions.extract("me", QUERY, 0.0).cards
     assert [bool(card) for card in cards] == [True, False, True, False]
+
+
+@pytest.mark.usefixtures("gradio")
+def test_a_class_is_offered_with_its_aliases(trained, sounds, checkpoint):
+    extractor = Extractor(replace(trained, aliases={"dog": ("Bark", "Hund")}))
+    built = build_page(Actions(extractor, None, Limits(), sounds), checkpoint)
+    (query,) = (block for block in built.blocks.values() if block.elem_id == "query")
+    names = {name: label for label, name in query.choices}
+    assert list(names) == list(trained.class_names)
+    assert (names["dog"], names["bell"]) == ("dog (Bark, Hund)", "bell")
 
 
 def test_digital_silence_is_reported(actions, record):

@@ -85,6 +85,10 @@ class Corpus(ABC):
         """Return the labels of the corpus in alphabetical order: the index of a label here is the class index."""
         return sorted({clip.label for clip in self.clips()})
 
+    def aliases(self) -> dict[str, list[str]]:
+        """Return other words for labels, by label, such as ``{"Bark": ["Dog"]}``: what queries may say instead."""
+        return {}
+
     def archives(self) -> list[Archive]:
         """Return the archives in which the corpus is published; none where it cannot be downloaded."""
         return []

@@ -76,19 +76,11 @@ class FSD50K(FileCorpus):
             InputError: a table is missing or incomplete; a chosen class is unknown, an ancestor of another or without
                 a clip that can be used.
         """
-        tables = self.root / "FSD50K.ground_truth"
-        dev, evaluation = (
-            read_csv(tables / name, columns, _REMEDY, filled=columns, key="fname", final_newline=False)
-            for name, columns in (("dev.csv", ("fname", "labels", "split")), ("eval.csv", ("fname", "labels")))
-        )
-        for row in dev + evaluation:
-            row["labels"] = normalized_name(row["labels"])
-            if row["labels"].count(",") >= _MOST_LABELS:  # their pairs are counted
-                raise InputError(f"{tables}: {row['fname']} has more than {_MOST_LABELS} labels. {_REMEDY}")
-        ancestors = _ancestors(set(row["labels"].split(",")) for row in dev + evaluation)
+        parts = self._tables()
+        ancestors = _ancestors(set(row["labels"].split(",")) for rows in parts.values() for row in rows)
         self._check(ancestors)
         clips = []
-        for part, rows in (("dev", dev), ("eval", evaluation)):
+        for part, rows in parts.items():
             for row in rows:
                 labels = set(row["labels"].split(","))
                 present = [label for label in self.chosen if label in labels]
@@ -102,6 +94,39 @@ class FSD50K(FileCorpus):
                     "out or choose one of its descendants."
                 )
         return clips
+
+    def aliases(self) -> dict[str, list[str]]:
+        """Return the words that name one of the chosen classes alone.
+
+        They are the parts of its name, which AudioSet's ontology separates by commas (``Burping_and_eructation``), and
+        the names of its parents (``Dog`` for ``Bark``).
+        """
+        ancestors = _ancestors(set(row["labels"].split(",")) for rows in self._tables().values() for row in rows)
+        words = {}
+        for label in self.chosen:
+            above = ancestors.get(label, set())
+            parents = sorted(above.difference(*(ancestors[other] for other in above)))
+            words[label] = list(dict.fromkeys(part for name in (label, *parents) for part in name.split("_and_")))
+        named = Counter(word.casefold() for of_label in words.values() for word in of_label)
+        named.update(label.casefold() for label in self.chosen if label not in words[label])
+        return {
+            label: [word for word in of_label if word != label and named[word.casefold()] == 1]
+            for label, of_label in words.items()
+        }
+
+    def _tables(self) -> dict[str, list[dict[str, str]]]:
+        """Return the rows of both tables, ``dev`` and ``eval``."""
+        tables = self.root / "FSD50K.ground_truth"
+        columns = {"dev": ("fname", "labels", "split"), "eval": ("fname", "labels")}
+        parts = {
+            part: read_csv(tables / f"{part}.csv", names, _REMEDY, filled=names, key="fname", final_newline=False)
+            for part, names in columns.items()
+        }
+        for row in (row for rows in parts.values() for row in rows):
+            row["labels"] = normalized_name(row["labels"])
+            if row["labels"].count(",") >= _MOST_LABELS:  # their pairs are counted
+                raise InputError(f"{tables}: {row['fname']} has more than {_MOST_LABELS} labels. {_REMEDY}")
+        return parts
 
     def _check(self, ancestors: Mapping[str, set[str]]) -> None:
         """Reject chosen classes that are unknown or overlap."""

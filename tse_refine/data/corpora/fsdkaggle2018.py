@@ -26,6 +26,16 @@ MD5 = {
     "meta": "f16828ac8be0e5285b9175a12f90d784",
 }
 
+# what AudioSet's ontology, from which the classes are taken, calls them or the class above that has no other here
+ALIASES = {
+    "Bark": ["Dog"],
+    "Burping_or_eructation": ["Burping", "Eructation"],
+    "Computer_keyboard": ["Typing"],
+    "Gunshot_or_gunfire": ["Gunshot", "Gunfire"],
+    "Meow": ["Cat"],
+    "Violin_or_fiddle": ["Violin", "Fiddle"],
+}
+
 
 class FSDKaggle2018(FileCorpus):
     """Single-label clips; the published test part is the test split, the training part is divided into train and val.
@@ -93,6 +103,10 @@ class FSDKaggle2018(FileCorpus):
             clips = self._with_val(clips)
         check_known("FSDKaggle2018 classes", self.chosen or (), {clip.label for clip in clips}, "has no clip here")
         return [clip for clip in clips if self.chosen is None or clip.label in self.chosen]
+
+    def aliases(self) -> dict[str, list[str]]:
+        """Return the words of AudioSet's ontology, such as ``Dog`` for ``Bark``."""
+        return ALIASES
 
     def _published(self) -> tuple[list[Clip], set[str]]:
         """Return all clips in their published parts, and the names of those without a verified label."""

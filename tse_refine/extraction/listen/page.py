@@ -146,7 +146,7 @@ def build_page(actions: Actions, checkpoint: Path) -> "gradio.Blocks":
                 )
                 draw = gr.Button("Load a test mixture", visible=actions.mixtures is not None)
                 _html(message("" if actions.mixtures else NO_MIXTURES, "reason"))
-                query = gr.CheckboxGroup(list(extractor.class_names), label="Query", elem_id="query")
+                query = gr.CheckboxGroup(_choices(extractor), label="Query", elem_id="query")
                 thresholds = _thresholds(extractor)
                 extract = gr.Button("Extract", variant="primary")
             with gr.Column(min_width=320):
@@ -202,6 +202,12 @@ def _html(value: str = "", **options: Any) -> "gradio.HTML":
     import gradio as gr
 
     return gr.HTML(value, visible=bool(value), apply_default_css=False, **options)
+
+
+def _choices(extractor: Extractor) -> list[tuple[str, str]]:
+    """Return what the page calls each class, its aliases in brackets, and its name."""
+    aliases = {name: f" ({', '.join(words)})" for name, words in extractor.aliases.items()}
+    return [(name + aliases.get(name, ""), name) for name in extractor.class_names]
 
 
 def _thresholds(extractor: Extractor) -> "list[gradio.Slider]":

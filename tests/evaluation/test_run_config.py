@@ -6,7 +6,7 @@ import pytest
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.errors import InputError
 from tse_refine.evaluation import run_config
-from tse_refine.evaluation.run_config import build_data, data_of_run, import_plugin, update_config
+from tse_refine.evaluation.run_config import build_corpora, build_data, data_of_run, import_plugin, update_config
 
 
 @pytest.fixture
@@ -76,6 +76,17 @@ def test_the_data_of_an_old_run_are_built_again(data_options):
 def test_changes_replace_options(data_options):
     data = build_data({"data": data_options}, predict_indices=[1], num_test=2, download=False)
     assert (data.sizes["test"], data.predict_indices, data.expected_digest) == (2, [1], "0123456789abcdef")
+
+
+def test_corpora_are_those_that_a_configuration_has(data_options):
+    assert [type(corpus).__name__ for corpus in build_corpora({"data": data_options})] == [
+        "SyntheticSounds",
+        "SyntheticBackgrounds",
+    ]
+    others = {"backgrounds": None, "interferers": data_options["backgrounds"]}
+    corpora = build_corpora({"data": data_options | others})
+    assert [type(corpus).__name__ for corpus in corpora] == ["SyntheticSounds", "SyntheticBackgrounds"]
+    assert len(build_corpora({"data": data_options | {"backgrounds": None}})) == 1
 
 
 def test_options_that_do_not_exist_are_rejected(data_options):

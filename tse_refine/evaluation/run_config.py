@@ -208,7 +208,9 @@ def build_data(config: Mapping[str, Any], **changes: Any) -> MixtureDataModule:
 
 
 def build_corpora(config: Mapping[str, Any]) -> list[Corpus]:
-    """Build the corpora of a configuration, of foregrounds and backgrounds; nothing is read yet.
+    """Build the corpora of a configuration: foregrounds, and backgrounds and interferers where it has them.
+
+    Nothing is read yet.
 
     Args:
         config: options of ``fit``, as parsed or saved.
@@ -222,15 +224,16 @@ def build_corpora(config: Mapping[str, Any]) -> list[Corpus]:
 
     import_plugins(config)
     options = update_config(config)["data"]
+    roles = [role for role in ("foregrounds", "backgrounds", "interferers") if options.get(role) is not None]
     parser = ArgumentParser(exit_on_error=False)
-    for role in ("foregrounds", "backgrounds"):
+    for role in roles:
         parser.add_subclass_arguments(Corpus, role)
     try:
-        parsed = parser.parse_object({role: options[role] for role in ("foregrounds", "backgrounds")})
+        parsed = parser.parse_object({role: options[role] for role in roles})
         built = parser.instantiate_classes(parsed)
     except ArgumentError as error:
         raise InputError(f"The data options of the configuration cannot be used: {error}") from error
-    return [built.foregrounds, built.backgrounds]
+    return [getattr(built, role) for role in roles]
 
 
 def data_of_run(config: Mapping[str, Any]) -> MixtureDataModule:

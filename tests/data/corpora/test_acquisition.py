@@ -2,13 +2,23 @@ import hashlib
 import io
 import json
 import shutil
+import tarfile
 import zipfile
 
 import pytest
 import yaml
 
 from tse_refine.cli.main import main
-from tse_refine.data.corpora import ESC50, GISE51, FSDKaggle2018, SyntheticSounds, esc50, fsdkaggle2018
+from tse_refine.data.corpora import (
+    ESC50,
+    GISE51,
+    FSDKaggle2018,
+    SyntheticSounds,
+    UrbanSound8K,
+    esc50,
+    fsdkaggle2018,
+    urbansound8k,
+)
 from tse_refine.data.corpora.acquisition import download_missing, planned_downloads
 from tse_refine.errors import InputError
 
@@ -248,3 +258,20 @@ def test_a_table_of_ones_own_is_never_replaced(server, esc, esc50_published):
     download_missing(esc)
     assert server.gets == []
     assert table.read_text() == text
+
+
+def test_urbansound8k_is_one_compressed_tar_archive(server, urbansound8k_root, monkeypatch):
+    content = {path.relative_to(urbansound8k_root): path.read_bytes() for path in urbansound8k_root.rglob("*.*")}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as archive:
+        archive.add(urbansound8k_root, "UrbanSound8K")
+    server.files["UrbanSound8K.tar.gz"] = buffer.getvalue()
+    monkeypatch.setattr(urbansound8k, "MD5", hashlib.md5(buffer.getvalue()).hexdigest())
+    shutil.rmtree(urbansound8k_root)
+    corpus = UrbanSound8K(str(urbansound8k_root), mirror=f"http://127.0.0.1:{server.server_address[1]}/files")
+    (plan,) = planned_downloads([corpus])
+    assert plan.num_bytes == len(buffer.getvalue())
+    download_missing(corpus)
+    assert corpus.missing() == []
+    assert all((urbansound8k_root / path).read_bytes() == data for path, data in content.items())
+    assert UrbanSound8K(str(urbansound8k_root.parent)).root == urbansound8k_root

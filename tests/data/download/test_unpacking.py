@@ -5,6 +5,7 @@ import stat
 import struct
 import subprocess
 import sys
+import tarfile
 import zipfile
 
 import numpy as np
@@ -307,3 +308,80 @@ def test_a_killed_unpacking_can_be_repeated(tmp_path, archive):
     unpack([archive], out)
     assert read_tree(out) == MEMBERS
     assert [(out / name).stat().st_mtime_ns for name in (first, second)] == times
+
+
+def tar_of(path, *entries, **attributes):
+    """Write a compressed tar archive of names with their content; None is a folder, attributes are the last one's."""
+    with tarfile.open(path, "w:gz") as archive:
+        for number, (name, content) in enumerate(entries, start=1):
+            member = tarfile.TarInfo(name)
+            member.size = len(content or b"")
+            member.type = tarfile.DIRTYPE if content is None else tarfile.REGTYPE
+            for attribute, value in attributes.items() if number == len(entries) else ():
+                setattr(member, attribute, value)
+            archive.addfile(member, io.BytesIO(content or b""))
+    return path
+
+
+def test_a_tar_archive_is_unpacked_whole_or_one_folder_of_it(tmp_path):
+    entries = [(f"corpus/{name}", content) for name, content in MEMBERS.items()]
+    path = tar_of(tmp_path / "corpus.tar.gz", ("corpus", None), *entries, ("._corpus", b"of another system"))
+    unpack([path], tmp_path / "whole")
+    assert read_tree(tmp_path / "whole") == dict(entries) | {"._corpus": b"of another system"}
+    unpack([path], tmp_path / "out", "corpus/")
+    assert read_tree(tmp_path / "out") == MEMBERS
+    (tmp_path / "out" / "table.csv").write_bytes(b"x" * len(MEMBERS["table.csv"]))
+    (tmp_path / "out" / "sounds" / "one.wav").unlink()
+    unpack([path], tmp_path / "out", "corpus/")
+    assert read_tree(tmp_path / "out") == MEMBERS
+
+
+def test_names_of_a_tar_archive_may_begin_with_a_dot(tmp_path):
+    path = tar_of(tmp_path / "corpus.tar.gz", (".", None), ("./corpus", None), ("./corpus/a", b"x"))
+    unpack([path], tmp_path / "out", "corpus/")
+    assert read_tree(tmp_path / "out") == {"a": b"x"}
+
+
+@pytest.mark.parametrize(
+    ("entries", "attributes", "reason"),
+    [
+        ([("../a", b"x")], {}, "is not a plain relative path"),
+        ([("/a", b"x")], {}, "is not a plain relative path"),
+        ([("a", b"x"), ("a", b"y")], {}, "is in it twice"),
+        ([("a", b"")], {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}, "is a link or a device"),
+        ([("a", b"")], {"type": tarfile.LNKTYPE, "linkname": "b"}, "is a link or a device"),
+        ([("a", b"")], {"type": tarfile.FIFOTYPE}, "is a link or a device"),
+    ],
+)
+def test_an_unsafe_tar_archive_is_rejected_before_anything_is_written(tmp_path, entries, attributes, reason):
+    path = tar_of(tmp_path / "bad.tar.gz", ("good", b"good"), *entries, **attributes)
+    with pytest.raises(InputError, match=f"rejected, nothing was unpacked: the member .* {reason}"):
+        unpack([path], tmp_path / "out")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("size", [0, 10, 3000, -9])
+def test_a_cut_tar_archive_is_rejected_and_leaves_no_part_of_a_file(tmp_path, size):
+    path = tar_of(tmp_path / "corpus.tar.gz", *MEMBERS.items())
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(InputError, match=r"corpus\.tar\.gz: cannot be unpacked"):
+        unpack([path], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_tar_archive_is_rejected_before_anything_is_written(tmp_path):
+    path = tar_of(tmp_path / "corpus.tar.gz", *MEMBERS.items())
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"corpus\.tar\.gz: cannot be unpacked"):
+        unpack([path], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_little_space_is_rejected_before_a_tar_archive_is_unpacked(tmp_path, set_free_space):
+    path = tar_of(tmp_path / "corpus.tar.gz", *MEMBERS.items())
+    set_free_space(sum(map(len, MEMBERS.values())) - 1)
+    with pytest.raises(InputError, match=r"are needed to unpack corpus\.tar\.gz"):
+        unpack([path], tmp_path / "out")
+    assert read_tree(tmp_path / "out") == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tse_refine.data.corpora.base import Clip, FileCorpus, check_known
 from tse_refine.data.corpora.splitting import Folds
+from tse_refine.data.download.archives import Archive, RemoteFile
 from tse_refine.errors import InputError
 from tse_refine.files.atomic import normalized_name
 from tse_refine.files.documents import shown
@@ -13,8 +14,11 @@ _COLUMNS = ("slice_file_name", "fsID", "salience", "fold", "class")
 _FOREGROUND, _BACKGROUND = "1", "2"
 _REMEDY = (
     "UrbanSound8K root: give the folder with UrbanSound8K's metadata and audio folders "
-    "(https://zenodo.org/records/1203745), for instance --data.foregrounds.init_args.root /path/to/UrbanSound8K."
+    "(https://zenodo.org/records/1203745), for instance --data.foregrounds.init_args.root /path/to/UrbanSound8K; "
+    "`tse-refine prepare` downloads and unpacks it."
 )
+
+MD5 = "9aa69802bbf37fb986f71ec1483a196e"  # of the archive in the record
 
 
 class UrbanSound8K(FileCorpus):
@@ -32,6 +36,7 @@ class UrbanSound8K(FileCorpus):
         train_folds: folds whose slices are the training split.
         val_folds: folds whose slices are the validation split.
         test_folds: folds whose slices are the test split.
+        mirror: address that the archive is downloaded from.
     """
 
     landmarks = ("metadata/UrbanSound8K.csv",)
@@ -45,11 +50,18 @@ class UrbanSound8K(FileCorpus):
         train_folds: list[int] = [1, 2, 3, 4, 5, 6, 7, 8],  # noqa: B006  YAML gives lists; never changed
         val_folds: list[int] = [9],  # noqa: B006
         test_folds: list[int] = [10],  # noqa: B006
+        mirror: str = "https://zenodo.org/records/1203745/files",
     ) -> None:
         super().__init__(root)
+        self.mirror = mirror
         self.foreground_only = foreground_only
         self.chosen = None if classes is None else list(map(normalized_name, classes))
         self.folds = Folds("UrbanSound8K", train_folds, val_folds, test_folds)
+
+    def archives(self) -> list[Archive]:
+        """Return the archive of everything."""
+        file = RemoteFile(f"{self.mirror}/UrbanSound8K.tar.gz?download=1", MD5)
+        return [Archive((file,), folder="UrbanSound8K/")]
 
     def clips(self) -> list[Clip]:
         """Return the slices of the chosen classes and folds, in the table's order.

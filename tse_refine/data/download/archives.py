@@ -47,13 +47,13 @@ class Contents:
 
 @dataclass(frozen=True)
 class Archive:
-    """One zip archive.
+    """One archive, zip or ``.tar.gz``.
 
     Attributes:
-        files: the archive, or its volumes in order: ``.z01``, ``.z02``, ..., and the ``.zip`` last.
+        files: the archive, or the volumes of a zip archive in order: ``.z01``, ``.z02``, ..., and the ``.zip`` last.
         fills: beginnings of the paths, below the corpus's root, that it unpacks to; by default any path. Several
             archives may fill one folder.
-        folder: folder, with a final slash, that all of its files are in, and that is left out below the corpus's root.
+        folder: folder in it, with a final slash, whose files alone are unpacked, to the corpus's root.
         contents: what is verified where the files have no checksum.
     """
 

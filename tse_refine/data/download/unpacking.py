@@ -1,7 +1,8 @@
-"""Unpacks zip archives, whole or in volumes, so that an interruption leaves no incomplete file."""
+"""Unpacks zip archives, whole or in volumes, and compressed tar archives; an interruption leaves no incomplete file."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import lzma
@@ -10,15 +11,16 @@ import re
 import shutil
 import stat
 import struct
+import tarfile
 import unicodedata
 import zipfile
 import zlib
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import accumulate
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from tqdm import tqdm
 
@@ -34,29 +36,36 @@ _AGAIN = "Run the command again to download it anew; if this repeats, what is pu
 
 
 def unpack(volumes: Sequence[Path], target: Path, root: str = "") -> None:
-    """Unpack the members of a zip archive that a folder lacks; an interrupted call may be repeated.
+    """Unpack the members of an archive that a folder lacks; an interrupted call may be repeated.
 
-    A member gets its own name only when it is whole and its CRC is right. An existing file with the size and the CRC of
-    its member is kept.
+    A member gets its own name only when it is whole and, in a zip archive, its CRC is right. An existing file with the
+    size and the CRC of its member in a zip archive is kept; those of a tar archive, which has no CRC, are replaced.
 
     Args:
-        volumes: the archive, or the volumes of a split one in order: ``.z01``, ``.z02``, ..., and the ``.zip`` last.
+        volumes: the archive, ``.zip`` or ``.tar.gz``, or the volumes of a split zip archive in order: ``.z01``,
+            ``.z02``, ..., and the ``.zip`` last.
         target: folder to unpack into; created when missing.
-        root: folder, with a final slash, that all members are in, and that is left out of their paths.
+        root: folder, with a final slash, of which alone members are unpacked, and that is left out of their paths.
 
     Raises:
         InputError: the archive is damaged or incomplete; a member would be written outside ``target``, is not a file or
-            folder, is not in ``root``, has a name that is too long or that another member has too, or the members are
-            far larger than the archive (nothing is written then); or the free space is too small.
+            folder, has a name that is too long or that another member has too, or the members are far larger than the
+            archive (nothing is written then); or the free space is too small.
     """
     path = volumes[-1]
     try:
-        raw = _Volumes(volumes)
-        with io.BufferedReader(raw, BLOCK) as joined, _open_zip(joined, raw.starts) as archive:
-            _reject_unsafe(archive.infolist(), root, raw.starts[-1], path)
-            _extract_missing(archive, root, Path(target), path.name)
+        if path.name.endswith(".tar.gz"):
+            with tarfile.open(path, "r:gz") as tar:
+                _extract_tar(tar, root, Path(target), path)
+        else:
+            raw = _Volumes(volumes)
+            with io.BufferedReader(raw, BLOCK) as joined, _open_zip(joined, raw.starts) as archive:
+                _reject_unsafe(archive.infolist(), raw.starts[-1], path)
+                _extract_missing(archive, root, Path(target), path.name)
     except InputError:
         raise
+    except (tarfile.TarError, gzip.BadGzipFile) as error:  # the second is an OSError
+        raise InputError(f"{path}: cannot be unpacked ({error}); download it again") from error
     except OSError as error:
         place = f" at {error.filename}" if error.filename else ""
         reason = f"{error.strerror or error}{place}"
@@ -171,12 +180,11 @@ def _open_zip(joined: IO[bytes], starts: Sequence[int]) -> zipfile.ZipFile:
     return archive
 
 
-def _reject_unsafe(members: Sequence[zipfile.ZipInfo], root: str, num_bytes: int, path: Path) -> None:
+def _reject_unsafe(members: Sequence[zipfile.ZipInfo], num_bytes: int, path: Path) -> None:
     """Reject an archive of ``num_bytes`` that must not be unpacked, with one sentence on the first reason found."""
     names: dict[str, tuple[str, bool]] = {}  # by how a disk that ignores case sees it: the name, and if it is a folder
     for member in members:
-        outside = "" if member.filename.startswith(root) else f"is not in {root}, as all are expected to be"
-        reason = _unsafe(member) or _clash(member, names) or outside
+        reason = _unsafe(member) or _clash(member, names)
         if reason:
             raise InputError(
                 f"{path}: rejected, nothing was unpacked: the member {member.filename[:MOST_NAME_BYTES]!r} {reason}. "
@@ -222,18 +230,53 @@ def _clash(member: zipfile.ZipInfo, names: dict[str, tuple[str, bool]]) -> str:
 def _extract_missing(archive: zipfile.ZipFile, root: str, target: Path, name: str) -> None:
     target.mkdir(parents=True, exist_ok=True)
     missing = {}
-    for member in archive.infolist():
-        path = target / member.filename.removeprefix(root)
+    for path, member in _placed(archive.infolist(), root, target):
         if member.is_dir():
             path.mkdir(parents=True, exist_ok=True)
         elif not _is_unpacked(member, path):
             missing[path] = member
-    num_bytes = sum(member.file_size for member in missing.values())
-    require_space(target, num_bytes, f"unpack {name}")
-    with tqdm(total=num_bytes, desc=f"unpack {name}", unit="B", unit_scale=True, disable=None) as progress:
+    with _progress(target, [member.file_size for member in missing.values()], name) as progress:
         for path, member in missing.items():
-            _extract(archive, member, path)
+            with archive.open(member) as source:
+                _write(source, member.file_size, path)
             progress.update(member.file_size)
+
+
+def _extract_tar(archive: tarfile.TarFile, root: str, target: Path, path: Path) -> None:
+    """Unpack a tar archive; it is decompressed twice, first for the names of its members."""
+    members = {}
+    for entry in archive.getmembers():
+        member = zipfile.ZipInfo(entry.name + "/" * entry.isdir())  # for the same checks
+        member.file_size = entry.size
+        kind = stat.S_IFDIR if entry.isdir() else stat.S_IFREG if entry.isfile() else stat.S_IFLNK
+        member.external_attr = kind << 16
+        members[member] = entry
+    while archive.fileobj and archive.fileobj.read(BLOCK):
+        pass  # gzip compares the CRC of everything at the end
+    _reject_unsafe(list(members), path.stat().st_size, path)
+    target.mkdir(parents=True, exist_ok=True)
+    files = {place: members[member] for place, member in _placed(members, root, target) if not member.is_dir()}
+    with _progress(target, [entry.size for entry in files.values()], path.name) as progress:
+        for place, entry in files.items():  # in the archive's order: it is decompressed once
+            source = archive.extractfile(entry)
+            assert source is not None  # of files
+            with source:
+                _write(source, entry.size, place)
+            progress.update(entry.size)
+
+
+def _placed(members: Iterable[zipfile.ZipInfo], root: str, target: Path) -> Iterator[tuple[Path, zipfile.ZipInfo]]:
+    """Return the members in a folder of an archive, each with its path on disk."""
+    for member in members:
+        name = member.filename.removeprefix("./")
+        if name.startswith(root):
+            yield target / name.removeprefix(root), member
+
+
+def _progress(target: Path, sizes: Sequence[int], name: str) -> tqdm[NoReturn]:
+    """Return the progress of unpacking files, for which there must be space."""
+    require_space(target, sum(sizes), f"unpack {name}")
+    return tqdm(total=sum(sizes), desc=f"unpack {name}", unit="B", unit_scale=True, disable=None)
 
 
 def _is_unpacked(member: zipfile.ZipInfo, path: Path) -> bool:
@@ -246,15 +289,15 @@ def _is_unpacked(member: zipfile.ZipInfo, path: Path) -> bool:
     return checksum == member.CRC
 
 
-def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
+def _write(source: IO[bytes], num_bytes: int, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # fixed, so that the next run replaces the file of a killed one, and short, since the name itself may be the longest
     temporary = path.with_name(f".{blake2b(path.name.encode(), digest_size=8).hexdigest()}.unpacking")
     try:
-        with archive.open(member) as source, temporary.open("wb") as sink:
+        with temporary.open("wb") as sink:
             shutil.copyfileobj(source, sink, BLOCK)  # zipfile compares the CRC at the end
-            if sink.tell() != member.file_size:
-                raise zipfile.BadZipFile(f"{member.filename!r} has another size than the archive states")
+            if sink.tell() != num_bytes:
+                raise ValueError(f"{path.name!r} has another size than the archive states")
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

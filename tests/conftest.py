@@ -8,6 +8,7 @@ pytest_plugins = [
     "tests.fixtures.commands",
     "tests.fixtures.corpora",
     "tests.fixtures.extraction",
+    "tests.fixtures.hub",
     "tests.fixtures.runs",
     "tests.fixtures.server",
     "tests.fixtures.tiny",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -75,7 +74,7 @@ def extract_example(run: TestedRun, refinement: Refinement) -> WorkedExample:
         InputError: the checkpoint or the recordings are missing or others than those tested.
     """
     index, condition = choose_mixture(run.grid, refinement)
-    checkpoint = _tested_checkpoint(run)
+    checkpoint = run.checkpoint
     network = load_network(checkpoint).network
     if network.classifier is None:
         raise InputError(f"{checkpoint} has no classifier and cannot refine.")
@@ -86,13 +85,6 @@ def extract_example(run: TestedRun, refinement: Refinement) -> WorkedExample:
     example = extract_query(network, features, batch, condition, refinement, names, sample_rate)
     _check_snri(run, example)
     return WorkedExample(**vars(example), run=run.name)
-
-
-def _tested_checkpoint(run: TestedRun) -> Path:
-    """Return the checkpoint that was tested; in a run's folder that has moved, the file of the same name there."""
-    named = Path(run.test_config.get("ckpt_path") or "best.ckpt")
-    own = run.folder.checkpoints / named.name
-    return named if named.is_file() and not own.is_file() else own
 
 
 def _check_snri(run: TestedRun, example: Example) -> None:

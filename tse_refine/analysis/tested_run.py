@@ -106,6 +106,13 @@ class TestedRun:
         return parse_refinement(option, f"{path}: the recommended threshold")
 
     @cached_property
+    def checkpoint(self) -> Path:
+        """The checkpoint that was tested; in a run's folder that has moved, the file of the same name there."""
+        named = Path(self.test_config.get("ckpt_path") or "best.ckpt")
+        own = self.folder.checkpoints / named.name
+        return named if named.is_file() and not own.is_file() else own
+
+    @cached_property
     def data(self) -> MixtureDataModule:
         """The data of the test, or of the training where the test's configuration was not saved."""
         return data_of_run(self.test_config or self.config)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from tse_refine.cli.options import CommandParser
+from tse_refine.cli.options import CommandParser, read_card
 from tse_refine.errors import InputError, did_you_mean, printable
-from tse_refine.model.weights import DEFAULT_MODEL, LONGEST_TEXT
+from tse_refine.model.weights import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from tse_refine.extraction.extractor import Extractor
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from tse_refine.refinement import Refinement
 
 _MOST_WORKERS = 1024
-_CHECKPOINT = "checkpoint of a run, such as runs/demo/checkpoints/best.ckpt, or a model of `tse-refine models`"
+_CHECKPOINT = (
+    "checkpoint of a run, such as runs/demo/checkpoints/best.ckpt, a model of `tse-refine models`, or one on the "
+    "Hugging Face Hub, hf://OWNER/NAME"
+)
 
 
 def extract(words: list[str]) -> None:
@@ -154,7 +157,7 @@ def export(words: list[str]) -> None:
     if options.card is not None and file_format != "safetensors":
         raise InputError(f"--card is for files in safetensors; {options.output} has no place for it.")
     about = export_checkpoint(
-        options.checkpoint, options.output, file_format, options.overwrite, options.threshold, _card(options.card)
+        options.checkpoint, options.output, file_format, options.overwrite, options.threshold, read_card(options.card)
     )
     if file_format == "safetensors":
         print(options.output)
@@ -213,20 +216,6 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 _shard.__name__ = "part, as in 1/8"
-
-
-def _card(path: Path | None) -> dict[str, str]:
-    """Return the texts of a card by heading; nothing without a file."""
-    from tse_refine.files.documents import Fields, parse_json, read_text
-
-    if path is None:
-        return {}
-    try:
-        fields = Fields(parse_json(read_text(path)), "it")
-        return {heading: fields.text(heading, LONGEST_TEXT) for heading in fields.values}
-    except (OSError, ValueError) as error:
-        form = '{"licence": "..."}'
-        raise InputError(f"--card: {path} is not a card ({error}); {form} in JSON is expected.") from error
 
 
 def _import_plugins(names: Sequence[str]) -> None:

@@ -36,6 +36,7 @@ COMMANDS = {
     "models": "extract",
     "export": "extract",
     "listen": "extract",
+    "push": "hub",
 }
 _SYSTEM_ERRORS = {
     getattr(errno, name) for name in ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "ENOTDIR", "EISDIR")

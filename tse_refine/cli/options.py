@@ -76,3 +76,25 @@ def find_config(name: str, kind: str = "") -> Path:
     near = [known for known in names if known.rsplit("/", 1)[1] in near]
     hint = f"did you mean {' or '.join(near)}?" if near else f"shipped are: {', '.join(names)}."
     raise InputError(f"{name}: there is no such file, and no shipped config has this name; {hint}")
+
+
+def read_card(path: Path | None) -> dict[str, str]:
+    """Return the texts of a card by heading; nothing without a file.
+
+    Args:
+        path: what ``--card`` names, an object of texts in JSON.
+
+    Raises:
+        InputError: it is something else.
+    """
+    from tse_refine.files.documents import Fields, parse_json, read_text
+    from tse_refine.model.weights import LONGEST_TEXT
+
+    if path is None:
+        return {}
+    try:
+        fields = Fields(parse_json(read_text(path)), "it")
+        return {heading: fields.text(heading, LONGEST_TEXT) for heading in fields.values}
+    except (OSError, ValueError) as error:
+        form = '{"licence": "..."}'
+        raise InputError(f"--card: {path} is not a card ({error}); {form} in JSON is expected.") from error

@@ -99,7 +99,8 @@ class Extractor:
         """Read a checkpoint. The training data are not needed, and no code in the file is executed.
 
         Args:
-            checkpoint: checkpoint of a run, such as ``checkpoints/best.ckpt``.
+            checkpoint: checkpoint of a run, such as ``checkpoints/best.ckpt``, a file in safetensors, the name of a
+                shipped model, or a model on the Hugging Face Hub, ``hf://OWNER/NAME[@REVISION]``.
             device: device of the network, such as ``cpu`` or ``cuda:1``; by default ``cuda`` where it is available.
             precision: ``32-true`` or ``bf16-mixed``.
             compile_stacks: compile the network, which takes a minute and pays for hours of sound.

@@ -121,7 +121,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     The memory it takes is bounded by the file's size, whatever sizes the file states.
 
     Args:
-        path: checkpoint of a run, a file in safetensors, or the name of a shipped model.
+        path: checkpoint of a run, a file in safetensors, the name of a shipped model, or the address of a model on the
+            Hub (:func:`tse_refine.model.weights.find_checkpoint`).
 
     Raises:
         InputError: the file is missing, damaged, another program's, or its weights are not those of the network it

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tse_refine.errors import InputError, did_you_mean
 from tse_refine.files.atomic import replacing
+from tse_refine.model.hub import download, is_address, parse_address
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,6 +78,26 @@ def read_weights(path: Path) -> dict[str, Any]:
         return {"state_dict": {name: file.get_tensor(name) for name in file.keys()}, DESCRIPTION: description}  # noqa: SIM118  not a dict
 
 
+def read_card(path: Path) -> dict[str, str]:
+    """Return what a file says to its user, by heading.
+
+    Args:
+        path: file in safetensors.
+
+    Raises:
+        InputError: it is damaged, or another program's.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    from tse_refine.files.documents import one_line
+
+    try:
+        with safe_open(path, framework="np") as file:
+            return _card(file.metadata())
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(f"{path} cannot be read ({one_line(error)}). Give a file of `tse-refine export`.") from error
+
+
 def shipped_models() -> list[ShippedModel]:
     """Return the models that come with the package, by name; quick, since no weight is read.
 
@@ -87,14 +108,18 @@ def shipped_models() -> list[ShippedModel]:
 
 
 def find_checkpoint(given: str | Path) -> Path:
-    """Return the file that a path names, or else the shipped model of that name.
+    """Return the file that a path names, or else the shipped model of that name, or a model on the Hub.
 
     Args:
-        given: path of a file, or name of a shipped model. An existing file goes before a model.
+        given: path of a file, name of a shipped model, or ``hf://OWNER/NAME``, with ``@REVISION`` or without. An
+            existing file goes before a model.
 
     Raises:
-        InputError: it has the form of a name, and there is neither.
+        InputError: it has the form of a name, and there is neither; or the model on the Hub cannot be used
+            (:func:`tse_refine.model.hub.download`).
     """
+    if is_address(given):
+        return download(parse_address(given))
     path, name = Path(given), str(given)
     known = [path.stem for path in sorted(FOLDER.glob(f"*{SUFFIX}"))]
     if path.exists() or path.name != name or path.suffix or not known:
@@ -116,17 +141,23 @@ def _shipped(path: Path) -> ShippedModel:
         with safe_open(path, framework="np") as file:
             about = file.metadata()
         described = Fields(_metadata(about, DESCRIPTION), DESCRIPTION)
-        card = Fields(_metadata(about, CARD), CARD)
         return ShippedModel(
             path.stem,
             path,
             checked_names(described.get("class_names")),
             described.whole("sample_rate", 1, 1_000_000),
             described.get("recommended_threshold"),
-            {heading: card.text(heading, LONGEST_TEXT) for heading in card.values},
+            _card(about),
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"{path} cannot be read ({one_line(error)}). Install the package again.") from error
+
+
+def _card(about: Mapping[str, str] | None) -> dict[str, str]:
+    from tse_refine.files.documents import Fields
+
+    card = Fields(_metadata(about, CARD), CARD)
+    return {heading: card.text(heading, LONGEST_TEXT) for heading in card.values}
 
 
 def _metadata(about: Mapping[str, str] | None, key: str) -> Any:

@@ -33,7 +33,7 @@ def serve(checkpoint: Path, host: str, port: int, device: str | None, limits: Li
     """Serve the page until interrupted; its address goes to stdout as soon as it can be opened.
 
     Args:
-        checkpoint: checkpoint file of a run, or the name of a shipped model.
+        checkpoint: checkpoint file of a run, the name of a shipped model, or the address of one on the Hub.
         host: address of this machine at which the page can be reached.
         port: TCP port; 0 for any that is free.
         device: device of the network; None for CUDA where available.

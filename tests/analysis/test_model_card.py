@@ -1,0 +1,103 @@
+import dataclasses
+import re
+
+import pytest
+import yaml
+
+from tests.fixtures.runs import CLASSES
+from tse_refine.analysis.model_card import find_source, write_model
+from tse_refine.errors import InputError
+from tse_refine.model.weights import DEFAULT_MODEL, find_checkpoint
+
+CARD = {"licence": "CC-BY-4.0", "data": "tones of our own"}
+
+
+@pytest.fixture
+def trained(fixed_probabilities):
+    return dataclasses.replace(fixed_probabilities(dict.fromkeys(CLASSES, 0.5), 8000, 2.0), recommended_threshold=0.3)
+
+
+@pytest.fixture
+def run(make_run, trained):
+    """A tested run with its best checkpoint and another one."""
+    folder = make_run("tones")
+    for name in ("best", "other"):
+        trained.save(folder / "checkpoints" / f"{name}.ckpt")
+    return folder
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Write a model's folder and return the text of its card."""
+
+    def write(source, **card: str) -> str:
+        write_model(source, tmp_path, "ann/sounds", {**CARD, **card})
+        return (tmp_path / "README.md").read_text()
+
+    return write
+
+
+def front(text: str) -> dict:
+    """Return what the Hub reads of a card."""
+    return yaml.safe_load(re.fullmatch(r"---\n(.*?)---\n.*", text, re.DOTALL)[1])
+
+
+def test_the_card_of_a_run_states_use_data_licence_scores_and_limits(run, written):
+    text = written(run, limits="Sirens are not found.", contact="ann@example.org")
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == ["Licence", "Data", "Scores", "Limits", "Contact"]
+    assert "tse-refine extract --checkpoint hf://ann/sounds --input yours.wav" in text
+    assert "Classes: bell, dog, glass, rain, siren, tram." in text
+    table = (line for line in text.splitlines() if line.startswith("| Proposed"))
+    assert any("δ = 0.3" in line and re.search(r"\d\.\d\d \[", line) for line in table)
+    assert "macro F1 of events" in text
+    assert "nothing above 4 kHz" in text
+    assert "Sirens are not found." in text
+    assert "with the recall of the classifier: bell (100 %), dog (100 %)" in text
+    assert str(run.parent) not in text  # nothing of this machine
+
+
+def test_scores_are_those_of_the_checkpoint_that_was_tested(run, written):
+    assert find_source(run)[0] == find_source(run / "checkpoints" / "best.ckpt")[0] == run / "checkpoints" / "best.ckpt"
+    assert "δ = 0.3" in written(run / "checkpoints" / "best.ckpt")
+    text = written(run / "checkpoints" / "other.ckpt")
+    assert "δ = 0.3" not in text
+    assert "Not measured" in text
+    (run / "test" / "config.yaml").write_text(
+        (run / "config.yaml").read_text() + "ckpt_path: /gone/checkpoints/other.ckpt\n"
+    )
+    assert find_source(run)[0] == run / "checkpoints" / "other.ckpt"
+    assert "δ = 0.3" in written(run / "checkpoints" / "other.ckpt")
+
+
+def test_a_shipped_model_brings_its_own_card(tmp_path):
+    write_model(DEFAULT_MODEL, tmp_path, "ann/copy")
+    text = (tmp_path / "README.md").read_text()
+    assert "non-commercial use only" in text
+    assert "SNRi on 400 test mixtures" in text
+    assert (tmp_path / "model.safetensors").stat().st_size == find_checkpoint(DEFAULT_MODEL).stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("licence", "expected"),
+    [
+        ("CC-BY-4.0", {"license": "cc-by-4.0"}),
+        ("MIT", {"license": "mit"}),
+        ("non-commercial use: only!", {"license": "other", "license_name": "non-commercial-use-only"}),
+    ],
+)
+def test_the_hub_reads_the_licence(run, written, licence, expected):
+    found = front(written(run / "checkpoints" / "other.ckpt", licence=licence))
+    assert {name: value for name, value in found.items() if name.startswith("license")} == expected
+    assert found["library_name"] == "tse-refine"
+
+
+def test_a_folder_without_a_checkpoint_is_rejected(tmp_path, make_run):
+    for folder in (tmp_path, make_run("empty")):
+        with pytest.raises(InputError, match=r"best\.ckpt does not exist; give the folder of a run"):
+            find_source(folder)
+
+
+def test_a_classifier_alone_is_not_shared(trained, tmp_path):
+    dataclasses.replace(trained, extracts=False).save(tmp_path / "best.ckpt")
+    with pytest.raises(InputError, match="classifier alone"):
+        write_model(tmp_path / "best.ckpt", tmp_path, "ann/sounds", CARD)

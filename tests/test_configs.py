@@ -1,5 +1,6 @@
 """Every file in configs/ parses, alone or with others, and the last of a kind that is stacked decides."""
 
+import re
 from functools import cache
 from itertools import pairwise, permutations
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tse_refine.analysis.sweeps import flat_options
 from tse_refine.cli.main import main
 from tse_refine.cli.options import CONFIGS, config_names
 from tse_refine.cli.trainer import TrainerCLI
@@ -107,6 +109,20 @@ def test_the_papers_budget_is_the_default_one(resolved):
     with_budget = resolved("experiment/proposed", "model/paper", "data/fsdkaggle2018", "budget/paper")
     assert with_budget | {"budget": None} == resolved("experiment/proposed", "data/fsdkaggle2018", "model/paper")
     assert with_budget["model"] == resolved("experiment/proposed")["model"]
+
+
+def test_the_form_for_the_published_values_holds_ours(resolved, tmp_path):
+    """The form and the table of its symbols change nothing as long as nobody has filled them in."""
+    page = Path("docs/reproduction.md").read_text(encoding="utf-8")
+    form = re.search(r"```yaml\n(# published\.yaml\n.*?)```", page, re.DOTALL)[1]
+    path = tmp_path / "published.yaml"
+    path.write_text(form)
+    stack = ("experiment/proposed", "model/paper", "data/fsdkaggle2018", "budget/paper")
+    assert resolved(*stack, str(path)) == resolved(*stack)
+    values = flat_options(yaml.safe_load(form))
+    rows = re.findall(r"^\| [^|]+ \| (`.*?`) \| (.*?) \| not known", page[page.index(form) :], re.MULTILINE)
+    table = [pair for names, numbers in rows for pair in zip(names.split(", "), numbers.split(", "), strict=False)]
+    assert {name.strip("`"): float(number.split()[0]) for name, number in table} == values
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda path: path.stem)

@@ -171,7 +171,7 @@ def test_a_run_of_a_sweep_has_all_options_tables_sounds_and_the_best_checkpoint(
     validation = {(r["active"], r["inactive"], r["threshold"]): r for r in rows_of(folder / "validation.csv")}
     for row in run.table("val/table"):
         assert row["(1:3)"] == pytest.approx(float(validation["1", "3", row["threshold"]]["snri_db"]))
-    for name in ("summary", "classification", "per_class", "cost"):
+    for name in ("summary", "classification", "per_class", "events", "cost"):
         assert len(run.table(f"test/{name}")) == len(rows_of(folder / "test" / f"{name}.csv"))
     assert {row["threshold"] for row in run.table("test/table")} >= {"none", "0.1", "oracle"}
 

@@ -187,6 +187,8 @@ def write_test_results(
     short = {"summary": summary_rows(results), "cost": [asdict(cost)]}
     if results.has_classifier:
         short |= {"classification": classification_rows(results), "per_class": per_class_rows(results, class_names)}
+    if results.event_counts:
+        short["events"] = event_rows(results, class_names)
     measures = results.grid.measures
     tables: dict[str, tuple[Sequence[str], Iterable[Row]]] = {
         "results.csv": (result_columns(measures), result_rows(results, class_names)),
@@ -200,7 +202,7 @@ def write_test_results(
             "per_class.csv": (PER_CLASS_COLUMNS, short["per_class"]),
         }
     if results.event_counts:
-        tables["events.csv"] = (EVENT_COLUMNS, event_rows(results, class_names))
+        tables["events.csv"] = (EVENT_COLUMNS, short["events"])
     with ExitStack() as all_files:
         if config is not None:  # the first to enter is the last to take its place
             all_files.enter_context(replacing(folder / "config.yaml")).write_text(config, encoding="utf-8")

@@ -19,13 +19,15 @@ from tse_refine.evaluation.conditions import parse_conditions
 from tse_refine.evaluation.grid import Grid, GridResults, evaluate_batch
 from tse_refine.evaluation.metrics import SNRI, Measure
 from tse_refine.evaluation.results import (
+    LABEL_MEASURES,
     append_validation,
     classification_table,
     decisive,
     earlier_results,
+    label_rows,
+    printed_tables,
     read_validation,
     summary_rows,
-    summary_table,
     write_test_results,
 )
 from tse_refine.evaluation.run_folder import RunFolder
@@ -68,6 +70,8 @@ class QueryRefinementEvaluation(Callback):
         queries_per_pass: number of queries that go through the mask estimator together; a matter of memory.
         recommend_for: conditions of the validation whose mean SNRi decides on the recommended refinement, a condition
             as often as it is to count; null for each one with an active class once.
+        class_aware: whether the test also extracts each active class alone, for the CA-SDRi and the accuracy of the
+            labels that DCASE Task 4 reports (``class_aware.csv``).
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class QueryRefinementEvaluation(Callback):
         validation_thresholds: list[Any] = VALIDATION_THRESHOLDS,
         queries_per_pass: int = 16,
         recommend_for: list[Any] | None = None,
+        class_aware: bool = True,
     ) -> None:
         self.operating = parse_refinement(threshold, "evaluation.threshold")
         if not self.operating.per_class:
@@ -90,6 +95,7 @@ class QueryRefinementEvaluation(Callback):
             raise InputError(f"evaluation.queries_per_pass is {queries_per_pass}; at least 1 is expected.")
         self.queries_per_pass = queries_per_pass
         self.recommend_for = recommend_for
+        self.class_aware = class_aware
         self.recommended: Refinement | None = None
         self.test_config: str | None = None  # what RUN/test/config.yaml will hold; the command line composes it
         self.grids: dict[str, Grid] = {}  # by split, val and test; set up with the data
@@ -116,7 +122,8 @@ class QueryRefinementEvaluation(Callback):
                 raise InputError(
                     f"{refinements_option}: a network without a classifier needs 'none' or 'oracle' there."
                 )
-            self.grids[split] = Grid(conditions, refinements)
+            class_aware = split == "test" and self.class_aware and has_classifier and pl_module.extraction
+            self.grids[split] = Grid(conditions, refinements, class_aware=class_aware)
         if self.recommend_for is not None:
             parsed = parse_conditions(self.recommend_for, "evaluation.recommend_for", most_active, num_classes)
             for condition in parsed:
@@ -251,6 +258,7 @@ def metric_names(grid: Grid, split: str, operating: Refinement) -> list[str]:
     names = [name for name, _, _ in _metric_cells(grid, split, operating)]
     deciding = decisive(grid.refinements)
     names += [f"{split}/macro_f1/{refinement.key}" for refinement in deciding]
+    names += [f"{split}/{name}/{refinement.key}" for refinement in grid.labelling for name in LABEL_MEASURES]
     return [*names, f"{split}/map"] if deciding else names
 
 
@@ -271,6 +279,8 @@ def logged_metrics(
     for refinement in deciding:
         scores = classification_scores(results.probability, results.activity, refinement)
         metrics[f"{split}/macro_f1/{refinement.key}"] = scores.macro("f1")
+    for refinement, row in zip(results.grid.labelling, label_rows(results), strict=True):
+        metrics |= {f"{split}/{name}/{refinement.key}": row[name] for name in LABEL_MEASURES}
     if deciding:
         metrics[f"{split}/map"] = mean_average_precision(results.probability, results.activity)
     return metrics
@@ -309,8 +319,8 @@ def _metric_cells(grid: Grid, split: str, operating: Refinement) -> Iterator[tup
 
 
 def _table(results: GridResults, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the table to print: of extraction or, where nothing is extracted, of the classifier."""
-    return summary_table(rows) if results.grid.conditions else classification_table(results)
+    """Return the tables to print: of extraction or, where nothing is extracted, of the classifier."""
+    return printed_tables(rows, label_rows(results)) if results.grid.conditions else classification_table(results)
 
 
 def _show(pl_module: Module, text: str) -> None:

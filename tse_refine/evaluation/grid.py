@@ -13,6 +13,7 @@ from torch import Tensor
 from tse_refine.data.dataset import Batch
 from tse_refine.data.queries import condition_queries
 from tse_refine.errors import InputError
+from tse_refine.evaluation.class_aware import SingleQueries
 from tse_refine.evaluation.conditions import Condition
 from tse_refine.evaluation.metrics import HEADLINES, MEASURES, Energies, Measure, snr_db
 from tse_refine.evaluation.passes import Cells, Estimates, estimate_pairs
@@ -28,15 +29,22 @@ class Grid:
         conditions: in the order of the result files.
         refinements: likewise, each with a name of its own.
         measures: likewise; by default the whole table.
+        class_aware: whether the active classes are also extracted alone, for the CA-SDRi.
     """
 
     conditions: tuple[Condition, ...]
     refinements: tuple[Refinement, ...]
     measures: tuple[Measure, ...] = ()
+    class_aware: bool = False
 
     def __post_init__(self) -> None:
         """Use the measures that are in the table now by default."""
         object.__setattr__(self, "measures", tuple(self.measures or MEASURES.values()))
+
+    @property
+    def labelling(self) -> tuple[Refinement, ...]:
+        """The refinements of which the CA-SDRi is measured: where it is at all, those that decide class by class."""
+        return tuple(rule for rule in self.refinements if rule.per_class and self.class_aware)
 
     def exists(self, measure: Measure) -> np.ndarray:
         """Whether a measure exists in each condition, ``[conditions]``."""
@@ -63,6 +71,7 @@ class GridResults:
         kept_active: active classes kept in the refined query, ``[mixtures, conditions, refinements]``.
         kept_inactive: inactive ones, ``[mixtures, conditions, refinements]``.
         empty: whether nothing of the query is left, ``[mixtures, conditions, refinements]``.
+        ca_sdri_db: CA-SDRi of the classes that each of :attr:`Grid.labelling` keeps, ``[mixtures, refinements]``.
     """
 
     grid: Grid
@@ -77,6 +86,7 @@ class GridResults:
     kept_active: np.ndarray
     kept_inactive: np.ndarray
     empty: np.ndarray
+    ca_sdri_db: np.ndarray
 
     @property
     def has_classifier(self) -> bool:
@@ -138,7 +148,8 @@ def evaluate_batch(
         [condition.active for condition in grid.conditions], dtype=torch.long, device=activity.device
     )
     exists = num_queried[None, :] <= num_active[:, None]  # [batch, conditions]
-    cells = Cells.of(refined, exists, num_queried, grid.refinements)
+    single = SingleQueries.of(grid.labelling, probability, activity)
+    cells = Cells.of(refined, exists, num_queried, grid.refinements, single.rows)
     estimates = estimate_pairs(network, features, batch, cells, grid.measures, queries_per_pass, precision)
     # float64 holds the square of every finite float32, so that an energy is finite where its extraction is
     _check_finite(estimates.energy[:-1].isfinite(), batch["index"][cells.pair_mixture], "the extraction")
@@ -156,6 +167,7 @@ def evaluate_batch(
         "kept_active": kept_active,
         "kept_inactive": kept.sum(-1) - kept_active,
         "empty": ~refined.any(-1),
+        "ca_sdri_db": single.measure(batch, estimates.energy[cells.single_pair], estimates.products[cells.single_pair]),
     }
     return GridResults(
         grid, values=values, silence=silence, **{name: column.cpu().numpy() for name, column in columns.items()}

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from tse_refine.evaluation.classification import classification_scores, mean_average_precision
+from tse_refine.evaluation.classification import classification_scores, label_counts, mean_average_precision
 from tse_refine.evaluation.conditions import PARTIAL, Condition
-from tse_refine.evaluation.grid import GridResults
+from tse_refine.evaluation.grid import Grid, GridResults
 from tse_refine.evaluation.metrics import HEADLINES, SNRI, Measure
 from tse_refine.evaluation.statistics import bootstrap_mean
 from tse_refine.files.atomic import remove_leftovers, replacing
@@ -24,6 +24,9 @@ from tse_refine.model.cost import Cost
 from tse_refine.refinement import NoRefinement, Refinement
 
 CLASSIFICATION_COLUMNS = ("threshold", "macro_f1", "micro_f1", "macro_precision", "macro_recall", "map")
+LABEL_MEASURES = ("ca_sdri_db", "mixture_accuracy", "source_accuracy")
+LABEL_COLUMNS = ("ca_sdri_db", "ca_sdri_db_low", "ca_sdri_db_high", *LABEL_MEASURES[1:])  # of classification.csv
+CLASS_AWARE_COLUMNS = ("mixture", "threshold", "ca_sdri_db", "n_correct", "n_missed", "n_false")
 PROBABILITY_COLUMNS = ("mixture", "class", "probability", "active")
 PER_CLASS_COLUMNS = (
     "class",
@@ -38,7 +41,9 @@ PER_CLASS_COLUMNS = (
 COST_COLUMNS = tuple(field.name for field in fields(Cost))
 _CELL_COLUMNS = ("active", "inactive", "threshold", "n")  # of summary.csv, before the measures
 REMEDY = "`tse-refine test` writes it into a run's folder; run it again."  # in messages about these files
-CLASSIFIER_FILES = ("probabilities.csv", "classification.csv", "per_class.csv")
+CHANGED = "It is cut off, changed or of another test; run `tse-refine test` again."  # likewise
+ROUNDING = 2e-5  # the mean of values of five decimals against a mean of five decimals
+CLASSIFIER_FILES = ("probabilities.csv", "classification.csv", "per_class.csv", "class_aware.csv")
 
 Row = dict[str, Any]
 
@@ -112,15 +117,44 @@ def result_rows(results: GridResults, class_names: Sequence[str]) -> Iterator[Ro
                 }
 
 
+def classification_columns(grid: Grid) -> tuple[str, ...]:
+    """Return the columns of ``classification.csv``; a CA-SDRi and what belongs to it add some."""
+    return (*CLASSIFICATION_COLUMNS, *(LABEL_COLUMNS if grid.labelling else ()))
+
+
 def classification_rows(results: GridResults) -> list[Row]:
     """Return one row per refinement that decides class by class."""
     mean_precision = mean_average_precision(results.probability, results.activity)
+    of_labels = {row["threshold"]: row for row in label_rows(results)}
     rows = []
     for refinement in decisive(results.grid.refinements):
         scores = classification_scores(results.probability, results.activity, refinement)
         averages = (scores.macro("f1"), scores.micro_f1, scores.macro("precision"), scores.macro("recall"))
-        rows.append(dict(zip(CLASSIFICATION_COLUMNS, (refinement.name, *averages, mean_precision), strict=True)))
+        row = dict(zip(CLASSIFICATION_COLUMNS, (refinement.name, *averages, mean_precision), strict=True))
+        rows.append(row | of_labels.get(refinement.name, {}))
     return rows
+
+
+def label_rows(results: GridResults) -> list[Row]:
+    """Return one row per refinement with a CA-SDRi: its mean with a bootstrap 95 % interval, accuracy of the labels."""
+    rows = []
+    for number, refinement in enumerate(results.grid.labelling):
+        labels = label_counts(results.probability, results.activity, refinement)
+        mean = bootstrap_mean(results.ca_sdri_db[:, number, None])
+        scores = (*(part.item() for part in mean), labels.mixture_accuracy, labels.source_accuracy)
+        rows.append({"threshold": refinement.name} | dict(zip(LABEL_COLUMNS, scores, strict=True)))
+    return rows
+
+
+def class_aware_rows(results: GridResults) -> Iterator[Row]:
+    """Yield one row per mixture and refinement with a CA-SDRi."""
+    rules = results.grid.labelling
+    labels = [label_counts(results.probability, results.activity, rule) for rule in rules]
+    for m, mixture in enumerate(results.index):
+        for r, rule in enumerate(rules):
+            counts = (labels[r].correct[m], labels[r].missed[m], labels[r].false[m])
+            values = (mixture, rule.name, results.ca_sdri_db[m, r], *counts)
+            yield dict(zip(CLASS_AWARE_COLUMNS, values, strict=True))
 
 
 def per_class_rows(results: GridResults, class_names: Sequence[str]) -> list[Row]:
@@ -168,9 +202,11 @@ def write_test_results(
     if results.has_classifier:
         tables |= {
             "probabilities.csv": (PROBABILITY_COLUMNS, _probability_rows(results, class_names)),
-            "classification.csv": (CLASSIFICATION_COLUMNS, classification_rows(results)),
+            "classification.csv": (classification_columns(results.grid), classification_rows(results)),
             "per_class.csv": (PER_CLASS_COLUMNS, per_class_rows(results, class_names)),
         }
+    if results.grid.labelling:
+        tables["class_aware.csv"] = (CLASS_AWARE_COLUMNS, class_aware_rows(results))
     with ExitStack() as all_files:
         if config is not None:  # the first to enter is the last to take its place
             all_files.enter_context(replacing(folder / "config.yaml")).write_text(config, encoding="utf-8")
@@ -223,14 +259,37 @@ def summary_table(rows: Sequence[Mapping[str, Any]]) -> str:
     cells = {(int(row["active"]), int(row["inactive"]), str(row["threshold"])): row for row in rows}
 
     def text(condition: Condition, refinement: str) -> str:
-        value = cells[(*condition, refinement)][condition.measure.name]
-        return "-" if value == "" or math.isnan(float(value)) else f"{float(value):.2f}"
+        return _text(cells[(*condition, refinement)][condition.measure.name], ".2f")
 
     head = ["threshold", *(condition.name + ("" if condition.active else " att") for condition in conditions)]
     body = [[name, *(text(condition, name) for condition in conditions)] for name in refinements]
     counts = ["mixtures", *(str(cells[(*condition, refinements[0])]["n"]) for condition in conditions)]
     title = "SNRi in dB by condition (active:inactive); att: attenuation in dB"
     return f"{title}\n{Table(head, [*body, counts], rules=(0, len(body))).text()}"
+
+
+def label_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Lay out CA-SDRi and accuracy of the labels for people: refinements down.
+
+    Args:
+        rows: by refinement, ``threshold`` and :data:`LABEL_MEASURES`.
+    """
+    body = [
+        [
+            str(row["threshold"]),
+            _text(row["ca_sdri_db"], ".2f"),
+            _text(row["mixture_accuracy"], ".1%"),
+            _text(row["source_accuracy"], ".1%"),
+        ]
+        for row in rows
+    ]
+    head = ["threshold", "CA-SDRi", "mixture accuracy", "source accuracy"]
+    return f"The classes that are kept, each extracted alone; CA-SDRi in dB\n{Table(head, body, rules=(0,)).text()}"
+
+
+def printed_tables(summary: Sequence[Mapping[str, Any]], labels: Sequence[Mapping[str, Any]]) -> str:
+    """Return what a test prints: :func:`summary_table` and, where there are rows, :func:`label_table`."""
+    return "\n\n".join([summary_table(summary), *([label_table(labels)] if labels else [])])
 
 
 def classification_table(results: GridResults) -> str:
@@ -262,6 +321,11 @@ def earlier_results(folder: Path) -> str | None:
 def decisive(refinements: Iterable[Refinement]) -> list[Refinement]:
     """Return the refinements that decide class by class from the probability."""
     return [refinement for refinement in refinements if refinement.per_class]
+
+
+def _text(value: float | str, digits: str) -> str:
+    """Return a number in a format; a dash for NaN, which is an empty cell in a file."""
+    return "-" if value == "" or math.isnan(float(value)) else format(float(value), digits)
 
 
 def _probability_rows(results: GridResults, class_names: Sequence[str]) -> Iterator[Row]:

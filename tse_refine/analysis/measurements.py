@@ -11,15 +11,20 @@ from typing import Any
 
 import numpy as np
 
+from tse_refine.analysis.labels import MeasuredLabels, read_labels
 from tse_refine.errors import InputError
 from tse_refine.evaluation.classification import mean_average_precision
 from tse_refine.evaluation.conditions import Condition
 from tse_refine.evaluation.metrics import HEADLINES, MEASURES, Measure
 from tse_refine.evaluation.results import (
+    CHANGED,
     CLASSIFICATION_COLUMNS,
+    LABEL_COLUMNS,
+    LABEL_MEASURES,
     PER_CLASS_COLUMNS,
     PROBABILITY_COLUMNS,
     REMEDY,
+    ROUNDING,
     decisive,
     result_columns,
     summary_columns,
@@ -28,10 +33,8 @@ from tse_refine.files.tables import content_of, read_columns, read_csv
 from tse_refine.refinement import Refinement, parse_refinement
 
 _MOST_CELLS_PER_ROW = 100  # only conditions with too many active classes have no row
-_ROUNDING = 2e-5  # the mean of values of five decimals against a mean of five decimals
 _TYPES: dict[str, type] = dict.fromkeys(("mixture", "active", "inactive", "num_active"), int)
 _TYPES |= dict.fromkeys(("threshold", "query_active", "query_inactive"), str)
-_CHANGED = "It is cut off, changed or of another test; run `tse-refine test` again."
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ class MeasuredClassifier:
         activity: whether the class is active, ``[mixtures, classes]``.
         macro_f1: by the name of each refinement that decides class by class.
         scores: likewise, one per class.
+        labels: likewise; empty where the test did not measure the CA-SDRi.
     """
 
     class_names: tuple[str, ...]
@@ -127,6 +131,7 @@ class MeasuredClassifier:
     activity: np.ndarray
     macro_f1: Mapping[str, float]
     scores: Mapping[str, Sequence[ClassScore]]
+    labels: Mapping[str, MeasuredLabels]
 
     @cached_property
     def mean_average_precision(self) -> float:
@@ -158,7 +163,7 @@ def read_grid(folder: Path, gate_threshold: float) -> MeasuredGrid:
 
 
 def read_classifier(folder: Path, grid: MeasuredGrid) -> MeasuredClassifier:
-    """Read ``probabilities.csv``, ``classification.csv`` and ``per_class.csv``.
+    """Read ``probabilities.csv``, ``classification.csv``, ``per_class.csv`` and, where written, ``class_aware.csv``.
 
     Args:
         folder: ``RUN/test``.
@@ -170,17 +175,19 @@ def read_classifier(folder: Path, grid: MeasuredGrid) -> MeasuredClassifier:
     refinements = [refinement.name for refinement in decisive(grid.refinements)]
     path = folder / "probabilities.csv"
     columns = read_columns(path, dict(zip(PROBABILITY_COLUMNS, (int, str, float, float), strict=True)), {}, REMEDY)
-    with content_of(path, _CHANGED):
+    with content_of(path, CHANGED):
         names, probability, activity = _probabilities(columns, grid.mixtures)
     path = folder / "classification.csv"
     rows = read_csv(path, CLASSIFICATION_COLUMNS, REMEDY)
-    with content_of(path, _CHANGED):
+    with content_of(path, CHANGED):
         macro_f1 = _macro_f1(rows, refinements)
+        means = _label_means(rows)
+    labels = read_labels(folder / "class_aware.csv", means, grid.mixtures, activity) if means else {}
     path = folder / "per_class.csv"
     rows = read_csv(path, PER_CLASS_COLUMNS, REMEDY)
-    with content_of(path, _CHANGED):
+    with content_of(path, CHANGED):
         scores = _scores(rows, refinements, dict(zip(names, activity.sum(0).tolist(), strict=True)))
-    return MeasuredClassifier(names, probability, activity, macro_f1, scores)
+    return MeasuredClassifier(names, probability, activity, macro_f1, scores, labels)
 
 
 def _grid(columns: Mapping[str, np.ndarray], gate_threshold: float) -> MeasuredGrid:
@@ -269,7 +276,7 @@ def _check_summary(rows: Sequence[Mapping[str, str]], grid: MeasuredGrid) -> Non
             raise ValueError(f"{cell} is of {row['n']} mixtures there, of {expected} in results.csv")
         for measure in grid.measures if place is not None else ():
             mean = means[measure.name][place]
-            if not np.isnan(mean) and not abs(numbers[measure.name] - mean) <= _ROUNDING:
+            if not np.isnan(mean) and not abs(numbers[measure.name] - mean) <= ROUNDING:
                 raise ValueError(
                     f"{cell} has {row[measure.name] or 'no'} {measure.unit} there, but the rows of results.csv have "
                     f"{mean:.5f} {measure.unit}"
@@ -300,6 +307,16 @@ def _macro_f1(rows: Sequence[Mapping[str, str]], refinements: Sequence[str]) -> 
     if not all(0.0 <= score <= 1.0 for row in scores for score in row):
         raise ValueError("a score is not from 0 to 1")
     return {row["threshold"]: float(row["macro_f1"]) for row in rows}
+
+
+def _label_means(rows: Sequence[Mapping[str, str]]) -> dict[str, dict[str, float]]:
+    """Return the means of the label measures by refinement; none of a test without them or of an earlier version."""
+    if not rows or not set(LABEL_COLUMNS) <= set(rows[0]):
+        return {}
+    means = {row["threshold"]: {name: float(row[name] or "nan") for name in LABEL_COLUMNS} for row in rows}
+    if any(mean[name] < 0.0 or mean[name] > 1.0 for mean in means.values() for name in LABEL_MEASURES[1:]):
+        raise ValueError("an accuracy is not from 0 to 1")
+    return means
 
 
 def _scores(

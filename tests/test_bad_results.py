@@ -12,6 +12,7 @@ from tse_refine.cli.main import main
 from tse_refine.errors import InputError
 
 FILES = ("results.csv", "summary.csv", "classification.csv", "per_class.csv", "cost.csv", "probabilities.csv")
+FILES += ("class_aware.csv",)
 
 
 @pytest.fixture
@@ -108,6 +109,15 @@ ROW = HEAD + QUERY + 3 * NUMBER + KEPT
         ("summary.csv", r"^1,3,0\.3,.*\n", "", r"\(1:3\), 0\.3 is in results\.csv, but not there"),
         ("classification.csv", r"^0\.3,", "0.5,", r"its thresholds are 0\.5, those of results\.csv 0\.3"),
         ("classification.csv", r"^0\.3,1\.0", "0.3,7.0", "a score is not from 0 to 1"),
+        ("classification.csv", r",1\.0+$", ",7.0", "an accuracy is not from 0 to 1"),
+        ("class_aware.csv", r"^7,0\.3,", "7,0.5,", r"does not hold every threshold of classification\.csv once"),
+        ("class_aware.csv", r"^(7,0\.3,.*),3,0,0$", r"\1,2,0,0", r"mixture 7, 0\.3 has impossible numbers"),
+        ("class_aware.csv", r"^(7,0\.3,.*),3,0,0$", r"\1,3,0,4", r"mixture 7, 0\.3 has impossible numbers"),
+        ("class_aware.csv", r"^(7,0\.3,.*),3,0,0$", r"\1,4,-1,0", r"mixture 7, 0\.3 has impossible numbers"),
+        ("class_aware.csv", r"^7,0\.3,[^,]+", "7,0.3,", r"mixture 7, 0\.3 has impossible numbers"),
+        # a number that looks right and is not
+        ("class_aware.csv", r"^7,0\.3,[^,]+", "7,0.3,9.9", r"0\.3 has a ca_sdri_db of 6\.\d+ there, of 6\.00000 in"),
+        ("class_aware.csv", r"^(7,0\.3,.*),3,0,0$", r"\1,3,0,1", r"0\.3 has a mixture_accuracy of 0\.97500 there"),
         ("cost.csv", "500000", "-500000", "negative or not finite: -500000"),
         ("cost.csv", "500000", "nan", "negative or not finite: nan"),
     ],

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from tse_refine.analysis.comparison_tables import (
@@ -5,6 +7,7 @@ from tse_refine.analysis.comparison_tables import (
     decision_table,
     difference_rows,
     difference_table,
+    label_table,
     measure_table,
     result_rows,
     result_table,
@@ -13,6 +16,7 @@ from tse_refine.analysis.comparisons import (
     compare_systems,
     condition_differences,
     decision_rows,
+    label_rows,
     method_differences,
     query_rows,
 )
@@ -128,6 +132,15 @@ def test_false_alarms_are_a_column_where_there_are_any(make_run):
         table = decision_table(decision_rows([system]), query_rows([system]))
         assert ("false alarms" in table.head) == ("False alarms" in table.note) == there
     assert dict(zip(table.head, table.rows[0], strict=True))["false alarms"] == "66.7 %"
+
+
+def test_the_measures_of_labels_are_printed_with_their_intervals(systems):
+    table = label_table(label_rows(systems))
+    assert list(table.head[2:]) == ["CA-SDRi (dB)", "mixture accuracy", "source accuracy"]
+    ((system, refinement, ca_sdri, *accuracies),) = table.rows
+    assert (system, refinement) == ("Proposed, 2 seeds", "δ = 0.3")
+    assert re.fullmatch(r"6\.00 \[4\.\d\d, 7\.\d\d\]", ca_sdri)
+    assert accuracies == ["100.0 % [100.0 %, 100.0 %]", "100.0 %"]
 
 
 def test_signs_of_latex_and_markdown_in_a_name_stay_signs(systems):

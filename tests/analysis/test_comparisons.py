@@ -10,6 +10,7 @@ from tse_refine.analysis.comparisons import (
     compare_systems,
     condition_differences,
     decision_rows,
+    label_rows,
     mean_scores,
     method_differences,
     query_rows,
@@ -19,6 +20,7 @@ from tse_refine.analysis.tested_run import TestedRun
 from tse_refine.errors import InputError
 from tse_refine.evaluation.conditions import MATCHED, PARTIAL, UNMATCHED, Condition
 from tse_refine.evaluation.metrics import ATTENUATION, SI_SDRI, SNRI
+from tse_refine.evaluation.results import LABEL_COLUMNS
 from tse_refine.refinement import SoftThreshold, Threshold
 
 REFINED = Threshold(0.3)
@@ -212,6 +214,8 @@ def test_a_class_that_never_occurs_has_no_rates(make_run):
         lambda rows: [row.update(active="0") for row in rows if row["class"] == "glass"],
     )
     rewrite(run / "test" / "per_class.csv", lambda rows: rows[2].update(support="0", recall="0.00000"))
+    # the labels of class_aware.csv still have the class
+    rewrite(run / "test" / "classification.csv", lambda rows: [row.pop(name) for row in rows for name in LABEL_COLUMNS])
     systems = systems_of(run)
     glass = class_rows(systems)[2]
     assert (glass["class"], glass["support"]) == ("glass", 0)
@@ -224,6 +228,36 @@ def test_false_alarms_are_the_share_of_the_mixtures_of_background_alone_in_which
     (row,) = decision_rows(systems_of(make_run("p", background_alone=3)))
     assert row["false_alarm_rate"] == pytest.approx(2 / 3)
     assert "false_alarm_rate" not in decision_rows(systems_of(make_run("without")))[0]
+
+
+def test_the_measures_of_labels_are_means_over_mixtures_and_runs(make_run):
+    runs = [make_run("b1", refines=False), make_run("p0", falls=SOFT), make_run("p1", falls=SOFT, seed=1)]
+
+    def miss_a_class(rows):
+        for row in rows[::2]:  # at 0.3, in every mixture
+            row.update(n_correct="2", n_missed="1", ca_sdri_db="3.00000")
+
+    rewrite(runs[2] / "test" / "class_aware.csv", miss_a_class)
+    rewrite(
+        runs[2] / "test" / "classification.csv",
+        lambda rows: rows[0].update(ca_sdri_db="3.0", mixture_accuracy="0.0", source_accuracy="0.66667"),
+    )
+    hard, soft = label_rows(systems_of(*runs))
+    assert (hard["system"], hard["threshold"], hard["seeds"]) == ("Proposed", "0.3", 2)
+    assert soft["threshold"] == "soft:0.2-0.6"
+    assert hard["ca_sdri_db"] == pytest.approx((6.0 + 3.0) / 2)  # 0 to 12 dB in the first run
+    assert hard["ca_sdri_db_low"] < 4.0 < 5.0 < hard["ca_sdri_db_high"]
+    assert (hard["mixture_accuracy"], hard["mixture_accuracy_low"], hard["mixture_accuracy_high"]) == (0.5, 0.0, 1.0)
+    assert hard["source_accuracy"] == pytest.approx((1.0 + 2.0 / 3.0) / 2)
+    assert (soft["ca_sdri_db"], soft["mixture_accuracy"], soft["source_accuracy"]) == (pytest.approx(6.0), 1.0, 1.0)
+
+
+def test_a_run_that_was_tested_without_them_leaves_its_system_without_measures_of_labels(make_run):
+    runs = [make_run("p0"), make_run("p1", seed=1), make_run("other", loss_weight=1.0)]
+    rewrite(
+        runs[1] / "test" / "classification.csv", lambda rows: [row.pop(name) for row in rows for name in LABEL_COLUMNS]
+    )
+    assert [row["system"] for row in label_rows(systems_of(*runs))] == ["Proposed (λ = 1)"]
 
 
 def test_scores_of_one_run_are_its_own(make_run):

@@ -8,6 +8,7 @@ from tse_refine.analysis.tested_run import TestedRun
 from tse_refine.errors import InputError
 from tse_refine.evaluation.conditions import MATCHED, PARTIAL, UNMATCHED, Condition
 from tse_refine.evaluation.metrics import ATTENUATION, SI_SDRI, SNRI
+from tse_refine.evaluation.results import CLASSIFICATION_COLUMNS
 from tse_refine.files.tables import read_csv, write_csv
 from tse_refine.refinement import Gate, NoRefinement, Oracle, SoftThreshold, Threshold
 
@@ -121,3 +122,17 @@ def test_the_classifier_is_read_back(make_run):
     scores = classifier.scores["soft:0.2-0.6"]
     assert [score.support for score in scores] == classifier.activity.sum(0).tolist()
     assert {score.false_negative_rate for score in scores} == {0.0}
+    labels = classifier.labels["soft:0.2-0.6"]
+    np.testing.assert_allclose(labels.ca_sdri_db, np.linspace(0.0, 12.0, 40), atol=1e-5)
+    assert set(labels.counts.correct) == {3}
+    assert set(labels.counts.missed) == set(labels.counts.false) == {0}
+
+
+def test_files_of_versions_without_measures_of_labels_are_read(make_run):
+    run = TestedRun(make_run("a"))
+    path = run.folder.test / "classification.csv"
+    rows = read_csv(path, CLASSIFICATION_COLUMNS)
+    write_csv(path, CLASSIFICATION_COLUMNS, rows)
+    (run.folder.test / "class_aware.csv").unlink()
+    assert run.classifier.labels == {}
+    assert dict(run.classifier.macro_f1) == {"0.3": 1.0}

@@ -30,6 +30,8 @@ def test_runs_of_all_systems_make_tables_figures_and_a_page(make_run, tmp_path):
         "per_class.csv",
         "events.md",
         "events.csv",
+        "class_aware.md",
+        "class_aware.csv",
     }
     assert {path.name for path in paths} == expected | {f"{name}.{kind}" for name in figures for kind in ("png", "pdf")}
     assert {path.name for path in (tmp_path / "report").iterdir()} == {path.name for path in paths}
@@ -38,6 +40,8 @@ def test_runs_of_all_systems_make_tables_figures_and_a_page(make_run, tmp_path):
     assert page.count("data:image/png;base64,") == 6
     assert "<h1>Query refinement: evaluation report</h1>" in page
     assert "Proposed, 2 seeds" in page
+    assert page.index("CA-SDRi") < page.index('id="figures"')  # right below Table 1
+    assert (tmp_path / "report" / "summary.txt").read_text().count("0.3           6.00            100.0%") == 2
     assert "http" not in page.replace("http-equiv", "")  # nothing comes from elsewhere
 
 

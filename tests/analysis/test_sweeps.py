@@ -133,6 +133,8 @@ def test_a_sweep_of_tests_alone_is_read(sweep_folder):
     runs = read_sweep_folder(sweep_folder)
     assert [run.settings["evaluation.threshold"] for run in runs] == [0.05, 0.1, 0.5, 0.7]
     assert runs[3].metrics["test/macro_f1/delta_0p7"] >= 0.0
+    assert 0.0 <= runs[3].metrics["test/source_accuracy/delta_0p7"] <= 1.0
+    assert "test/ca_sdri_db/delta_0p7" in runs[3].metrics
     assert runs[3].metrics["test/snri_db/1a3i/refined"] == runs[3].metrics["test/snri_db/1a3i/delta_0p7"]
     assert not any(name.startswith("val/") for name in runs[3].metrics)
 

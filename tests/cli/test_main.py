@@ -57,6 +57,7 @@ def test_fit_validate_test_predict_report(command, run, tmp_path, capsys):
     assert "(1:3)" in capsys.readouterr().out
     command("test")
     assert sorted(path.name for path in (run / "test").iterdir()) == [
+        "class_aware.csv",
         "classification.csv",
         "config.yaml",
         "cost.csv",

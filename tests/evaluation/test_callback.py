@@ -62,6 +62,8 @@ def test_logged_metrics_are_the_named_ones_and_agree_with_the_files(trainer, mod
     for name in ("event_f1", "segment_f1"):
         values = [float(row[name]) for row in events if int(row["events_true"])]
         assert logged[f"test/{name}"] == pytest.approx(sum(values) / len(values), abs=1e-4)
+    for name in ("ca_sdri_db", "mixture_accuracy", "source_accuracy"):
+        assert logged[f"test/{name}/soft_0p05_0p3"] == pytest.approx(float(scores["soft:0.05-0.3"][name]), abs=1e-4)
     assert set(scores) == {
         "0.05",
         "0.1",
@@ -190,6 +192,23 @@ def test_results_are_the_same_in_bfloat16_up_to_its_precision(trainer, module, t
     pairs = [(float(a["snri_db"]), float(b["snri_db"])) for a, b in zip(exact, coarse, strict=True) if a["snri_db"]]
     assert any(a != b for a, b in pairs)  # it did run in bfloat16
     assert all(abs(a - b) < 0.3 for a, b in pairs)
+
+
+def test_the_class_aware_measure_is_printed_and_can_be_left_out(trainer, module, tiny_data, tmp_path, capsys):
+    options = {"conditions": [[1, 0], [1, 1]], "thresholds": ["none", 0.1]}
+    tests = {}
+    for class_aware in (True, False):
+        run = trainer(QueryRefinementEvaluation(**options, class_aware=class_aware))
+        run.test(module, tiny_data, verbose=False)
+        files = {path.name: path.read_bytes() for path in (tmp_path / "test").iterdir()}
+        tests[class_aware] = capsys.readouterr().out, files, set(run.callback_metrics)
+    (printed, files, logged), (without, fewer_files, fewer_logged) = tests[True], tests[False]
+    assert "CA-SDRi  mixture accuracy  source accuracy" in printed
+    assert "CA-SDRi" not in without
+    assert set(files) - set(fewer_files) == {"class_aware.csv"}
+    assert all(files[name] == fewer_files[name] for name in fewer_files if name != "classification.csv")
+    names = {f"test/{name}/delta_0p1" for name in ("ca_sdri_db", "mixture_accuracy", "source_accuracy")}
+    assert logged - fewer_logged == names
 
 
 def test_a_soft_threshold_is_measured_logged_recommended_and_saved(trainer, module, tiny_data, tmp_path):

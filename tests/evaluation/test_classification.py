@@ -3,7 +3,13 @@ import math
 import numpy as np
 import pytest
 
-from tse_refine.evaluation.classification import classification_scores, kept_classes, mean_average_precision
+from tse_refine.evaluation.classification import (
+    LabelCounts,
+    classification_scores,
+    kept_classes,
+    label_counts,
+    mean_average_precision,
+)
 from tse_refine.refinement import SoftThreshold, Threshold
 
 
@@ -128,3 +134,30 @@ def test_a_single_mixture_is_enough():
 
 def test_a_soft_threshold_decides_in_the_middle_of_its_ramp(probability):
     np.testing.assert_array_equal(kept_classes(probability, SoftThreshold(0.2, 0.6)), probability >= np.float32(0.4))
+
+
+@pytest.mark.parametrize("rule", [Threshold(0.5), SoftThreshold(0.2, 0.8)])
+def test_labels_are_counted_in_each_mixture(probability, activity, rule):
+    labels = label_counts(probability, activity, rule)
+    for row in range(len(probability)):
+        true = {label for label in range(7) if activity[row, label]}
+        kept = {label for label in range(7) if probability[row, label] >= 0.5}
+        counts = (labels.correct[row], labels.missed[row], labels.false[row])
+        assert counts == (len(true & kept), len(true - kept), len(kept - true))
+
+
+@pytest.mark.parametrize(
+    ("correct", "missed", "false", "mixture_accuracy", "source_accuracy"),
+    [
+        ([3, 2], [0, 0], [0, 0], 1.0, 1.0),  # perfect
+        ([0, 0], [3, 2], [0, 0], 0.0, 0.0),  # all missed
+        ([0, 0], [1, 1], [2, 1], 0.0, 0.0),  # all wrong
+        ([2, 1, 0], [0, 1, 0], [0, 0, 0], 2 / 3, 3 / 4),  # a correct silence is a label set that is right
+        ([1, 3], [0, 0], [4, 0], 1 / 2, 4 / 8),  # not a mean over mixtures
+        ([0], [0], [0], 1.0, math.nan),
+    ],
+)
+def test_accuracies_of_labels(correct, missed, false, mixture_accuracy, source_accuracy):
+    labels = LabelCounts(*map(np.array, (correct, missed, false)))
+    assert labels.mixture_accuracy == pytest.approx(mixture_accuracy)
+    assert labels.source_accuracy == pytest.approx(source_accuracy, nan_ok=True)

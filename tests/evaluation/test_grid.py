@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torchmetrics.functional.audio import signal_noise_ratio
 
 from tse_refine.data.queries import condition_queries
 from tse_refine.errors import InputError
@@ -15,9 +16,9 @@ REFINEMENTS = ["none", 0.1, 0.3, 0.5, 0.99, "soft:0.2-0.7", "oracle", "gate"]
 GATE_THRESHOLD = 0.3
 
 
-def make_grid(conditions=CONDITIONS, refinements=REFINEMENTS, measures=()):
+def make_grid(conditions=CONDITIONS, refinements=REFINEMENTS, measures=(), class_aware=False):
     rules = parse_refinements(refinements, "refinements", GATE_THRESHOLD)
-    return Grid(tuple(Condition(*pair) for pair in conditions), rules, measures)
+    return Grid(tuple(Condition(*pair) for pair in conditions), rules, measures, class_aware)
 
 
 class CountingNetwork(Network):
@@ -56,6 +57,7 @@ def evaluate(network, batch, probability):
         rows=slice(None),
         use=probability,
         measures=(),
+        class_aware=False,
     ):
         part = {name: value[rows] for name, value in batch.items()}
         with torch.no_grad():
@@ -66,7 +68,7 @@ def evaluate(network, batch, probability):
                 features,
                 None if use is None else use[rows],
                 part,
-                make_grid(conditions, refinements, measures),
+                make_grid(conditions, refinements, measures, class_aware),
                 queries_per_pass,
             )
 
@@ -127,8 +129,8 @@ def test_results_equal_those_of_a_plain_loop_over_cells(evaluate, network, batch
         np.testing.assert_allclose(results.values[name], expected[name], atol=2e-3, err_msg=name)
 
 
-def test_mask_estimator_runs_once_for_each_distinct_query_of_a_mixture(evaluate, network, batch, probability):
-    evaluate()
+def distinct_queries(batch, probability):
+    """The (mixture, refined query) pairs that cells of the grid need, and the number of cells."""
     distinct = set()
     queries = condition_queries(batch["query_order"], batch["activity"].sum(1).long(), CONDITIONS)
     rules = make_grid().refinements
@@ -141,8 +143,13 @@ def test_mask_estimator_runs_once_for_each_distinct_query_of_a_mixture(evaluate,
                 if refinement == "gate" and not refined[m, c, t].any():
                     continue  # exact silence needs no network
                 distinct.add((m, tuple(refined[m, c, t].tolist())))
-    assert network.answered == len(distinct)
-    assert len(distinct) < 0.5 * refined.shape[0] * refined.shape[1] * refined.shape[2]
+    return distinct, refined.shape[0] * refined.shape[1] * refined.shape[2]
+
+
+def test_mask_estimator_runs_once_for_each_distinct_query_of_a_mixture(evaluate, network, batch, probability):
+    evaluate()
+    distinct, num_cells = distinct_queries(batch, probability)
+    assert network.answered == len(distinct) < 0.5 * num_cells
 
 
 def test_oracle_with_inactive_classes_equals_none_without_them_row_by_row(evaluate):
@@ -153,11 +160,69 @@ def test_oracle_with_inactive_classes_equals_none_without_them_row_by_row(evalua
         np.testing.assert_array_equal(snri[:, with_inactive, oracle], snri[:, without, none])
 
 
+def plain_class_aware(network, batch, probability, weight):
+    """The metric of the challenge's baseline, mixture by mixture: sets of labels, one forward pass per class."""
+    values = []
+    for m in range(len(batch["index"])):
+        mixture = batch["mixture"][m]
+        weights = {k: weight(float(p)) for k, p in enumerate(probability[m])}
+        sources = dict(zip(batch["source_classes"][m].tolist(), batch["sources"][m], strict=True))
+        true, estimated = sources.keys() - {-1}, {k for k in weights if weights[k] >= 0.5}
+        scores = [0.0] * len(true ^ estimated)
+        for k in true & estimated:
+            query = torch.zeros(1, len(weights))
+            query[0, k] = weights[k]
+            with torch.no_grad():
+                estimate = network(mixture[None], query)[0][0]
+            scores.append(float(signal_noise_ratio(estimate, sources[k]) - signal_noise_ratio(mixture, sources[k])))
+        values.append(np.mean(scores))
+    return values
+
+
+def test_the_class_aware_measure_equals_that_of_the_challenge(evaluate, network, batch, probability):
+    results = evaluate(class_aware=True)
+    rules = {"0.1": 0.1, "0.3": 0.3, "0.5": 0.5, "0.99": 0.99}
+    weights = {name: lambda p, delta=delta: float(np.float32(p) >= np.float32(delta)) for name, delta in rules.items()}
+    weights["soft:0.2-0.7"] = lambda p: min(1.0, max(0.0, (p - 0.2) / 0.5))
+    assert [rule.name for rule in results.grid.labelling] == list(weights)
+    for number, weight in enumerate(weights.values()):
+        expected = plain_class_aware(network, batch, probability, weight)
+        np.testing.assert_allclose(results.ca_sdri_db[:, number], expected, atol=2e-3)
+
+
+def test_the_class_aware_measure_needs_few_queries_and_changes_no_other_value(evaluate, network, batch, probability):
+    without, num_queries = evaluate(), network.answered
+    results = evaluate(class_aware=True)
+    assert without.ca_sdri_db.shape == (6, 0)
+    for name, values in without.values.items():
+        np.testing.assert_array_equal(results.values[name], values)  # to the bit: no pass of the grid has another size
+    # an active class that the lowest threshold keeps is extracted alone, and again where its soft weight is not 1
+    single = set()
+    for m, k in torch.nonzero(batch["activity"]).tolist():
+        soft = float(((probability[m, k] - 0.2) / 0.5).clamp(0.0, 1.0))
+        weights = [1.0] * bool(probability[m, k] >= 0.1) + [soft] * (soft >= 0.5)
+        one = torch.nn.functional.one_hot(torch.tensor(k), probability.shape[1])
+        single |= {(m, tuple((weight * one).tolist())) for weight in weights}
+    further = single - distinct_queries(batch, probability)[0]
+    assert 0 < len(further) < len(single)  # the grid has some of them, all first classes among them
+    assert network.answered - num_queries == len(further)
+
+
+def test_no_single_query_is_needed_where_nothing_is_kept(evaluate, network, probability):
+    evaluate(refinements=["none", 0.5], use=torch.zeros_like(probability))
+    num_queries = network.answered
+    results = evaluate(refinements=["none", 0.5], use=torch.zeros_like(probability), class_aware=True)
+    assert network.answered == num_queries
+    np.testing.assert_array_equal(results.ca_sdri_db, 0.0)  # every class is missed
+
+
 def test_batch_size_and_queries_per_pass_do_not_change_results(evaluate):
-    whole = evaluate(queries_per_pass=64)
-    parts = GridResults.join([evaluate(queries_per_pass=1, rows=slice(4, 6)), evaluate(rows=slice(0, 4))])
+    whole = evaluate(queries_per_pass=64, class_aware=True)
+    parts = [{"queries_per_pass": 1, "rows": slice(4, 6)}, {"rows": slice(0, 4)}]
+    parts = GridResults.join([evaluate(**part, class_aware=True) for part in parts])
     np.testing.assert_allclose(whole.values["snri_db"], parts.values["snri_db"], atol=1e-3)
     np.testing.assert_array_equal(whole.kept_inactive, parts.kept_inactive)
+    np.testing.assert_allclose(whole.ca_sdri_db, parts.ca_sdri_db, atol=1e-3)
 
 
 def test_join_keeps_each_mixture_once_in_order(evaluate):

@@ -17,13 +17,8 @@ from torch import nn
 from tests.fixtures.runs import make_results
 from tse_refine.evaluation.conditions import MATCHED, PARTIAL, UNMATCHED, Condition
 from tse_refine.evaluation.grid import Grid, evaluate_batch
-from tse_refine.evaluation.results import (
-    earlier_results,
-    false_alarm_text,
-    summary_columns,
-    summary_table,
-    write_test_results,
-)
+from tse_refine.evaluation.printed import false_alarm_text, label_table, summary_table
+from tse_refine.evaluation.results import CLASSIFICATION_COLUMNS, earlier_results, summary_columns, write_test_results
 from tse_refine.model.cost import Cost
 from tse_refine.model.network import Features
 from tse_refine.refinement import Threshold, parse_refinements
@@ -32,7 +27,7 @@ from tse_refine.refinement import Threshold, parse_refinements
 CLASSES = ["a", "b", "c", "d"]
 CONDITIONS = (MATCHED, Condition(1, 1), UNMATCHED)
 REFINEMENTS = ["none", 0.5, "oracle", "gate"]
-GRID = Grid(CONDITIONS, parse_refinements(REFINEMENTS, "refinements", gate_threshold=0.5))
+GRID = Grid(CONDITIONS, parse_refinements(REFINEMENTS, "refinements", gate_threshold=0.5), class_aware=True)
 HALF = 10 * np.log10(2)  # 3.0103 dB
 
 
@@ -60,7 +55,7 @@ def tables(tmp_path: Path) -> dict[str, list[dict[str, str]]]:
     features = Features(torch.zeros(2, 1, 1), torch.zeros(2, 1, 1), None, 4)
     results = evaluate_batch(PulseNetwork(), features, probability, batch, GRID, 3)
     write_test_results(tmp_path, results, CLASSES, Cost(10, 2, 1.5, 0.25))
-    names = ("results", "summary", "probabilities", "classification", "per_class", "cost")
+    names = ("results", "summary", "probabilities", "classification", "class_aware", "per_class", "cost")
     return {name: read(tmp_path / f"{name}.csv") for name in names}
 
 
@@ -215,6 +210,23 @@ def test_without_such_mixtures_there_is_no_word_of_false_alarms(tables):
     assert false_alarm_text(make_results(3, np.random.default_rng(0))) == ""
 
 
+def test_labels_and_what_is_extracted_alone_have_the_values_worked_out_by_hand(tables):
+    rows = by_cell(tables["class_aware"], "mixture", "threshold")
+    assert set(rows) == {("0", "0.5"), ("1", "0.5")}  # the raw query, oracle and gate decide nothing class by class
+    # half a pulse alone has 6.02 dB, as above; mixture 0: a and b gain that, c is false; mixture 1: b does, c is missed
+    for mixture, gained, union, counts in (("0", 4 * HALF, 3, ("2", "0", "1")), ("1", 2 * HALF, 2, ("1", "1", "0"))):
+        row = rows[mixture, "0.5"]
+        assert float(row["ca_sdri_db"]) == pytest.approx(gained / union, abs=1e-5)
+        assert (row["n_correct"], row["n_missed"], row["n_false"]) == counts
+    (row,) = tables["classification"]
+    assert float(row["ca_sdri_db"]) == pytest.approx((4 / 3 + 1) / 2 * HALF, abs=1e-5)
+    # of resamples of two mixtures a quarter holds only the first and a quarter only the second
+    assert float(row["ca_sdri_db_low"]) == pytest.approx(HALF, abs=1e-5)
+    assert float(row["ca_sdri_db_high"]) == pytest.approx(4 / 3 * HALF, abs=1e-5)
+    assert float(row["mixture_accuracy"]) == 0.0
+    assert float(row["source_accuracy"]) == pytest.approx(3 / 5)
+
+
 def test_per_class_table(tables):
     rows = by_cell(tables["per_class"], "class")
     assert {name: row["support"] for (name,), row in rows.items()} == {"a": "1", "b": "2", "c": "1", "d": "0"}
@@ -275,6 +287,7 @@ def test_a_killed_test_leaves_the_results_before_it_and_the_next_one_cleans_up(t
         killed[rows_of] = subprocess.Popen(words, cwd=Path(__file__).parents[2])
     before = {path.name: path.read_bytes() for path in (tmp_path / "result_rows").iterdir()}
     assert sorted(before) == [
+        "class_aware.csv",
         "classification.csv",
         "config.yaml",
         "cost.csv",
@@ -308,6 +321,21 @@ def test_what_only_an_earlier_test_has_goes(tmp_path):
     write_test_results(tmp_path, *rest)  # a network without a classifier, a test without a configuration
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == ["cost.csv", "notes.txt", "results.csv", "summary.csv"]
+
+
+def test_without_class_aware_measures_all_other_files_are_the_same(tmp_path):
+    for name, class_aware in (("with", True), ("without", True), ("without", False)):  # the last over the second
+        results = make_results(
+            5, np.random.default_rng(0), CONDITIONS, REFINEMENTS, num_classes=4, num_active=2, class_aware=class_aware
+        )
+        write_test_results(tmp_path / name, results, CLASSES, Cost(10, 2, 1.5, 0.0))
+    folders = tmp_path / "with", tmp_path / "without"
+    more, fewer = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
+    assert set(more) - set(fewer) == {"class_aware.csv"}
+    assert {name for name in fewer if fewer[name] != more[name]} == {"classification.csv"}
+    (all_columns,), (columns,) = (read(folder / "classification.csv") for folder in folders)
+    assert tuple(columns) == CLASSIFICATION_COLUMNS
+    assert columns == {name: all_columns[name] for name in columns}
 
 
 def test_earlier_results_are_described_in_one_line(tmp_path):
@@ -381,3 +409,20 @@ def test_all_lines_below_the_title_are_equally_long(summary):
         summary_row(10, 0, name, 12345678, value) for name, value in (("none", -120.0), ("0.3", 0.0), ("oracle", 1e3))
     ]
     assert len({len(line) for line in summary_table(summary).splitlines()[1:]}) == 1
+
+
+LABEL_TABLE = """\
+The classes that are kept, each extracted alone; CA-SDRi in dB
+threshold  CA-SDRi  mixture accuracy  source accuracy
+-----------------------------------------------------
+0.3           4.56             57.1%            67.1%
+0.5              -              0.0%                -"""
+
+
+def test_the_layout_of_the_measures_of_labels():
+    rows = [
+        {"threshold": "0.3", "ca_sdri_db": 4.5649, "mixture_accuracy": 0.57143, "source_accuracy": 0.67147},
+        {"threshold": "0.5", "ca_sdri_db": float("nan"), "mixture_accuracy": 0.0, "source_accuracy": ""},
+    ]
+    assert label_table(rows) == LABEL_TABLE
+    assert label_table([{name: str(value) for name, value in row.items()} for row in rows]) == LABEL_TABLE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -192,6 +192,27 @@ def event_table(rows: Sequence[Row]) -> Table:
     return _table(cells, note, num_left=1)
 
 
+def label_table(rows: Sequence[Row]) -> Table:
+    """Return the measures of DCASE Task 4 (of ``label_rows``)."""
+    cells = [
+        {
+            "system": _with_seeds(row["system"], row["seeds"]),
+            "refinement": parse_refinement(row["threshold"], "threshold").label,
+            "CA-SDRi (dB)": _bounded(row, "ca_sdri_db", "{:.2f}".format),
+            "mixture accuracy": _bounded(row, "mixture_accuracy", _percent),
+            "source accuracy": _percent(row["source_accuracy"]),
+        }
+        for row in rows
+    ]
+    note = (
+        "The measures of DCASE Task 4: no query is given; every class that the classifier keeps is extracted alone. "
+        "CA-SDRi: mean SDR improvement over the union of true and kept classes, 0 dB for a missed and for a false "
+        "class. Mixture accuracy: mixtures whose kept classes are exactly the true ones; source accuracy: correct "
+        "classes over the union. Brackets: bootstrap 95 % intervals over mixtures and seeds."
+    )
+    return _table(cells, note, [row["system"] for row in rows])
+
+
 def _table(rows: Sequence[Row], note: str, systems: Sequence[object] = (), num_left: int = 2) -> Table:
     """Return a table of rows by column, with a rule where another system begins."""
     rules = [row for row in range(1, len(systems)) if systems[row] != systems[row - 1]]
@@ -217,6 +238,12 @@ def _title(condition: Condition) -> str:
 
 def _with_seeds(name: str, seeds: int) -> str:
     return f"{name}, {seeds} seeds" if seeds > 1 else name
+
+
+def _bounded(row: Row, name: str, text: Callable[[float], str]) -> str:
+    if np.isnan(row[name]):
+        return "–"
+    return f"{text(row[name])} [{text(row[f'{name}_low'])}, {text(row[f'{name}_high'])}]"
 
 
 def _percent(share: float) -> str:

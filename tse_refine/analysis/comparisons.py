@@ -157,6 +157,27 @@ def event_rows(systems: Sequence[System]) -> list[Row]:
     return rows
 
 
+def label_rows(systems: Sequence[System]) -> list[Row]:
+    """Return one row per system and refinement: the measures of DCASE Task 4, means over mixtures and runs.
+
+    CA-SDRi and mixture accuracy have a bootstrap interval; the source accuracy is counted over all mixtures of a run.
+    """
+    rows = []
+    for system, refinement in _deciding(systems):
+        runs = [run.classifier.labels.get(refinement.name) for run in system.runs if run.classifier]
+        labels = [run for run in runs if run is not None]
+        if len(labels) < len(runs):  # a run was tested without
+            continue
+        row: Row = {"system": system.name, "threshold": refinement.name, "seeds": len(labels)}
+        values = {"ca_sdri_db": [run.ca_sdri_db for run in labels]}
+        values["mixture_accuracy"] = [run.counts.exact.astype(float) for run in labels]
+        for name, of_runs in values.items():
+            mean = pooled_mean(np.stack(of_runs)[:, :, None])
+            row |= {f"{name}{end}": part.item() for end, part in zip(("", "_low", "_high"), mean, strict=True)}
+        rows.append(row | {"source_accuracy": float(np.mean([run.counts.source_accuracy for run in labels]))})
+    return rows
+
+
 def query_rows(systems: Sequence[System]) -> list[Row]:
     """Return one row per system, refinement and condition: what refinement does to a query.
 

@@ -13,7 +13,9 @@ from tse_refine.files.tables import read_csv
 if TYPE_CHECKING:
     import pandas as pd
 
-_TEST_TABLES = ("results", "summary", "classification", "per_class", "events", "probabilities", "cost")
+_TEST_TABLES = (
+    *("results", "summary", "classification", "class_aware", "per_class", "events", "probabilities", "cost"),
+)
 _REQUIRED = ("results", "summary")  # a network without a classifier has no others
 _TEXT = {"threshold", "class", "query_active", "query_inactive"}  # also where every cell looks like a number
 
@@ -26,9 +28,9 @@ def load_results(run: str | Path) -> dict[str, pd.DataFrame]:
 
     Returns:
         Of the test ``results`` (one row per mixture, condition and refinement), ``summary`` (means and 95 % intervals),
-        ``classification``, ``per_class``, ``events``, ``probabilities`` and ``cost``; of the training ``metrics`` and
-        ``validation``. Columns are those of the files; empty cells are NaN, refinements and classes are text. What the
-        run does not have is left out, such as the classifier's tables of a baseline.
+        ``classification``, ``class_aware``, ``per_class``, ``events``, ``probabilities`` and ``cost``; of the training
+        ``metrics`` and ``validation``. Columns are those of the files; empty cells are NaN, refinements and classes are
+        text. What the run does not have is left out, such as the classifier's tables of a baseline.
 
     Raises:
         InputError: the run was not tested, a file is damaged, or pandas is not installed.

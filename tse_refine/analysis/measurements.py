@@ -11,17 +11,22 @@ from typing import Any
 
 import numpy as np
 
+from tse_refine.analysis.labels import MeasuredLabels, read_labels
 from tse_refine.errors import InputError
 from tse_refine.evaluation.classification import mean_average_precision
 from tse_refine.evaluation.conditions import Condition
 from tse_refine.evaluation.events import COUNTS, EventScores
 from tse_refine.evaluation.metrics import HEADLINES, MEASURES, Measure
 from tse_refine.evaluation.results import (
+    CHANGED,
     CLASSIFICATION_COLUMNS,
     FALSE_ALARMS,
+    LABEL_COLUMNS,
+    LABEL_MEASURES,
     PER_CLASS_COLUMNS,
     PROBABILITY_COLUMNS,
     REMEDY,
+    ROUNDING,
     decisive,
     result_columns,
     summary_columns,
@@ -30,10 +35,8 @@ from tse_refine.files.tables import content_of, read_columns, read_csv
 from tse_refine.refinement import Refinement, parse_refinement
 
 _MOST_CELLS_PER_ROW = 100  # only conditions with too many active classes have no row
-_ROUNDING = 2e-5  # the mean of values of five decimals against a mean of five decimals
 _TYPES: dict[str, type] = dict.fromkeys(("mixture", "active", "inactive", "num_active"), int)
 _TYPES |= dict.fromkeys(("threshold", "query_active", "query_inactive"), str)
-_CHANGED = "It is cut off, changed or of another test; run `tse-refine test` again."
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ class MeasuredClassifier:
         activity: whether the class is active, ``[mixtures, classes]``.
         macro_f1: by the name of each refinement that decides class by class.
         scores: likewise, one per class.
+        labels: likewise; empty where the test did not measure the CA-SDRi.
         events: how well events agree with the true ones; None in results of versions that did not measure it.
     """
 
@@ -131,6 +135,7 @@ class MeasuredClassifier:
     activity: np.ndarray
     macro_f1: Mapping[str, float]
     scores: Mapping[str, Sequence[ClassScore]]
+    labels: Mapping[str, MeasuredLabels]
     events: EventScores | None = None
 
     @cached_property
@@ -163,7 +168,7 @@ def read_grid(folder: Path, gate_threshold: float) -> MeasuredGrid:
 
 
 def read_classifier(folder: Path, grid: MeasuredGrid) -> MeasuredClassifier:
-    """Read ``probabilities.csv``, ``classification.csv``, ``per_class.csv`` and, where there is one, ``events.csv``.
+    """Read the tables of the classifier; ``class_aware.csv`` and ``events.csv`` where they were written.
 
     Args:
         folder: ``RUN/test``.
@@ -175,24 +180,26 @@ def read_classifier(folder: Path, grid: MeasuredGrid) -> MeasuredClassifier:
     refinements = [refinement.name for refinement in decisive(grid.refinements)]
     path = folder / "probabilities.csv"
     columns = read_columns(path, dict(zip(PROBABILITY_COLUMNS, (int, str, float, float), strict=True)), {}, REMEDY)
-    with content_of(path, _CHANGED):
+    with content_of(path, CHANGED):
         names, probability, activity = _probabilities(columns, grid)
     path = folder / "classification.csv"
     rows = read_csv(path, CLASSIFICATION_COLUMNS, REMEDY)
-    with content_of(path, _CHANGED):
+    with content_of(path, CHANGED):
         macro_f1 = _macro_f1(rows, refinements)
+        means = _label_means(rows)
+    labels = read_labels(folder / "class_aware.csv", means, grid.mixtures, activity) if means else {}
     path = folder / "per_class.csv"
     rows = read_csv(path, PER_CLASS_COLUMNS, REMEDY)
-    with content_of(path, _CHANGED):
+    with content_of(path, CHANGED):
         scores = _scores(rows, refinements, dict(zip(names, activity.sum(0).tolist(), strict=True)))
     path = folder / "events.csv"
     events = None
     if path.exists():
         types = {"class": str, **dict.fromkeys(COUNTS, int), "event_f1": float, "segment_f1": float}
         columns = read_columns(path, types, {}, REMEDY)
-        with content_of(path, _CHANGED):
+        with content_of(path, CHANGED):
             events = _events(columns, names)
-    return MeasuredClassifier(names, probability, activity, macro_f1, scores, events)
+    return MeasuredClassifier(names, probability, activity, macro_f1, scores, labels, events)
 
 
 def _grid(columns: Mapping[str, np.ndarray], gate_threshold: float) -> MeasuredGrid:
@@ -281,7 +288,7 @@ def _check_summary(rows: Sequence[Mapping[str, str]], grid: MeasuredGrid) -> Non
             raise ValueError(f"{cell} is of {row['n']} mixtures there, of {expected} in results.csv")
         for measure in grid.measures if place is not None else ():
             mean = means[measure.name][place]
-            if not np.isnan(mean) and not abs(numbers[measure.name] - mean) <= _ROUNDING:
+            if not np.isnan(mean) and not abs(numbers[measure.name] - mean) <= ROUNDING:
                 raise ValueError(
                     f"{cell} has {row[measure.name] or 'no'} {measure.unit} there, but the rows of results.csv have "
                     f"{mean:.5f} {measure.unit}"
@@ -319,6 +326,16 @@ def _macro_f1(rows: Sequence[Mapping[str, str]], refinements: Sequence[str]) -> 
     return {row["threshold"]: float(row["macro_f1"]) for row in rows}
 
 
+def _label_means(rows: Sequence[Mapping[str, str]]) -> dict[str, dict[str, float]]:
+    """Return the means of the label measures by refinement; none of a test without them or of an earlier version."""
+    if not rows or not set(LABEL_COLUMNS) <= set(rows[0]):
+        return {}
+    means = {row["threshold"]: {name: float(row[name] or "nan") for name in LABEL_COLUMNS} for row in rows}
+    if any(mean[name] < 0.0 or mean[name] > 1.0 for mean in means.values() for name in LABEL_MEASURES[1:]):
+        raise ValueError("an accuracy is not from 0 to 1")
+    return means
+
+
 def _scores(
     rows: Sequence[Mapping[str, str]], refinements: Sequence[str], support: Mapping[str, int]
 ) -> dict[str, list[ClassScore]]:
@@ -343,7 +360,7 @@ def _events(columns: Mapping[str, np.ndarray], class_names: Sequence[str]) -> Ev
         true, estimated, right = (columns[f"{kind}s_{part}"] for part in ("true", "estimated", "right"))
         if (right < 0).any() or (right > np.minimum(true, estimated)).any():
             raise ValueError(f"more {kind}s are right than there are")
-        if not np.allclose(columns[f"{kind}_f1"], getattr(scores, f"{kind}_f1"), atol=_ROUNDING):
+        if not np.allclose(columns[f"{kind}_f1"], getattr(scores, f"{kind}_f1"), atol=ROUNDING):
             raise ValueError(f"{kind}_f1 does not follow from the counts")
     return scores
 

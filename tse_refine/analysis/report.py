@@ -23,7 +23,8 @@ from tse_refine.analysis.tested_run import TestedRun
 from tse_refine.errors import InputError
 from tse_refine.evaluation.conditions import MATCHED, PARTIAL, UNMATCHED
 from tse_refine.evaluation.metrics import HEADLINES
-from tse_refine.evaluation.results import REMEDY, summary_columns, summary_table
+from tse_refine.evaluation.printed import printed_tables
+from tse_refine.evaluation.results import LABEL_MEASURES, REMEDY, summary_columns
 from tse_refine.evaluation.run_folder import RunFolder
 from tse_refine.files.atomic import check_output, replacing, write_text
 from tse_refine.files.tables import Table, read_csv, write_csv
@@ -46,6 +47,7 @@ _CAPTIONS = {
 }
 _OPTIONAL_FILES = {"differences.md", "decisions.md", "decisions.csv", "refined_queries.csv", "per_class.csv"}
 _OPTIONAL_FILES |= {"events.md", "events.csv"}
+_OPTIONAL_FILES |= {"class_aware.md", "class_aware.csv"}
 _OPTIONAL_FILES |= {f"{name}.{suffix}" for name in _CAPTIONS for suffix in ("png", "pdf")}
 _DPI, _PAGE_DPI = 150, 100  # of files, and of the same figures on the page
 _PEAK = 10 ** (-1 / 20)  # -1 dB of full scale: room for what a player's filters add
@@ -61,7 +63,8 @@ def write_report(runs: Sequence[Path], output: Path, threshold: Refinement | flo
         output: folder for ``index.html``, which gathers all; ``summary.txt``; ``table1.{md,tex,csv}``;
             ``differences.{md,csv}``, paired, between methods and between conditions; a PNG and a PDF of each figure;
             and where a run refines, ``decisions.{md,csv}`` (what each refinement drops and keeps),
-            ``refined_queries.csv`` (the same by condition), ``per_class.csv`` and ``events.{md,csv}``.
+            ``refined_queries.csv`` (the same by condition), ``per_class.csv`` and, where measured, ``events.{md,csv}``
+            and ``class_aware.{md,csv}`` (the measures of DCASE Task 4).
         threshold: refinement that the figures show, a number or a name; by default the one recommended on validation
             in the first run that refines.
 
@@ -72,15 +75,16 @@ def write_report(runs: Sequence[Path], output: Path, threshold: Refinement | flo
         InputError: a run's file is missing or damaged, runs cannot be compared, the refinement was not tested, or
             matplotlib is not installed.
     """
-    summaries = {run: _read_summary(run) for run in runs}
-    systems = group_systems([TestedRun(run) for run in runs])
+    summaries = [_read_summary(run) for run in runs]
+    tested = [TestedRun(run) for run in runs]
+    systems = group_systems(tested)
     check_output(output, "folder")
     if output.resolve() in [RunFolder(run).test.resolve() for run in runs]:
         raise InputError(f"--output: {output} holds the results that are read; name another folder for the report.")
     refining = [system for system in systems if system.has_classifier]
     shown = _shown_refinement(refining, threshold) if refining else None
     texts, tables, sections = _compare(systems, shown)
-    texts["summary.txt"] = "\n\n".join(f"{run}\n{summary_table(rows)}" for run, rows in summaries.items()) + "\n"
+    texts["summary.txt"] = "\n\n".join(map(_printed, tested, summaries)) + "\n"
     example = None if shown is None else _example(refining[0].runs[0], shown)
     pictures = _pictures(systems, shown, example)
     texts["index.html"] = _page(systems, sections, pictures, shown, example)
@@ -96,6 +100,12 @@ def _compare(
     sections = {"Results": [table1]}
     texts = {"table1.md": table1.markdown(), "table1.tex": table1.latex()}
     tables: dict[str, tuple[Sequence[str], Sequence[Row]]] = {"table1.csv": comparison_tables.result_rows(results)}
+
+    if labels := comparisons.label_rows(systems):
+        table = comparison_tables.label_table(labels)
+        sections["Results"].append(table)
+        texts["class_aware.md"] = table.markdown()
+        tables["class_aware.csv"] = (list(labels[0]), labels)
 
     methods = comparisons.method_differences(systems, refinement)
     conditions = comparisons.condition_differences(systems, refinement)
@@ -130,6 +140,16 @@ def _read_summary(run: Path) -> list[dict[str, str]]:
     if not rows:
         raise InputError(f"{path} holds no row; run `tse-refine test` again.")
     return rows
+
+
+def _printed(run: TestedRun, summary: Sequence[Mapping[str, str]]) -> str:
+    """Return the tables that the test of a run printed."""
+    labels = run.classifier.labels if run.classifier else {}
+    rows = [
+        {"threshold": name} | {measure: measured.mean(measure) for measure in LABEL_MEASURES}
+        for name, measured in labels.items()
+    ]
+    return f"{run.folder.path}\n{printed_tables(summary, rows)}"
 
 
 def _shown_refinement(systems: Sequence[System], option: Refinement | float | str | None) -> Refinement:

@@ -14,7 +14,7 @@ from tse_refine.errors import InputError, did_you_mean
 from tse_refine.evaluation.callback import REFINED
 from tse_refine.evaluation.conditions import Condition
 from tse_refine.evaluation.metrics import HEADLINES, MEASURES
-from tse_refine.evaluation.results import CLASSIFICATION_COLUMNS, FALSE_ALARMS, REMEDY, summary_columns
+from tse_refine.evaluation.results import CLASSIFICATION_COLUMNS, FALSE_ALARMS, LABEL_MEASURES, REMEDY, summary_columns
 from tse_refine.evaluation.run_config import operating_refinement, read_config
 from tse_refine.evaluation.run_folder import RunFolder
 from tse_refine.files.tables import content_of, read_csv
@@ -223,6 +223,7 @@ def _test_metrics(run: RunFolder) -> dict[str, float]:
             key = parse_refinement(row["threshold"], "threshold").key
             cells |= {f"test/macro_f1/{key}": row["macro_f1"], "test/map": row["map"]}
             cells[f"test/{FALSE_ALARMS}/{key}"] = row.get(FALSE_ALARMS, "")
+            cells |= {f"test/{name}/{key}": row.get(name, "") for name in LABEL_MEASURES}
     with content_of(run.test, "The file is cut off or changed; make it again."):
         return {name: float(cell) for name, cell in cells.items() if cell}
 

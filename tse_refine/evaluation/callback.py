@@ -20,21 +20,19 @@ from tse_refine.evaluation.events import count_events
 from tse_refine.evaluation.example import Example, extract_query
 from tse_refine.evaluation.grid import Grid, GridResults, evaluate_batch
 from tse_refine.evaluation.metrics import SNRI, Measure
+from tse_refine.evaluation.printed import printed_results, summary_grid
 from tse_refine.evaluation.result_logger import log_tables, result_loggers
 from tse_refine.evaluation.results import (
     FALSE_ALARMS,
+    LABEL_MEASURES,
     append_validation,
     classification_rows,
-    classification_table,
     decisive,
     earlier_results,
     event_scores,
-    event_text,
-    false_alarm_text,
+    label_rows,
     read_validation,
-    summary_grid,
     summary_rows,
-    summary_table,
     write_test_results,
 )
 from tse_refine.evaluation.run_folder import RunFolder
@@ -78,6 +76,8 @@ class QueryRefinementEvaluation(Callback):
         queries_per_pass: number of queries that go through the mask estimator together; a matter of memory.
         recommend_for: conditions of the validation whose mean SNRi decides on the recommended refinement, a condition
             as often as it is to count; null for each one with an active class once.
+        class_aware: whether the test also extracts each active class alone, for the CA-SDRi and the accuracy of the
+            labels that DCASE Task 4 reports (``class_aware.csv``).
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class QueryRefinementEvaluation(Callback):
         validation_thresholds: list[Any] = VALIDATION_THRESHOLDS,
         queries_per_pass: int = 16,
         recommend_for: list[Any] | None = None,
+        class_aware: bool = True,
     ) -> None:
         self.operating = parse_refinement(threshold, "evaluation.threshold")
         if not self.operating.per_class:
@@ -100,6 +101,7 @@ class QueryRefinementEvaluation(Callback):
             raise InputError(f"evaluation.queries_per_pass is {queries_per_pass}; at least 1 is expected.")
         self.queries_per_pass = queries_per_pass
         self.recommend_for = recommend_for
+        self.class_aware = class_aware
         self.recommended: Refinement | None = None
         self.test_config: str | None = None  # what RUN/test/config.yaml will hold; the command line composes it
         self.grids: dict[str, Grid] = {}  # by split, val and test; set up with the data
@@ -127,7 +129,8 @@ class QueryRefinementEvaluation(Callback):
                 raise InputError(
                     f"{refinements_option}: a network without a classifier needs 'none' or 'oracle' there."
                 )
-            self.grids[split] = Grid(conditions, refinements)
+            class_aware = split == "test" and self.class_aware and has_classifier and pl_module.extraction
+            self.grids[split] = Grid(conditions, refinements, class_aware=class_aware)
         if self.recommend_for is not None:
             parsed = parse_conditions(self.recommend_for, "evaluation.recommend_for", most_active, num_classes)
             for condition in parsed:
@@ -199,7 +202,7 @@ class QueryRefinementEvaluation(Callback):
             heading = f"Validation after epoch {trainer.current_epoch}"
             if self.recommended is not None:
                 heading += f", recommended threshold {self.recommended.name}"
-            _show(pl_module, f"\n{heading}\n{_table(results, rows)}\n")
+            _show(pl_module, f"\n{heading}\n{printed_results(results, rows)}\n")
             log_tables(trainer, {"val/table": summary_grid(rows) or classification_rows(results)})
             if trainer.state.fn == "fit" and not trainer.fast_dev_run:  # type: ignore[attr-defined]
                 path = RunFolder(trainer.default_root_dir).validation
@@ -216,7 +219,7 @@ class QueryRefinementEvaluation(Callback):
             heading = f"Test, {len(results.index)} mixtures"
             if self.recommended is not None:
                 heading += f"; recommended on validation: {self.recommended.name}"
-            _show(pl_module, f"\n{heading}\n{_table(results, rows)}\nWritten to {folder}")
+            _show(pl_module, f"\n{heading}\n{printed_results(results, rows)}\nWritten to {folder}")
             tables = {"table": summary_grid(rows), **tables}
             log_tables(trainer, {f"test/{name}": table for name, table in tables.items()})
             for logger in result_loggers(trainer):
@@ -298,6 +301,7 @@ def metric_names(grid: Grid, split: str, operating: Refinement, may_be_empty: bo
     deciding = decisive(grid.refinements)
     measured = ("macro_f1", *([FALSE_ALARMS] if may_be_empty else []))
     names += [f"{split}/{name}/{refinement.key}" for refinement in deciding for name in measured]
+    names += [f"{split}/{name}/{refinement.key}" for refinement in grid.labelling for name in LABEL_MEASURES]
     return [*names, *(f"{split}/{name}" for name in ("map", "event_f1", "segment_f1"))] if deciding else names
 
 
@@ -321,6 +325,8 @@ def logged_metrics(
         if results.num_without_target:
             rate = false_alarm_rate(results.probability, results.activity, refinement)
             metrics[f"{split}/{FALSE_ALARMS}/{refinement.key}"] = rate
+    for refinement, row in zip(results.grid.labelling, label_rows(results), strict=True):
+        metrics |= {f"{split}/{name}/{refinement.key}": row[name] for name in LABEL_MEASURES}
     if deciding:
         metrics[f"{split}/map"] = mean_average_precision(results.probability, results.activity)
         events = event_scores(results)
@@ -358,12 +364,6 @@ def _metric_cells(grid: Grid, split: str, operating: Refinement) -> Iterator[tup
                 yield f"{prefix}/{refinement.key}", number, measure
                 if refinement.name == operating.name:
                     yield f"{prefix}/{REFINED}", number, measure
-
-
-def _table(results: GridResults, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the table to print: of extraction or, where nothing is extracted, of the classifier."""
-    table = summary_table(rows) if results.grid.conditions else classification_table(results)
-    return "\n".join(filter(None, (table, false_alarm_text(results), event_text(results))))
 
 
 def _show(pl_module: Module, text: str) -> None:

@@ -35,6 +35,37 @@ class ClassificationScores:
         return float(getattr(self, name)[occurs].mean()) if occurs.any() else float("nan")
 
 
+@dataclass(frozen=True)
+class LabelCounts:
+    """How the classes that a refinement keeps differ from the true ones, in every mixture.
+
+    Attributes:
+        correct: active classes that are kept, ``[mixtures]``.
+        missed: active classes that are not kept, ``[mixtures]``.
+        false: inactive classes that are kept, ``[mixtures]``.
+    """
+
+    correct: np.ndarray
+    missed: np.ndarray
+    false: np.ndarray
+
+    @property
+    def exact(self) -> np.ndarray:
+        """Whether a label set is the true one, ``[mixtures]``."""
+        return (self.missed == 0) & (self.false == 0)
+
+    @property
+    def mixture_accuracy(self) -> float:
+        """Share of the mixtures whose label set is exactly the true one."""
+        return float(self.exact.mean())
+
+    @property
+    def source_accuracy(self) -> float:
+        """Correct labels over the union of true and estimated ones, counted over all mixtures; NaN without a label."""
+        union = self.correct.sum() + self.missed.sum() + self.false.sum()
+        return float(self.correct.sum() / union) if union else float("nan")
+
+
 def kept_classes(probability: np.ndarray, refinement: Refinement) -> np.ndarray:
     """Return which classes a refinement keeps in a query for all of them, ``[mixtures, classes]``.
 
@@ -94,6 +125,24 @@ def false_alarm_rate(probability: np.ndarray, activity: np.ndarray, refinement: 
     """
     kept = kept_classes(probability[~(activity > 0).any(1)], refinement)
     return float(kept.any(1).mean()) if len(kept) else float("nan")
+
+
+def label_counts(probability: np.ndarray, activity: np.ndarray, refinement: Refinement) -> LabelCounts:
+    """Compare the classes that a refinement keeps with the true ones.
+
+    Args:
+        probability: clip-level, ``[mixtures, classes]``, in [0, 1].
+        activity: 1 for an active class, ``[mixtures, classes]``.
+        refinement: one that decides class by class.
+
+    >>> from tse_refine.refinement import Threshold
+    >>> p, active = np.array([[0.9, 0.2, 0.1], [0.8, 0.7, 0.1]]), np.array([[1, 0, 0], [0, 1, 0]])
+    >>> labels = label_counts(p, active, Threshold(0.5))
+    >>> labels.mixture_accuracy, round(labels.source_accuracy, 4)
+    (0.5, 0.6667)
+    """
+    kept, active = kept_classes(probability, refinement), activity > 0
+    return LabelCounts((kept & active).sum(1), (~kept & active).sum(1), (kept & ~active).sum(1))
 
 
 def mean_average_precision(probability: np.ndarray, activity: np.ndarray) -> float:

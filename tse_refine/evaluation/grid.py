@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +14,10 @@ from torch import Tensor
 from tse_refine.data.dataset import Batch
 from tse_refine.data.queries import condition_queries
 from tse_refine.errors import InputError
+from tse_refine.evaluation.class_aware import SingleQueries
 from tse_refine.evaluation.conditions import Condition
 from tse_refine.evaluation.metrics import HEADLINES, MEASURES, Energies, Measure, snr_db
+from tse_refine.evaluation.passes import Cells, Estimates, estimate_pairs
 from tse_refine.model.network import Features, QueriedNetwork
 from tse_refine.refinement import KEPT_WEIGHT, Refinement
 
@@ -28,15 +30,22 @@ class Grid:
         conditions: in the order of the result files.
         refinements: likewise, each with a name of its own.
         measures: likewise; by default the whole table.
+        class_aware: whether the active classes are also extracted alone, for the CA-SDRi.
     """
 
     conditions: tuple[Condition, ...]
     refinements: tuple[Refinement, ...]
     measures: tuple[Measure, ...] = ()
+    class_aware: bool = False
 
     def __post_init__(self) -> None:
         """Use the measures that are in the table now by default."""
         object.__setattr__(self, "measures", tuple(self.measures or MEASURES.values()))
+
+    @property
+    def labelling(self) -> tuple[Refinement, ...]:
+        """The refinements of which the CA-SDRi is measured: where it is at all, those that decide class by class."""
+        return tuple(rule for rule in self.refinements if rule.per_class and self.class_aware)
 
     def exists(self, measure: Measure) -> np.ndarray:
         """Whether a measure exists in each condition, ``[conditions]``."""
@@ -63,6 +72,7 @@ class GridResults:
         kept_active: active classes kept in the refined query, ``[mixtures, conditions, refinements]``.
         kept_inactive: inactive ones, ``[mixtures, conditions, refinements]``.
         empty: whether nothing of the query is left, ``[mixtures, conditions, refinements]``.
+        ca_sdri_db: CA-SDRi of the classes that each of :attr:`Grid.labelling` keeps, ``[mixtures, refinements]``.
         event_counts: by name, ``[mixtures, classes]`` (:func:`tse_refine.evaluation.events.count_events`); nothing
             without a classifier.
     """
@@ -79,6 +89,7 @@ class GridResults:
     kept_active: np.ndarray
     kept_inactive: np.ndarray
     empty: np.ndarray
+    ca_sdri_db: np.ndarray
     event_counts: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
@@ -107,57 +118,6 @@ class GridResults:
 
         names = [field.name for field in fields(GridResults) if field.name != "grid"]
         return GridResults(parts[0].grid, **{name: joined(name) for name in names})  # type: ignore[arg-type]
-
-
-class _Cells(NamedTuple):
-    """The cells of a batch's grid that exist, and the distinct (mixture, refined query) pairs that they need.
-
-    Attributes:
-        place: mixture, condition and refinement of each cell, three of ``[cells]``.
-        num_queried: active classes that each cell queries, ``[cells]``.
-        pair: number of each cell's pair, ``[cells]``; the number of pairs for exact silence.
-        pair_mixture: mixture of each pair, ``[pairs]``, ascending.
-        pair_query: refined query of each pair, ``[pairs, classes]``.
-    """
-
-    place: tuple[Tensor, ...]
-    num_queried: Tensor
-    pair: Tensor
-    pair_mixture: Tensor
-    pair_query: Tensor
-
-    @staticmethod
-    def of(refined: Tensor, exists: Tensor, num_queried: Tensor, grid: Grid) -> _Cells:
-        """Find the pairs among refined queries ``[batch, conditions, refinements, classes]``."""
-        place = torch.nonzero(exists[:, :, None].expand(refined.shape[:3]), as_tuple=True)
-        queries = refined[place]  # [cells, classes]
-        silencing = torch.tensor([rule.silent_when_empty for rule in grid.refinements], device=queries.device)
-        silent = silencing[place[2]] & ~queries.any(1)
-        pairs = torch.cat([place[0][:, None].to(queries), queries], dim=1)[~silent]
-        pairs, pair_of_sounding_cell = torch.unique(pairs, dim=0, return_inverse=True)
-        pair = torch.full((len(queries),), len(pairs), device=queries.device)
-        pair[~silent] = pair_of_sounding_cell
-        return _Cells(place, num_queried[place[1]], pair, pairs[:, 0].long(), pairs[:, 1:])
-
-    def on_grid(self, values: Tensor, shape: torch.Size) -> np.ndarray:
-        """Return values of the cells, ``[cells]``, on the grid, NaN elsewhere."""
-        grid = torch.full(shape, torch.nan, dtype=torch.float64, device=values.device)
-        grid[self.place] = values
-        return grid.cpu().numpy()
-
-
-class _Estimates(NamedTuple):
-    """What measures need of the estimates of all pairs; the last row is that of exact silence.
-
-    Attributes:
-        energy: ||e||^2, ``[pairs + 1]``.
-        products: <e, source>, ``[pairs + 1, events]``.
-        values: by the name of each measure that needs waveforms, ``[cells]``.
-    """
-
-    energy: Tensor
-    products: Tensor
-    values: dict[str, Tensor]
 
 
 def evaluate_batch(
@@ -197,8 +157,9 @@ def evaluate_batch(
         [condition.active for condition in grid.conditions], dtype=torch.long, device=activity.device
     )
     exists = num_queried[None, :] <= num_active[:, None]  # [batch, conditions]
-    cells = _Cells.of(refined, exists, num_queried, grid)
-    estimates = _estimate(network, features, batch, cells, grid.measures, queries_per_pass, precision)
+    single = SingleQueries.of(grid.labelling, probability, activity)
+    cells = Cells.of(refined, exists, num_queried, grid.refinements, single.rows)
+    estimates = estimate_pairs(network, features, batch, cells, grid.measures, queries_per_pass, precision)
     # float64 holds the square of every finite float32, so that an energy is finite where its extraction is
     _check_finite(estimates.energy[:-1].isfinite(), batch["index"][cells.pair_mixture], "the extraction")
     values, silence, input_snr = _measure(batch, grid, cells, estimates, exists)
@@ -215,81 +176,14 @@ def evaluate_batch(
         "kept_active": kept_active,
         "kept_inactive": kept.sum(-1) - kept_active,
         "empty": ~refined.any(-1),
+        "ca_sdri_db": single.measure(batch, estimates.energy[cells.single_pair], estimates.products[cells.single_pair]),
     }
     arrays: dict[str, Any] = {name: column.cpu().numpy() for name, column in columns.items()}
     return GridResults(grid, values=values, silence=silence, **arrays)
 
 
-def _estimate(
-    network: QueriedNetwork,
-    features: Features,
-    batch: Batch,
-    cells: _Cells,
-    measures: Sequence[Measure],
-    queries_per_pass: int,
-    precision: Callable[[], AbstractContextManager],
-) -> _Estimates:
-    """Run the mask estimator for each pair, and keep of the estimates what the measures need."""
-    sources = batch["sources"]
-    energies, products = [], []
-    values = {
-        measure.name: torch.full((len(cells.pair),), torch.nan, dtype=torch.float64, device=sources.device)
-        for measure in measures
-        if measure.from_waveforms is not None
-    }
-    for first in range(0, len(cells.pair_mixture), queries_per_pass):
-        rows = slice(first, first + queries_per_pass)
-        mixtures = cells.pair_mixture[rows]
-        with precision():
-            estimates = network.extract(features.select(mixtures), cells.pair_query[rows])
-        estimates = estimates.double()
-        _measure_waveforms(values, measures, batch, cells, estimates, first)
-        energies.append(estimates.square().sum(1))
-        # pairs are sorted by mixture: each mixture's sources are converted once per pass and multiplied as a matrix
-        for mixture, count in zip(*torch.unique_consecutive(mixtures, return_counts=True), strict=True):
-            products.append(estimates[:count] @ sources[mixture].double().T)
-            estimates = estimates[count:]
-    silence = torch.zeros(1, sources.shape[-1], dtype=torch.float64, device=sources.device)
-    _measure_waveforms(values, measures, batch, cells, silence, len(cells.pair_mixture))
-    nothing = silence[:, :1]
-    return _Estimates(
-        torch.cat([*energies, nothing[0]]), torch.cat([*products, nothing.expand(1, sources.shape[1])]), values
-    )
-
-
-def _measure_waveforms(
-    values: dict[str, Tensor],
-    measures: Sequence[Measure],
-    batch: Batch,
-    cells: _Cells,
-    estimates: Tensor,
-    first_pair: int,
-) -> None:
-    """Enter the measures that need waveforms for the cells of consecutive pairs.
-
-    Args:
-        values: by measure, ``[cells]``; changed in place.
-        measures: measures of the grid.
-        batch: batch with the keys for evaluation.
-        cells: cells of the grid.
-        estimates: ``[pairs of this pass, samples]``, float64.
-        first_pair: number of the first of these pairs.
-    """
-    if not values:
-        return
-    of_pass = torch.nonzero((cells.pair >= first_pair) & (cells.pair < first_pair + len(estimates)))[:, 0]
-    for cell in of_pass.tolist():
-        mixture = int(cells.place[0][cell])
-        target = batch["sources"][mixture, : int(cells.num_queried[cell])].double().sum(0)
-        estimate = estimates[cells.pair[cell] - first_pair]
-        for measure in measures:
-            if measure.from_waveforms is not None:
-                signals = (estimate, target, batch["mixture"][mixture].double())
-                values[measure.name][cell] = measure.from_waveforms(*(signal[None] for signal in signals))[0].double()
-
-
 def _measure(
-    batch: Batch, grid: Grid, cells: _Cells, estimates: _Estimates, exists: Tensor
+    batch: Batch, grid: Grid, cells: Cells, estimates: Estimates, exists: Tensor
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], Tensor]:
     """Return each measure on the grid, the headline measures of exact silence, and the SNR of the mixtures themselves.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, fields
 from datetime import datetime
@@ -13,19 +12,27 @@ from typing import Any
 
 import numpy as np
 
-from tse_refine.evaluation.classification import classification_scores, false_alarm_rate, mean_average_precision
-from tse_refine.evaluation.conditions import PARTIAL, Condition
+from tse_refine.evaluation.classification import (
+    classification_scores,
+    false_alarm_rate,
+    label_counts,
+    mean_average_precision,
+)
+from tse_refine.evaluation.conditions import PARTIAL
 from tse_refine.evaluation.events import COUNTS, EventScores
 from tse_refine.evaluation.grid import GridResults
 from tse_refine.evaluation.metrics import HEADLINES, SNRI, Measure
 from tse_refine.evaluation.statistics import bootstrap_mean
 from tse_refine.files.atomic import remove_leftovers, replacing
-from tse_refine.files.tables import Table, content_of, read_csv, write_csv
+from tse_refine.files.tables import content_of, read_csv, write_csv
 from tse_refine.model.cost import Cost
 from tse_refine.refinement import NoRefinement, Refinement
 
 CLASSIFICATION_COLUMNS = ("threshold", "macro_f1", "micro_f1", "macro_precision", "macro_recall", "map")
 FALSE_ALARMS = "false_alarm_rate"  # a further column where mixtures have no active class
+LABEL_MEASURES = ("ca_sdri_db", "mixture_accuracy", "source_accuracy")
+LABEL_COLUMNS = ("ca_sdri_db", "ca_sdri_db_low", "ca_sdri_db_high", *LABEL_MEASURES[1:])  # of classification.csv
+CLASS_AWARE_COLUMNS = ("mixture", "threshold", "ca_sdri_db", "n_correct", "n_missed", "n_false")
 PROBABILITY_COLUMNS = ("mixture", "class", "probability", "active")
 PER_CLASS_COLUMNS = (
     "class",
@@ -41,7 +48,9 @@ EVENT_COLUMNS = ("class", *COUNTS, "event_f1", "segment_f1")
 COST_COLUMNS = tuple(field.name for field in fields(Cost))
 _CELL_COLUMNS = ("active", "inactive", "threshold", "n")  # of summary.csv, before the measures
 REMEDY = "`tse-refine test` writes it into a run's folder; run it again."  # in messages about these files
-CLASSIFIER_FILES = ("probabilities.csv", "classification.csv", "per_class.csv", "events.csv")
+CHANGED = "It is cut off, changed or of another test; run `tse-refine test` again."  # likewise
+ROUNDING = 2e-5  # the mean of values of five decimals against a mean of five decimals
+CLASSIFIER_FILES = ("probabilities.csv", "classification.csv", "per_class.csv", "class_aware.csv", "events.csv")
 
 Row = dict[str, Any]
 
@@ -57,11 +66,6 @@ def summary_columns(measures: Sequence[Measure]) -> tuple[str, ...]:
     values = (f"{measure.name}{end}" for measure in measures for end in ("", "_low", "_high"))
     silence = (f"{measure.name}_silence" for measure in HEADLINES)
     return (*_CELL_COLUMNS, *values, *silence)
-
-
-def classification_columns(results: GridResults) -> tuple[str, ...]:
-    """Return the columns of ``classification.csv``."""
-    return (*CLASSIFICATION_COLUMNS, *([FALSE_ALARMS] if results.num_without_target else []))
 
 
 def summary_rows(results: GridResults) -> list[Row]:
@@ -120,9 +124,16 @@ def result_rows(results: GridResults, class_names: Sequence[str]) -> Iterator[Ro
                 }
 
 
+def classification_columns(results: GridResults) -> tuple[str, ...]:
+    """Return the columns of ``classification.csv``; false alarms, and a CA-SDRi with what belongs to it, add some."""
+    false_alarms = (FALSE_ALARMS,) if results.num_without_target else ()
+    return (*CLASSIFICATION_COLUMNS, *false_alarms, *(LABEL_COLUMNS if results.grid.labelling else ()))
+
+
 def classification_rows(results: GridResults) -> list[Row]:
     """Return one row per refinement that decides class by class; with false alarms where there can be any."""
     mean_precision = mean_average_precision(results.probability, results.activity)
+    of_labels = {row["threshold"]: row for row in label_rows(results)}
     rows = []
     for refinement in decisive(results.grid.refinements):
         scores = classification_scores(results.probability, results.activity, refinement)
@@ -130,8 +141,30 @@ def classification_rows(results: GridResults) -> list[Row]:
         row = dict(zip(CLASSIFICATION_COLUMNS, (refinement.name, *averages, mean_precision), strict=True))
         if results.num_without_target:
             row[FALSE_ALARMS] = false_alarm_rate(results.probability, results.activity, refinement)
-        rows.append(row)
+        rows.append(row | of_labels.get(refinement.name, {}))
     return rows
+
+
+def label_rows(results: GridResults) -> list[Row]:
+    """Return one row per refinement with a CA-SDRi: its mean with a bootstrap 95 % interval, accuracy of the labels."""
+    rows = []
+    for number, refinement in enumerate(results.grid.labelling):
+        labels = label_counts(results.probability, results.activity, refinement)
+        mean = bootstrap_mean(results.ca_sdri_db[:, number, None])
+        scores = (*(part.item() for part in mean), labels.mixture_accuracy, labels.source_accuracy)
+        rows.append({"threshold": refinement.name} | dict(zip(LABEL_COLUMNS, scores, strict=True)))
+    return rows
+
+
+def class_aware_rows(results: GridResults) -> Iterator[Row]:
+    """Yield one row per mixture and refinement with a CA-SDRi."""
+    rules = results.grid.labelling
+    labels = [label_counts(results.probability, results.activity, rule) for rule in rules]
+    for m, mixture in enumerate(results.index):
+        for r, rule in enumerate(rules):
+            counts = (labels[r].correct[m], labels[r].missed[m], labels[r].false[m])
+            values = (mixture, rule.name, results.ca_sdri_db[m, r], *counts)
+            yield dict(zip(CLASS_AWARE_COLUMNS, values, strict=True))
 
 
 def per_class_rows(results: GridResults, class_names: Sequence[str]) -> list[Row]:
@@ -203,6 +236,8 @@ def write_test_results(
         }
     if results.event_counts:
         tables["events.csv"] = (EVENT_COLUMNS, short["events"])
+    if results.grid.labelling:
+        tables["class_aware.csv"] = (CLASS_AWARE_COLUMNS, class_aware_rows(results))
     with ExitStack() as all_files:
         if config is not None:  # the first to enter is the last to take its place
             all_files.enter_context(replacing(folder / "config.yaml")).write_text(config, encoding="utf-8")
@@ -238,76 +273,6 @@ def read_validation(path: Path) -> list[dict[str, str]]:
         for row in rows:
             int(row["epoch"])
     return rows
-
-
-def summary_grid(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """Lay out summary rows as they are printed: refinements down, conditions across.
-
-    Args:
-        rows: rows of ``summary.csv``, as numbers or as text.
-
-    Returns:
-        One row per refinement: ``threshold``, and by the name of each condition SNRi in dB, or for a condition without
-        an active class, marked ``att``, attenuation in dB; NaN where nothing was measured.
-    """
-    conditions = list(dict.fromkeys(Condition(int(row["active"]), int(row["inactive"])) for row in rows))
-    names = {condition: condition.name + ("" if condition.active else " att") for condition in conditions}
-    cells = {(int(row["active"]), int(row["inactive"]), str(row["threshold"])): row for row in rows}
-
-    def value(condition: Condition, refinement: str) -> float:
-        cell = cells[(*condition, refinement)][condition.measure.name]
-        return math.nan if cell == "" else float(cell)
-
-    return [
-        {"threshold": refinement, **{name: value(condition, refinement) for condition, name in names.items()}}
-        for refinement in dict.fromkeys(str(row["threshold"]) for row in rows)
-    ]
-
-
-def summary_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Lay out summary rows for people, as :func:`summary_grid`.
-
-    Args:
-        rows: rows of ``summary.csv``, as numbers or as text.
-
-    Returns:
-        Several lines, the last with the number of mixtures behind each column.
-    """
-    grid = summary_grid(rows)
-    head = list(grid[0]) if grid else ["threshold"]
-    body = [
-        [row["threshold"], *("-" if math.isnan(row[name]) else f"{row[name]:.2f}" for name in head[1:])] for row in grid
-    ]
-    counts = [str(row["n"]) for row in rows if str(row["threshold"]) == grid[0]["threshold"]]
-    title = "SNRi in dB by condition (active:inactive); att: attenuation in dB"
-    return f"{title}\n{Table(head, [*body, ['mixtures', *counts]], rules=(0, len(body))).text()}"
-
-
-def classification_table(results: GridResults) -> str:
-    """Lay out the classifier's scores for people: refinements down."""
-    rows = classification_rows(results)
-    names = ("macro_f1", "macro_precision", "macro_recall", "micro_f1")
-    body = [[row["threshold"], *(f"{row[name]:.3f}" for name in names)] for row in rows]
-    return f"mean average precision {rows[0]['map']:.3f}\n{Table(['threshold', *names], body).text()}"
-
-
-def false_alarm_text(results: GridResults) -> str:
-    """Return the false-alarm rates for people, one line; empty where there are none."""
-    rates = [
-        f"{refinement.name} {100 * false_alarm_rate(results.probability, results.activity, refinement):.1f} %"
-        for refinement in decisive(results.grid.refinements)
-        if results.num_without_target
-    ]
-    mixtures = f"{results.num_without_target} mixtures without an active class"
-    return f"False alarms, a class kept in one of {mixtures}: {', '.join(rates)}" if rates else ""
-
-
-def event_text(results: GridResults) -> str:
-    """Return the scores of events for people, one line; empty without a classifier."""
-    if not results.event_counts:
-        return ""
-    events = event_scores(results)
-    return f"Macro F1 of events {events.macro('event_f1'):.3f}, of segments {events.macro('segment_f1'):.3f}"
 
 
 def earlier_results(folder: Path) -> str | None:

@@ -13,7 +13,7 @@ from tse_refine.analysis.systems import System, methods
 from tse_refine.errors import InputError
 from tse_refine.evaluation.classification import false_alarm_rate, kept_classes
 from tse_refine.evaluation.conditions import MATCHED, PARTIAL, TABLE_CONDITIONS, Condition
-from tse_refine.evaluation.events import COUNTS
+from tse_refine.evaluation.events import COUNTS, EVENT_SCORES
 from tse_refine.evaluation.metrics import MEASURES, SNRI, Measure
 from tse_refine.evaluation.results import FALSE_ALARMS, decisive
 from tse_refine.evaluation.statistics import Interval, pooled_mean
@@ -151,7 +151,7 @@ def event_rows(systems: Sequence[System]) -> list[Row]:
     for system in systems:
         events = [run.classifier.events for run in system.runs if run.classifier and run.classifier.events]
         if events:
-            means = {name: float(np.mean([run.macro(name) for run in events])) for name in ("event_f1", "segment_f1")}
+            means = {name: float(np.mean([run.macro(name) for run in events])) for name in EVENT_SCORES}
             sums = {name: float(np.mean([run.counts[name].sum() for run in events])) for name in COUNTS}
             rows.append({"system": system.name, "seeds": len(events), **means, **sums})
     return rows

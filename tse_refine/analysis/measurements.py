@@ -15,7 +15,7 @@ from tse_refine.analysis.labels import MeasuredLabels, read_labels
 from tse_refine.errors import InputError
 from tse_refine.evaluation.classification import mean_average_precision
 from tse_refine.evaluation.conditions import Condition
-from tse_refine.evaluation.events import COUNTS, EventScores
+from tse_refine.evaluation.events import COUNTS, EVENT_SCORES, EventScores
 from tse_refine.evaluation.metrics import HEADLINES, MEASURES, Measure
 from tse_refine.evaluation.results import (
     CHANGED,
@@ -192,14 +192,36 @@ def read_classifier(folder: Path, grid: MeasuredGrid) -> MeasuredClassifier:
     rows = read_csv(path, PER_CLASS_COLUMNS, REMEDY)
     with content_of(path, CHANGED):
         scores = _scores(rows, refinements, dict(zip(names, activity.sum(0).tolist(), strict=True)))
-    path = folder / "events.csv"
-    events = None
-    if path.exists():
-        types = {"class": str, **dict.fromkeys(COUNTS, int), "event_f1": float, "segment_f1": float}
-        columns = read_columns(path, types, {}, REMEDY)
-        with content_of(path, CHANGED):
-            events = _events(columns, names)
-    return MeasuredClassifier(names, probability, activity, macro_f1, scores, labels, events)
+    return MeasuredClassifier(
+        names, probability, activity, macro_f1, scores, labels, read_events(folder / "events.csv", names)
+    )
+
+
+def read_events(path: Path, class_names: Sequence[str] | None = None) -> EventScores | None:
+    """Read ``events.csv``; None where there is none.
+
+    Args:
+        path: path of the file.
+        class_names: classes that it must hold; None for any.
+
+    Raises:
+        InputError: the file is damaged, or of other classes.
+    """
+    if not path.exists():
+        return None
+    types = {"class": str, **dict.fromkeys(COUNTS, int), **dict.fromkeys(EVENT_SCORES, float)}
+    columns = read_columns(path, types, {}, REMEDY)
+    with content_of(path, CHANGED):
+        if class_names is not None and columns["class"].tolist() != list(class_names):
+            raise ValueError("does not hold every class of probabilities.csv once")
+        scores = EventScores({name: columns[name] for name in COUNTS})
+        for kind in ("event", "segment"):
+            true, estimated, right = (columns[f"{kind}s_{part}"] for part in ("true", "estimated", "right"))
+            if (right < 0).any() or (right > np.minimum(true, estimated)).any():
+                raise ValueError(f"more {kind}s are right than there are")
+            if not np.allclose(columns[f"{kind}_f1"], getattr(scores, f"{kind}_f1"), atol=ROUNDING):
+                raise ValueError(f"{kind}_f1 does not follow from the counts")
+    return scores
 
 
 def _grid(columns: Mapping[str, np.ndarray], gate_threshold: float) -> MeasuredGrid:
@@ -348,20 +370,6 @@ def _scores(
         if int(row["support"]) != support[name] or not all(0.0 <= score <= 1.0 for score in numbers[:3]):
             raise ValueError(f"the scores of {name} are impossible, or its support is not that of the test")
         scores[row["threshold"]].append(ClassScore(name, support[name], *numbers))
-    return scores
-
-
-def _events(columns: Mapping[str, np.ndarray], class_names: Sequence[str]) -> EventScores:
-    """Return the scores of events; ValueError where they are impossible or of other classes."""
-    if columns["class"].tolist() != list(class_names):
-        raise ValueError("does not hold every class of probabilities.csv once")
-    scores = EventScores({name: columns[name] for name in COUNTS})
-    for kind in ("event", "segment"):
-        true, estimated, right = (columns[f"{kind}s_{part}"] for part in ("true", "estimated", "right"))
-        if (right < 0).any() or (right > np.minimum(true, estimated)).any():
-            raise ValueError(f"more {kind}s are right than there are")
-        if not np.allclose(columns[f"{kind}_f1"], getattr(scores, f"{kind}_f1"), atol=ROUNDING):
-            raise ValueError(f"{kind}_f1 does not follow from the counts")
     return scores
 
 

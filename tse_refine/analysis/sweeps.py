@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from tse_refine.analysis.measurements import read_events
 from tse_refine.errors import InputError, did_you_mean
 from tse_refine.evaluation.callback import REFINED
 from tse_refine.evaluation.conditions import Condition
+from tse_refine.evaluation.events import EVENT_SCORES
 from tse_refine.evaluation.metrics import HEADLINES, MEASURES
 from tse_refine.evaluation.results import CLASSIFICATION_COLUMNS, FALSE_ALARMS, LABEL_MEASURES, REMEDY, summary_columns
 from tse_refine.evaluation.run_config import operating_refinement, read_config
@@ -224,8 +226,10 @@ def _test_metrics(run: RunFolder) -> dict[str, float]:
             cells |= {f"test/macro_f1/{key}": row["macro_f1"], "test/map": row["map"]}
             cells[f"test/{FALSE_ALARMS}/{key}"] = row.get(FALSE_ALARMS, "")
             cells |= {f"test/{name}/{key}": row.get(name, "") for name in LABEL_MEASURES}
+    events = read_events(run.test / "events.csv")
+    scores = {} if events is None else {f"test/{name}": events.macro(name) for name in EVENT_SCORES}
     with content_of(run.test, "The file is cut off or changed; make it again."):
-        return {name: float(cell) for name, cell in cells.items() if cell}
+        return {name: float(cell) for name, cell in cells.items() if cell} | scores
 
 
 def _in_order(runs: Sequence[SweptRun], swept: Iterable[str]) -> list[SweptRun]:

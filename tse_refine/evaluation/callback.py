@@ -16,7 +16,7 @@ from tse_refine.data.dataset import Batch
 from tse_refine.errors import InputError
 from tse_refine.evaluation.classification import classification_scores, false_alarm_rate, mean_average_precision
 from tse_refine.evaluation.conditions import Condition, parse_conditions
-from tse_refine.evaluation.events import count_events
+from tse_refine.evaluation.events import EVENT_SCORES, count_events
 from tse_refine.evaluation.example import Example, extract_query
 from tse_refine.evaluation.grid import Grid, GridResults, evaluate_batch
 from tse_refine.evaluation.metrics import SNRI, Measure
@@ -302,7 +302,7 @@ def metric_names(grid: Grid, split: str, operating: Refinement, may_be_empty: bo
     measured = ("macro_f1", *([FALSE_ALARMS] if may_be_empty else []))
     names += [f"{split}/{name}/{refinement.key}" for refinement in deciding for name in measured]
     names += [f"{split}/{name}/{refinement.key}" for refinement in grid.labelling for name in LABEL_MEASURES]
-    return [*names, *(f"{split}/{name}" for name in ("map", "event_f1", "segment_f1"))] if deciding else names
+    return [*names, *(f"{split}/{name}" for name in ("map", *EVENT_SCORES))] if deciding else names
 
 
 def logged_metrics(
@@ -330,7 +330,7 @@ def logged_metrics(
     if deciding:
         metrics[f"{split}/map"] = mean_average_precision(results.probability, results.activity)
         events = event_scores(results)
-        metrics |= {f"{split}/{name}": events.macro(name) for name in ("event_f1", "segment_f1")}
+        metrics |= {f"{split}/{name}": events.macro(name) for name in EVENT_SCORES}
     return metrics
 
 

@@ -119,6 +119,7 @@ COUNTS = (
     *("events_true", "events_estimated", "events_right"),
     *("segments_true", "segments_estimated", "segments_right"),
 )
+EVENT_SCORES = ("event_f1", "segment_f1")  # of EventScores
 
 
 def frame_probability(frame_logits: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from tse_refine.evaluation.classification import (
     mean_average_precision,
 )
 from tse_refine.evaluation.conditions import PARTIAL
-from tse_refine.evaluation.events import COUNTS, EventScores
+from tse_refine.evaluation.events import COUNTS, EVENT_SCORES, EventScores
 from tse_refine.evaluation.grid import GridResults
 from tse_refine.evaluation.metrics import HEADLINES, SNRI, Measure
 from tse_refine.evaluation.statistics import bootstrap_mean
@@ -44,7 +44,7 @@ PER_CLASS_COLUMNS = (
     "snri_db_none",
     "snri_db_refined",
 )
-EVENT_COLUMNS = ("class", *COUNTS, "event_f1", "segment_f1")
+EVENT_COLUMNS = ("class", *COUNTS, *EVENT_SCORES)
 COST_COLUMNS = tuple(field.name for field in fields(Cost))
 _CELL_COLUMNS = ("active", "inactive", "threshold", "n")  # of summary.csv, before the measures
 REMEDY = "`tse-refine test` writes it into a run's folder; run it again."  # in messages about these files

@@ -7,7 +7,7 @@ import yaml
 from tests.fixtures.runs import CLASSES
 from tse_refine.analysis.model_card import find_source, write_model
 from tse_refine.errors import InputError
-from tse_refine.model.weights import DEFAULT_MODEL, find_checkpoint
+from tse_refine.model.weights import DEFAULT_MODEL, find_checkpoint, read_card
 
 CARD = {"licence": "CC-BY-4.0", "data": "tones of our own"}
 
@@ -69,12 +69,23 @@ def test_scores_are_those_of_the_checkpoint_that_was_tested(run, written):
     assert "δ = 0.3" in written(run / "checkpoints" / "other.ckpt")
 
 
+def test_the_limits_are_those_of_the_checkpoint_s_own_refinement(make_run, trained, written):
+    run = make_run("calibrated", falls={"none": 2.0, 0.3: 0.5, 0.9: 0.5, "oracle": 0.0})
+    trained.save(run / "checkpoints" / "best.ckpt")
+    own = dataclasses.replace(trained, recommended_threshold=0.9)  # above every probability
+    own.save(run / "checkpoints" / "calibrated.ckpt")
+    config = (run / "config.yaml").read_text()
+    for name, recall in (("best", 100), ("calibrated", 0)):
+        (run / "test" / "config.yaml").write_text(f"{config}ckpt_path: checkpoints/{name}.ckpt\n")
+        assert f"bell ({recall} %)" in written(run)
+
+
 def test_a_shipped_model_brings_its_own_card(tmp_path):
     write_model(DEFAULT_MODEL, tmp_path, "ann/copy")
     text = (tmp_path / "README.md").read_text()
     assert "non-commercial use only" in text
     assert "SNRi on 400 test mixtures" in text
-    assert (tmp_path / "model.safetensors").stat().st_size == find_checkpoint(DEFAULT_MODEL).stat().st_size
+    assert read_card(tmp_path / "model.safetensors") == read_card(find_checkpoint(DEFAULT_MODEL))
 
 
 @pytest.mark.parametrize(

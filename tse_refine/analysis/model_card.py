@@ -15,12 +15,13 @@ from tse_refine.analysis.comparisons import compare_systems, event_rows, mean_sc
 from tse_refine.analysis.systems import System, group_systems
 from tse_refine.analysis.tested_run import TestedRun
 from tse_refine.errors import InputError
+from tse_refine.evaluation.results import decisive
 from tse_refine.evaluation.run_folder import RunFolder
 from tse_refine.files.atomic import expand_home, write_text
 from tse_refine.model.checkpoint import TrainedNetwork, check_extracts, load_network
 from tse_refine.model.hub import CARD, WEIGHTS, HubAddress
 from tse_refine.model.weights import SUFFIX, find_checkpoint, read_card
-from tse_refine.refinement import DEFAULT_THRESHOLD, parse_refinement
+from tse_refine.refinement import DEFAULT_THRESHOLD, Refinement, parse_refinement
 
 REQUIRED = ("licence", "data")  # headings that nobody can fill in but who trained the network
 _OWN = (*REQUIRED, "title", "scores", "limits")  # headings with a place of their own; others follow in their order
@@ -86,17 +87,18 @@ def _markdown(trained: TrainedNetwork, run: TestedRun | None, repository: str, t
     front |= {"library_name": "tse-refine", "pipeline_tag": "audio-to-audio", "tags": _TAGS}
     stored = trained.recommended_threshold
     default = DEFAULT_THRESHOLD if stored is None else stored
+    refinement = parse_refinement(default, "the checkpoint's recommendation")
     system = None if run is None else group_systems([run])[0]
     return _TEMPLATES.get_template("model_card.md.jinja").render(
         front=yaml.safe_dump(front, sort_keys=False),
         name=repository.rsplit("/", 1)[1],
         address=HubAddress(repository, None),
         trained=trained,
-        refinement=parse_refinement(default, "the checkpoint's recommendation").name,
+        refinement=refinement.name,
         texts=texts,
         others={heading: text for heading, text in texts.items() if heading not in _OWN},
         tables=[] if system is None else _tables(system),
-        worst=[] if system is None else _worst(system),
+        worst=[] if system is None else _worst(system, refinement),
     )
 
 
@@ -107,12 +109,11 @@ def _tables(system: System) -> list[str]:
     return [table.markdown() for table in tables]
 
 
-def _worst(system: System) -> list[str]:
-    """Return the classes that the recommended refinement loses most often, with their recall."""
-    recommended = system.runs[0].recommended
-    if not system.has_classifier or recommended.name not in {rule.name for rule in system.candidates}:
+def _worst(system: System, refinement: Refinement) -> list[str]:
+    """Return the classes that a refinement loses most often, with their recall; nothing where it was not tested."""
+    if not system.has_classifier or refinement.name not in {rule.name for rule in decisive(system.refinements)}:
         return []
-    scores = [score for score in mean_scores(system, recommended) if score.support]
+    scores = [score for score in mean_scores(system, refinement) if score.support]
     lowest = sorted(scores, key=lambda score: score.recall)[:_FEW]
     return [f"{score.name} ({100 * score.recall:.0f} %)" for score in lowest]
 

@@ -181,13 +181,13 @@ def read_classifier(folder: Path, grid: MeasuredGrid) -> MeasuredClassifier:
     path = folder / "probabilities.csv"
     columns = read_columns(path, dict(zip(PROBABILITY_COLUMNS, (int, str, float, float), strict=True)), {}, REMEDY)
     with content_of(path, CHANGED):
-        names, probability, activity = _probabilities(columns, grid)
+        names, mixtures, probability, activity = _probabilities(columns, grid)
     path = folder / "classification.csv"
     rows = read_csv(path, CLASSIFICATION_COLUMNS, REMEDY)
     with content_of(path, CHANGED):
         macro_f1 = _macro_f1(rows, refinements)
         means = _label_means(rows)
-    labels = read_labels(folder / "class_aware.csv", means, grid.mixtures, activity) if means else {}
+    labels = read_labels(folder / "class_aware.csv", means, mixtures, activity) if means else {}
     path = folder / "per_class.csv"
     rows = read_csv(path, PER_CLASS_COLUMNS, REMEDY)
     with content_of(path, CHANGED):
@@ -321,8 +321,11 @@ def _check_summary(rows: Sequence[Mapping[str, str]], grid: MeasuredGrid) -> Non
 
 def _probabilities(
     columns: Mapping[str, np.ndarray], grid: MeasuredGrid
-) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-    """Return the classes, their probabilities and activity, ``[mixtures, classes]``; ValueError for other mixtures."""
+) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray]:
+    """Return classes, numbers of the mixtures, and probabilities and activity, ``[mixtures, classes]``.
+
+    ValueError where the mixtures are others than those of the grid.
+    """
     names, mixtures = tuple(dict.fromkeys(columns["class"])), np.unique(columns["mixture"])
     in_order = np.repeat(mixtures, len(names)), np.tile(np.array(names, object), len(mixtures))
     is_whole = names and all(map(np.array_equal, (columns["mixture"], columns["class"]), in_order))
@@ -334,7 +337,7 @@ def _probabilities(
         raise ValueError("holds a mixture that results.csv lacks")
     if not ((probability >= 0.0) & (probability <= 1.0)).all() or not np.isin(activity, (0.0, 1.0)).all():
         raise ValueError("a probability is not from 0 to 1, or active is neither 0 nor 1")
-    return names, probability, activity > 0
+    return names, mixtures, probability, activity > 0
 
 
 def _macro_f1(rows: Sequence[Mapping[str, str]], refinements: Sequence[str]) -> dict[str, float]:

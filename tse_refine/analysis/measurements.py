@@ -182,12 +182,13 @@ def read_classifier(folder: Path, grid: MeasuredGrid) -> MeasuredClassifier:
     columns = read_columns(path, dict(zip(PROBABILITY_COLUMNS, (int, str, float, float), strict=True)), {}, REMEDY)
     with content_of(path, CHANGED):
         names, probability, activity = _probabilities(columns, grid)
+    mixtures = columns["mixture"][:: len(names)]
     path = folder / "classification.csv"
     rows = read_csv(path, CLASSIFICATION_COLUMNS, REMEDY)
     with content_of(path, CHANGED):
         macro_f1 = _macro_f1(rows, refinements)
         means = _label_means(rows)
-    labels = read_labels(folder / "class_aware.csv", means, grid.mixtures, activity) if means else {}
+    labels = read_labels(folder / "class_aware.csv", means, mixtures, activity) if means else {}
     path = folder / "per_class.csv"
     rows = read_csv(path, PER_CLASS_COLUMNS, REMEDY)
     with content_of(path, CHANGED):

@@ -58,6 +58,10 @@ def test_mixtures_that_no_condition_queries_have_probabilities_alone(make_run):
     tested = TestedRun(run)
     assert tested.grid.mixtures.tolist() == list(range(40))
     assert tested.classifier.activity.sum(1).tolist() == [3] * 40 + [0] * 3
+    labels = tested.classifier.labels["0.3"]
+    np.testing.assert_array_equal(labels.ca_sdri_db[40:], [0.0, np.nan, 0.0])  # all classes false, none, all false
+    assert labels.counts.false.tolist() == [0] * 40 + [6, 0, 6]
+    assert (labels.mean("ca_sdri_db"), labels.mean("mixture_accuracy")) == pytest.approx((240 / 42, 41 / 43))
     path = run / "test" / "probabilities.csv"
     rows = read_csv(path, ())
     rows[-1]["active"] = "1"  # the last mixture should now be in results.csv

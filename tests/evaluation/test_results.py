@@ -184,7 +184,8 @@ def test_mixtures_without_an_active_class_count_where_they_are_queried_and_as_fa
     probability = torch.tensor([[0.9, 0.8, 0.6, 0.1], [0.1, 0.1, 0.1, 0.6], [0.1, 0.2, 0.3, 0.4]])
     features = Features(torch.zeros(3, 1, 1), torch.zeros(3, 1, 1), None, 4)
     # (3:0) is beyond every mixture of the batch
-    grid = Grid((MATCHED, PARTIAL, UNMATCHED, Condition(3, 0)), parse_refinements(["none", 0.5, 0.7], "refinements"))
+    rules = parse_refinements(["none", 0.5, 0.7], "refinements")
+    grid = Grid((MATCHED, PARTIAL, UNMATCHED, Condition(3, 0)), rules, class_aware=True)
     results = evaluate_batch(PulseNetwork(), features, probability, batch, grid, 3)
     write_test_results(tmp_path, results, CLASSES, Cost(10, 2, 1.5, 0.25))
     rows = by_cell(read(tmp_path / "results.csv"), "mixture", "active", "inactive", "threshold")
@@ -197,6 +198,13 @@ def test_mixtures_without_an_active_class_count_where_they_are_queried_and_as_fa
     assert numbers == {("1", "0"): "1", ("1", "3"): "1", ("0", "1"): "3", ("3", "0"): "0"}
     scores = by_cell(read(tmp_path / "classification.csv"), "threshold")
     assert {name: float(row["false_alarm_rate"]) for (name,), row in scores.items()} == {"0.5": 0.5, "0.7": 0.0}
+    # no label, true or estimated, is a correct silence: right as a label set, and in no mean of the CA-SDRi
+    aware = by_cell(read(tmp_path / "class_aware.csv"), "mixture", "threshold")
+    assert [aware[m, "0.5"]["ca_sdri_db"] for m in ("1", "2")] == ["0.00000", ""]
+    assert float(scores["0.5",]["ca_sdri_db"]) == pytest.approx((4 * HALF / 3 + 0.0) / 2, abs=1e-5)
+    assert float(scores["0.7",]["ca_sdri_db"]) == pytest.approx(2 * HALF, abs=1e-5)
+    accuracies = [float(scores[name,]["mixture_accuracy"]) for name in ("0.5", "0.7")]
+    assert accuracies == pytest.approx([1 / 3, 1.0], abs=1e-5)
     assert float(by_cell(read(tmp_path / "per_class.csv"), "class", "threshold")["a", "0.5"]["snri_db_none"]) == (
         pytest.approx(float(rows["0", "1", "3", "none"]["snri_db"]), abs=1e-5)
     )

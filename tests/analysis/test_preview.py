@@ -80,13 +80,14 @@ def test_the_picture_is_a_png_of_a_readable_size(tiny_data, tmp_path):
     assert len(header) > 20_000
 
 
-def test_interferers_are_parts_of_their_own(tiny_data, tmp_path):
+def test_interferers_are_parts_of_their_own_and_rooms_are_named(tiny_data, tmp_path):
     data = MixtureDataModule(
         tiny_data.foregrounds,
         tiny_data.backgrounds,
         sample_rate=4000,
         mixture=replace(tiny_data.mixture, num_interferers=(2, 2)),
         interferers=SyntheticBackgrounds(2, 2, 2),
+        impulse_responses=SyntheticBackgrounds(1, 1, 1),
         num_test=6,
         predict_indices=[],
         cache_dir=str(tiny_data.cache_dir),
@@ -94,6 +95,9 @@ def test_interferers_are_parts_of_their_own(tiny_data, tmp_path):
     paths = write_preview(data, "test", 0, tmp_path / "preview")
     described = json.loads((tmp_path / "preview" / "recipe.json").read_text(encoding="utf-8"))
     assert len(described["interferers"]) == 2
+    (room,) = {entry["impulse_response"] for entry in (*described["events"], *described["interferers"])}
+    assert room.split("/")[1:] == ["test", "0"]
+    assert "impulse_response" not in described["background"]
     for entry, event in zip(described["interferers"], data.datasets["test"].recipe((0, 0)).interferers, strict=True):
         assert entry["clip"].startswith(f"{entry['label']}/test/")
         assert (entry["onset_samples"], entry["snr_db"]) == (event.onset, event.snr_db)

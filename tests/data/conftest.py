@@ -86,7 +86,7 @@ def banks(tmp_path_factory: pytest.TempPathFactory) -> tuple[ClipBank, ClipBank]
 def make_recipes(banks: tuple[ClipBank, ClipBank]) -> Callable[..., DrawnRecipes]:
     """Return recipes drawn from the banks; further keywords are those of ``MixtureConfig``.
 
-    Interferers are named clips of the foregrounds' bank.
+    Interferers are named clips of the foregrounds' bank, rooms are numbers of impulse responses.
     """
 
     def make(
@@ -96,6 +96,7 @@ def make_recipes(banks: tuple[ClipBank, ClipBank]) -> Callable[..., DrawnRecipes
         queries: QueryConfig | None = None,
         backgrounds: Sequence[str] = ("bg/long",),
         interferers: Sequence[str] | None = None,
+        rooms: Sequence[Sequence[int]] | None = None,
         **mixture: object,
     ) -> DrawnRecipes:
         foregrounds, background_bank = banks
@@ -111,6 +112,7 @@ def make_recipes(banks: tuple[ClipBank, ClipBank]) -> Callable[..., DrawnRecipes
             seed,
             None if interferers is None else np.array([foregrounds.position(name) for name in interferers]),
             None if interferers is None else foregrounds,
+            None if rooms is None else [np.array(room) for room in rooms],
         )
 
     return make

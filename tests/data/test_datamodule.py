@@ -6,7 +6,7 @@ import pytest
 import soundfile
 import torch
 
-from tse_refine.data.corpora import ESC50, SyntheticBackgrounds, SyntheticSounds
+from tse_refine.data.corpora import ESC50, LabelFolders, SyntheticBackgrounds, SyntheticSounds
 from tse_refine.data.corpora.base import Clip, check_splits
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.data.queries import QueryConfig
@@ -85,6 +85,13 @@ def test_options_of_interferers_are_part_of_the_digest_where_there_are_any(make)
     assert len({make().digest, *others, make(interferers=SyntheticBackgrounds(3, 2, 2)).digest}) == 5
 
 
+def test_impulse_responses_and_their_rate_are_part_of_the_digest(make):
+    rooms, half = SyntheticBackgrounds(2, 2, 2), MixtureConfig(reverberation_rate=0.5)
+    dry, reverberant = make(mixture=half), make(impulse_responses=rooms)
+    assert dry.digest == make().digest
+    assert len({dry.digest, reverberant.digest, make(impulse_responses=rooms, mixture=half).digest}) == 3
+
+
 def test_the_digest_depends_on_the_recordings_and_not_on_their_folder(make_recorded, recorded, tmp_path):
     digest = make_recorded().digest
     shutil.copytree(recorded, tmp_path / "moved")
@@ -124,6 +131,14 @@ def test_data_with_the_digest_of_the_config_are_not_reported(make, recwarn):
         (
             {"interferers": SyntheticBackgrounds(2, 0, 2)},
             "data.interferers: the val split has 0 recordings, but a mixture has up to 2",
+        ),
+        (
+            {"impulse_responses": SyntheticBackgrounds(2, 0, 2)},
+            "data.impulse_responses: the val split has no recording",
+        ),
+        (
+            {"impulse_responses": SyntheticBackgrounds(2, 2, 2), "recipes": "scenes"},
+            "data.impulse_responses: the mixtures of data.recipes are read as they are",
         ),
         ({"interferers": SyntheticSounds(2, 2, 2)}, "data.interferers: alarm, .* are classes of data.foregrounds too"),
     ],
@@ -263,6 +278,47 @@ def test_an_interferer_with_the_contents_of_a_foreground_is_rejected_before_it_i
 def test_an_interferer_of_one_split_may_not_be_the_background_of_another(make_with_interferers):
     with pytest.raises(InputError, match=r"data\.interferers and data\.backgrounds: 1 source .*:42 \(test and val\)"):
         make_with_interferers("42")  # the wind of fold 4
+
+
+@pytest.fixture
+def make_with_rooms(make_recorded, tmp_path):
+    """A data module whose mixtures are in rooms: 8 kHz, two channels, soft; one response may have another content."""
+
+    def run(odd: np.ndarray | None = None) -> MixtureDataModule:
+        rng = np.random.default_rng(0)
+        for split in ("train", "val", "test"):
+            for room in ("hall", "kitchen"):
+                path = tmp_path / "rooms" / split / room / "0.wav"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                response = 1e-3 * rng.standard_normal((2 * RATE, 2)) * np.exp(-np.arange(2 * RATE) / 800)[:, None]
+                soundfile.write(path, odd if split == "test" and odd is not None else response, 2 * RATE, "FLOAT")
+        return make_recorded(impulse_responses=LabelFolders(str(tmp_path / "rooms")))
+
+    return run
+
+
+def test_rooms_are_of_their_split_and_their_responses_resampled(make_with_rooms):
+    data = make_with_rooms()
+    dataset = data.open_split("test")
+    bank = dataset.renderer.response_bank
+    used = {bank.entry(event.response).name for i in range(9) for event in dataset.recipe((0, i)).events}
+    assert used == {"test/hall/0.wav", "test/kitchen/0.wav"}
+    assert bank.entry(0).length == pytest.approx(RATE, abs=RATE // 10)
+    batch = dataset.__getitems__([(0, index) for index in range(9)])
+    assert torch.isfinite(batch["mixture"]).all()
+    assert torch.equal(dataset[0, 4]["mixture"], batch["mixture"][4])
+
+
+def test_mixtures_in_rooms_are_not_written_as_scenes(make_with_rooms, tmp_path):
+    with pytest.raises(InputError, match=r"data\.impulse_responses: Scaper's recipes have no impulse responses"):
+        make_with_rooms().export_scenes("test", tmp_path / "scenes")
+    assert not (tmp_path / "scenes").exists()
+
+
+@pytest.mark.parametrize(("odd", "message"), [(np.zeros(4000), "is silent"), (np.full(4000, np.nan), "not finite")])
+def test_a_silent_or_damaged_response_is_rejected_by_name(make_with_rooms, odd, message):
+    with pytest.raises(InputError, match=rf"data\.impulse_responses: 2 of 6 .*\n.*test/hall/0\.wav: .*{message}"):
+        _ = make_with_rooms(odd).banks
 
 
 def test_takes_of_one_recording_may_be_in_one_split():

@@ -62,6 +62,16 @@ def test_interferers_change_the_mixtures_alone_whatever_the_workers(make_data):
     assert_same(sets[0], plain)
 
 
+def test_rooms_change_what_is_heard_alone_whatever_the_workers(make_data):
+    plain = served(make_data().val_dataloader())
+    rooms = SyntheticBackgrounds(2, 2, 2)
+    sets = [served(make_data(impulse_responses=rooms, num_workers=w).val_dataloader()) for w in (0, 2)]
+    assert_same(*sets)
+    for name, value in plain.items():
+        changed = (sets[0][name] != value).flatten(1).any(1) if value.dim() > 1 else sets[0][name] != value
+        assert changed.all() if name in ("mixture", "sources", "target") else not changed.any()
+
+
 def test_batch_size_does_not_change_a_bit(make_data):
     for loader in ("train_dataloader", "val_dataloader"):
         assert_same(

@@ -141,6 +141,29 @@ def test_interferers_are_distinct_recordings_of_a_uniform_number_with_their_own_
     assert 24.0 < max(levels) <= 25.0
 
 
+def test_all_sounds_of_a_mixture_are_in_one_room_and_else_as_before(make_recipes):
+    rooms, classes = ((3, 4), (5, 6, 7)), ("class0", "class1", "class2", "class3")
+    options = {"interferers": OUTSIDE, "num_interferers": (2, 2)}
+    drawn = [make_recipes(classes, rooms=rooms, **options).draw(1, index) for index in range(100)]
+    used = Counter()
+    for index, recipe in enumerate(drawn):
+        sounds = (*recipe.events, *recipe.interferers)
+        responses = {sound.response for sound in sounds}
+        (room,) = [room for room in rooms if responses <= set(room)]
+        used[room] += 1
+        dry = [tuple(replace(event, response=-1) for event in part) for part in (recipe.events, recipe.interferers)]
+        assert replace(recipe, events=dry[0], interferers=dry[1]) == make_recipes(classes, **options).draw(1, index)
+        assert recipe.background.response == -1
+    assert chi_square(used, 2) < 10.9  # 99.9 % quantile
+    assert {event.response for recipe in drawn for event in recipe.events} == {3, 4, 5, 6, 7}
+
+
+def test_a_share_of_the_mixtures_is_reverberant(make_recipes):
+    drawn = make_recipes(rooms=((0,),), reverberation_rate=0.25)
+    reverberant = [drawn.draw(0, index).events[0].response == 0 for index in range(400)]
+    assert sum(reverberant) == pytest.approx(100, abs=35)  # 4 standard deviations
+
+
 def test_options_of_queries_do_not_change_the_mixture(make_recipes):
     plain, other = make_recipes().draw(0, 1), make_recipes(queries=QueryConfig((1,), 1.0)).draw(0, 1)
     assert (plain.background, plain.events, plain.query_order) == (other.background, other.events, other.query_order)
@@ -164,6 +187,8 @@ def test_options_of_queries_do_not_change_the_mixture(make_recipes):
         {"num_interferers": (0, 0)},
         {"interferer_snr_db": (5.0, 0.0)},
         {"interferer_snr_db": (0.0, float("nan"))},
+        {"reverberation_rate": 1.5},
+        {"reverberation_rate": float("nan")},
     ],
 )
 def test_impossible_mixtures_are_rejected_by_option(options):

@@ -7,6 +7,7 @@ import torchaudio.functional as audio_functional
 
 from tse_refine.data.bank.builder import open_clip_bank
 from tse_refine.data.corpora import SyntheticSounds
+from tse_refine.data.corpora.impulse_responses import ImpulseResponses
 from tse_refine.data.queries import QueryConfig
 from tse_refine.data.recipes import DrawnRecipes, MixtureConfig
 from tse_refine.data.rendering import Renderer
@@ -158,6 +159,60 @@ def test_interferers_are_in_the_mixture_and_in_no_source_or_target(make_recipes,
     again = np.empty((2, 6 * RATE), np.float32)
     Renderer(*banks, banks[0]).render(recipe, *again)
     np.testing.assert_array_equal(again, [mixture, target])
+
+
+@pytest.fixture
+def response_bank(signals, tmp_path):
+    """A direct sound alone after a delay, and an echo of half the amplitude after 250 ms, both soft."""
+    echo = np.zeros(2 * RATE)
+    echo[1000], echo[5000] = 1e-3, 5e-4
+    corpus = ImpulseResponses(signals({"a/direct": np.eye(1, RATE, 800)[0] * 1e-4, "a/echo": echo}, RATE))
+    return open_clip_bank(corpus, RATE, tmp_path, False, "data.impulse_responses")
+
+
+def in_room(recipe, response: int):
+    return replace(recipe, events=tuple(replace(event, response=response) for event in recipe.events))
+
+
+def rendered_in_rooms(banks, response_bank, recipe):
+    mixture, target = np.empty((2, 6 * RATE), np.float32)
+    sources = np.empty((len(recipe.events), 6 * RATE), np.float32)
+    Renderer(*banks, response_bank=response_bank).render(recipe, mixture, target, sources)
+    return mixture, target, sources
+
+
+def test_an_impulse_response_without_reflections_changes_nothing(make_recipes, render, banks, response_bank):
+    recipe = replace(make_recipes(background_db=-60.0).draw(0, 0), fade_seconds=(0.0, 0.0))
+    dry = render(recipe)[2]
+    wet = rendered_in_rooms(banks, response_bank, in_room(recipe, response_bank.position("a/direct")))[2]
+    rise = round(0.0025 * RATE)  # the direct sound begins 2.5 ms after the response
+    for event, source, expected in zip(recipe.events, wet, dry, strict=False):
+        # what the delay pushes over the excerpt's end is a thousandth of its energy
+        sounds = slice(event.onset, event.onset + event.length)
+        np.testing.assert_allclose(source[sounds][rise:], expected[sounds][:-rise], rtol=2e-2, atol=1e-5)
+
+
+def test_the_target_is_reverberant_and_as_loud_as_was_drawn(make_recipes, banks, response_bank):
+    for level in (-60.0, -20.0):  # without and with the peak rule
+        dry = replace(make_recipes(background_db=level).draw(0, 1), fade_seconds=(0.0, 0.0), peak_rule="none")
+        recipe = in_room(dry, response_bank.position("a/echo"))
+        _, _, dry_sources = rendered_in_rooms(banks, response_bank, dry)
+        mixture, target, sources = rendered_in_rooms(banks, response_bank, recipe)
+        for event, source, plain in zip(recipe.events, sources, dry_sources, strict=True):
+            sounds = slice(event.onset, event.onset + event.length)
+            source, plain = source[sounds].astype(float), plain[sounds].astype(float)
+            assert np.vdot(source, source) == pytest.approx(np.vdot(plain, plain), rel=1e-4)
+            rise = round(0.0025 * RATE)
+            expected = np.zeros(event.length + 4000)
+            expected[rise : event.length] += plain[:-rise]
+            expected[rise + 4000 : event.length] += 0.5 * plain[: -rise - 4000]
+            expected = expected[: event.length]
+            similarity = np.vdot(source, expected) / np.sqrt(np.vdot(source, source) * np.vdot(expected, expected))
+            assert similarity > 0.9999
+        queried = [event.class_index in recipe.query for event in recipe.events]
+        np.testing.assert_allclose(target, sources[queried].sum(0), atol=1e-6)
+        limited = rendered_in_rooms(banks, response_bank, replace(recipe, peak_rule="limit"))[0]
+        assert np.abs(limited).max() == pytest.approx(min(1.0, np.abs(mixture).max()), abs=1e-5)
 
 
 def test_a_source_is_silent_outside_its_event_and_starts_and_ends_softly(make_recipes, render):

@@ -209,7 +209,7 @@ def test_mixtures_without_an_active_class_count_where_they_are_queried_and_as_fa
         pytest.approx(float(rows["0", "1", "3", "none"]["snri_db"]), abs=1e-5)
     )
     assert false_alarm_text(results) == (
-        "False alarms, a class kept in one of 2 mixtures without an active class: 0.5 50.0 %, 0.7 0.0 %"
+        "False alarms in the 2 mixtures without an active class: 0.5 50.0 %, 0.7 0.0 %"
     )
 
 

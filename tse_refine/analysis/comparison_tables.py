@@ -163,12 +163,12 @@ def decision_table(rows: Sequence[Row], queries: Sequence[Row]) -> Table:
             if condition.inactive:
                 cell[f"{condition.name}: inactive kept"] = f"{effect['inactive_kept']:.2f}"
         cells.append(cell)
-    alarms = "False alarms: mixtures without an active class in which one is kept. "
+    alarms = " False alarms: mixtures without an active class in which one is kept."
     note = (
         "FNR, the false-negative rate, is the method's risk: an active class that is removed cannot be extracted. "
         "Counts are over all classes of all mixtures, means over seeds; emptied: queries of which nothing is left; "
         "silent: answers whose SNR is within 0.3 dB of that of silence."
-    ) + (f" {alarms}" if any(FALSE_ALARMS in row for row in rows) else "")
+    ) + (alarms if any(FALSE_ALARMS in row for row in rows) else "")
     return _table(cells, note, [row["system"] for row in rows])
 
 

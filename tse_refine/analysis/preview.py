@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tse_refine.analysis.plotting import COLOURS, plot_spectrogram, require_matplotlib, spectrogram_db
-from tse_refine.data.corpora.base import BACKGROUNDS, FOREGROUNDS, INTERFERERS, SPLITS
+from tse_refine.data.corpora.base import BACKGROUNDS, FOREGROUNDS, IMPULSE_RESPONSES, INTERFERERS, SPLITS
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.data.recipes import Event, Recipe
 from tse_refine.errors import InputError
@@ -168,6 +168,8 @@ def _describe(data: MixtureDataModule, recipe: Recipe) -> dict[str, Any]:
         for field in ("start", "length", "onset"):
             samples = getattr(event, field)
             numbers |= {f"{field}_seconds": samples / data.sample_rate, f"{field}_samples": samples}
+        if event.response >= 0:
+            numbers["impulse_response"] = data.banks[IMPULSE_RESPONSES].entry(event.response).name
         return numbers | {"snr_db": event.snr_db, "gain": event.gain}
 
     return {

@@ -22,6 +22,7 @@ from tse_refine.data.corpora.acquisition import download_missing
 from tse_refine.data.corpora.base import (
     BACKGROUNDS,
     FOREGROUNDS,
+    IMPULSE_RESPONSES,
     INTERFERERS,
     SPLITS,
     Clip,
@@ -29,6 +30,7 @@ from tse_refine.data.corpora.base import (
     check_clips,
     check_splits,
 )
+from tse_refine.data.corpora.impulse_responses import ImpulseResponses
 from tse_refine.data.corpora.synthetic import SyntheticBackgrounds
 from tse_refine.data.dataset import MixtureDataset, MixtureLoader, RecipeSampler
 from tse_refine.data.pools import Pools, check_other_contents, check_outside_classes, pools_of_split
@@ -71,6 +73,8 @@ class MixtureDataModule(LightningDataModule):
             rejecting the corpus.
         predict_indices: test mixtures that ``predict`` extracts from; by default the first eight.
         interferers: corpus of sounds outside the classes, which are mixed in and never a target; null for none.
+        impulse_responses: corpus of impulse responses, whose labels are rooms; events and interferers of a mixture are
+            convolved with those of one room, and the target is reverberant. Null for none.
         aliases: other words for classes in queries, by class, such as ``{Bark: [dog]}``; they take the place of the
             corpus's own for these classes.
         digest: digest of the data set that a config was saved with; other data are reported with a warning.
@@ -96,6 +100,7 @@ class MixtureDataModule(LightningDataModule):
         skip_unusable: bool = False,
         predict_indices: list[int] | None = None,
         interferers: Corpus | None = None,
+        impulse_responses: Corpus | None = None,
         aliases: dict[str, list[str]] | None = None,
         digest: str | None = None,
     ) -> None:
@@ -108,6 +113,8 @@ class MixtureDataModule(LightningDataModule):
         self.corpora = {FOREGROUNDS: foregrounds, BACKGROUNDS: backgrounds}
         if interferers is not None:
             self.corpora[INTERFERERS] = interferers
+        if impulse_responses is not None:
+            self.corpora[IMPULSE_RESPONSES] = ImpulseResponses(impulse_responses)
         self.sample_rate = sample_rate
         self.mixture = mixture
         self.queries = queries
@@ -123,8 +130,9 @@ class MixtureDataModule(LightningDataModule):
         self._aliases = aliases or {}
         self.expected_digest = digest
         if download:
-            for corpus in self.corpora.values():
-                download_missing(corpus)
+            for corpus in (foregrounds, backgrounds, interferers, impulse_responses):
+                if corpus is not None:
+                    download_missing(corpus)
         self._check()
 
     @cached_property
@@ -170,7 +178,7 @@ class MixtureDataModule(LightningDataModule):
             [self.banks[option].digest, [[clip.name, clip.label, clip.split] for clip in clips]]
             for option, clips in self.clips.items()
         ]
-        distributions = (self.mixture.settings(INTERFERERS in self.corpora), self.queries.settings())
+        distributions = (self.mixture.settings(self.corpora), self.queries.settings())
         settings: list[Any] = [parts, self.sample_rate, *distributions, self.seed, self.redraw]
         if self.recipes:
             settings.append(scenes_digest(self.recipes, self.cache_dir))
@@ -205,7 +213,9 @@ class MixtureDataModule(LightningDataModule):
                 f"The data differ from those the config was saved with: their digest is {self.digest}, "
                 f"data.digest is {self.expected_digest}."
             )
-        renderer = Renderer(*self.banks.values())
+        banks = self.banks
+        further = (banks.get(INTERFERERS), banks.get(IMPULSE_RESPONSES))
+        renderer = Renderer(banks[FOREGROUNDS], banks[BACKGROUNDS], *further)
         self.datasets = {
             split: MixtureDataset(self.make_recipes(split), renderer, self.sizes[split], with_sources=split != "train")
             for split in _STAGE_SPLITS[stage]
@@ -284,6 +294,11 @@ class MixtureDataModule(LightningDataModule):
         _ = self.aliases  # rejects what is ambiguous
         if INTERFERERS in self.corpora:
             check_outside_classes(self.clips)
+        if self.recipes and IMPULSE_RESPONSES in self.corpora:
+            raise InputError(
+                f"{IMPULSE_RESPONSES}: the mixtures of data.recipes are read as they are, without reverberation. Leave "
+                "one of the two out."
+            )
         if self.recipes:  # describe the mixtures; importing compares their splits with those of the foregrounds
             return
         self.mixture.check(len(self.class_names))
@@ -340,6 +355,7 @@ class MixtureDataModule(LightningDataModule):
             self.seed,
             None if pools.interferers is None else numbers(INTERFERERS, pools.interferers),
             self.banks.get(INTERFERERS),
+            None if pools.rooms is None else [numbers(IMPULSE_RESPONSES, members) for members in pools.rooms],
         )
 
     def _loader(self, split: str) -> MixtureLoader:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tse_refine.data.corpora.base import BACKGROUNDS, FOREGROUNDS, INTERFERERS, Clip, Corpus
+from tse_refine.data.corpora.base import BACKGROUNDS, FOREGROUNDS, IMPULSE_RESPONSES, INTERFERERS, Clip, Corpus
 from tse_refine.data.queries import plain_name
 from tse_refine.errors import InputError, listed
 from tse_refine.files.digests import MISSING
@@ -21,11 +21,13 @@ class Pools(NamedTuple):
         foregrounds: clips of each class, by class index.
         backgrounds: backgrounds.
         interferers: sounds outside the classes; None where there is no such corpus.
+        rooms: impulse responses of each room; None where there is no such corpus.
     """
 
     foregrounds: list[list[Clip]]
     backgrounds: list[Clip]
     interferers: list[Clip] | None
+    rooms: list[list[Clip]] | None
 
 
 def pools_of_split(split: str, clips: ClipsByOption, class_names: Sequence[str], most_interferers: int) -> Pools:
@@ -38,7 +40,8 @@ def pools_of_split(split: str, clips: ClipsByOption, class_names: Sequence[str],
         most_interferers: interferers in the fullest mixture.
 
     Raises:
-        InputError: a class has no clip in the split, there is no background, or there are too few interferers.
+        InputError: a class has no clip in the split, there is no background or no impulse response, or there are too
+            few interferers.
     """
     of_split = {option: [clip for clip in members if clip.split == split] for option, members in clips.items()}
     foregrounds: dict[str, list[Clip]] = {name: [] for name in class_names}
@@ -58,7 +61,13 @@ def pools_of_split(split: str, clips: ClipsByOption, class_names: Sequence[str],
             f"{INTERFERERS}: the {split} split has {len(interferers)} recordings, but a mixture has up to "
             f"{most_interferers}, each another one (data.mixture.num_interferers). Give it more folds or recordings."
         )
-    return Pools(list(foregrounds.values()), of_split[BACKGROUNDS], interferers)
+    rooms: dict[str, list[Clip]] = {}
+    for clip in of_split.get(IMPULSE_RESPONSES, []):
+        rooms.setdefault(clip.label, []).append(clip)
+    if IMPULSE_RESPONSES in clips and not rooms:
+        raise InputError(f"{IMPULSE_RESPONSES}: the {split} split has no recording. Give it more folds or recordings.")
+    responses = list(rooms.values()) if IMPULSE_RESPONSES in clips else None
+    return Pools(list(foregrounds.values()), of_split[BACKGROUNDS], interferers, responses)
 
 
 def check_outside_classes(clips: ClipsByOption) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -11,12 +11,12 @@ import numpy as np
 from tse_refine.data.bank.clip_bank import ClipBank
 from tse_refine.data.bank.decoding import SILENCE_LUFS
 from tse_refine.data.bank.loudness import HOPS_PER_SECOND, MIN_HOPS, gated_loudness, rms_level
-from tse_refine.data.corpora.base import SPLITS
+from tse_refine.data.corpora.base import IMPULSE_RESPONSES, INTERFERERS, SPLITS
 from tse_refine.data.queries import QueryConfig, draw_query, draw_query_order
 from tse_refine.errors import InputError
 
-# separate random generators, so that options of queries and of interferers do not change the rest of a mixture
-MIXTURE_DRAWS, QUERY_DRAWS, INTERFERER_DRAWS = 0, 1, 2
+# separate random generators, so that options of queries, interferers and rooms do not change the rest of a mixture
+MIXTURE_DRAWS, QUERY_DRAWS, INTERFERER_DRAWS, ROOM_DRAWS = 0, 1, 2, 3
 PeakRule = Literal["limit", "normalize", "none"]
 _QUIETEST_BELOW_CLIP_DB = 40.0  # an excerpt this far below its clip's loudest is a pause
 _MAX_DRAWS = 20
@@ -40,6 +40,8 @@ class MixtureConfig:
         num_interferers: fewest and most interferers of a mixture, every number equally likely; only with
             ``data.interferers``.
         interferer_snr_db: lowest and highest level of an interferer above the background; null for ``snr_db``.
+        reverberation_rate: fraction of the mixtures whose events and interferers are in a room, in [0, 1]; only with
+            ``data.impulse_responses``.
     """
 
     duration_seconds: float = 6.0
@@ -50,10 +52,15 @@ class MixtureConfig:
     level: Literal["lufs", "rms"] = "lufs"
     num_interferers: tuple[int, int] = (0, 2)
     interferer_snr_db: tuple[float, float] | None = None
+    reverberation_rate: float = 1.0
 
-    def settings(self, has_interferers: bool) -> dict[str, Any]:
-        """Return what decides on the mixtures, for a digest: options without effect are left out."""
-        idle = () if has_interferers else ("num_interferers", "interferer_snr_db")
+    def settings(self, corpora: Collection[str]) -> dict[str, Any]:
+        """Return what decides on the mixtures of these corpora, for a digest: options without effect are left out."""
+        idle: list[str] = []
+        if INTERFERERS not in corpora:
+            idle += ["num_interferers", "interferer_snr_db"]
+        if IMPULSE_RESPONSES not in corpora:
+            idle.append("reverberation_rate")
         return {name: value for name, value in asdict(self).items() if name not in idle}
 
     def check(self, num_classes: int) -> None:
@@ -98,6 +105,10 @@ class MixtureConfig:
                     f"data.mixture.{name} is {', '.join(f'{level:g}' for level in levels)}; finite levels of at most "
                     f"{_LARGEST_DB} dB either way are expected."
                 )
+        if not 0.0 <= self.reverberation_rate <= 1.0:
+            raise InputError(
+                f"data.mixture.reverberation_rate is {self.reverberation_rate}; a fraction from 0 to 1 is expected."
+            )
         for name, (lowest, highest) in ranges.items():
             if lowest > highest:
                 raise InputError(f"data.mixture.{name} is {[lowest, highest]}; the lower level comes first.")
@@ -115,6 +126,7 @@ class Event:
         onset: first sample in the mixture.
         snr_db: nominal level above the background, 0 for the background itself.
         gain: linear factor of the recording for that level.
+        response: number of the impulse response that the excerpt is convolved with; -1 for none.
     """
 
     clip: int
@@ -124,6 +136,7 @@ class Event:
     onset: int
     snr_db: float
     gain: float
+    response: int = -1
 
 
 @dataclass(frozen=True)
@@ -194,6 +207,7 @@ class DrawnRecipes:
         seed: seed of the data set.
         interferers: sounds outside the classes of the split, as numbers of their bank; None for mixtures without.
         interferer_bank: bank of those.
+        rooms: impulse responses of each room of the split, as numbers of their bank; None for mixtures without.
     """
 
     split: str
@@ -206,6 +220,7 @@ class DrawnRecipes:
     seed: int
     interferers: np.ndarray | None = None
     interferer_bank: ClipBank | None = None
+    rooms: Sequence[np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         self.num_classes = len(self.foregrounds)
@@ -228,15 +243,17 @@ class DrawnRecipes:
         rng = mixture_generator(self.seed, self.split, epoch, index, QUERY_DRAWS)
         order = draw_query_order(rng, active, self.num_classes)
         query = draw_query(rng, active, self.num_classes, self.queries, allow_inactive=self.split == "train")
+        in_order = [events[label] for label in order[:num_events].tolist()]
+        sounds = self._in_a_room((*in_order, *self._draw_interferers(epoch, index)), epoch, index)
         return Recipe(
             split=self.split,
             epoch=epoch,
             index=index,
             background=background,
-            events=tuple(events[label] for label in order[:num_events].tolist()),
+            events=sounds[: len(in_order)],
             query=tuple(query.tolist()),
             query_order=tuple(order.tolist()),
-            interferers=self._draw_interferers(epoch, index),
+            interferers=sounds[len(in_order) :],
         )
 
     def _draw_event(self, rng: np.random.Generator, class_index: int) -> Event:
@@ -253,6 +270,16 @@ class DrawnRecipes:
         clips = rng.choice(self.interferers, rng.integers(fewest, most + 1), replace=False)
         snr_db = self.mixture.interferer_snr_db or self.mixture.snr_db
         return tuple(self._place(rng, self.interferer_bank, clip, -1, snr_db) for clip in clips.tolist())
+
+    def _in_a_room(self, sounds: tuple[Event, ...], epoch: int, index: int) -> tuple[Event, ...]:
+        """Draw a room for a mixture and, for each of its sounds, a response of that room."""
+        if self.rooms is None:
+            return sounds
+        rng = mixture_generator(self.seed, self.split, epoch, index, ROOM_DRAWS)
+        if rng.random() >= self.mixture.reverberation_rate:
+            return sounds
+        room = self.rooms[int(rng.integers(len(self.rooms)))]
+        return tuple(replace(sound, response=int(room[rng.integers(len(room))])) for sound in sounds)
 
     def _place(
         self, rng: np.random.Generator, bank: ClipBank, clip: int, class_index: int, snr_range: tuple[float, float]

@@ -17,14 +17,20 @@ class Renderer:
         foreground_bank: bank of the events' clips.
         background_bank: bank of the backgrounds.
         interferer_bank: bank of the interferers, where there are any.
+        response_bank: bank of the impulse responses, where there are any.
     """
 
     def __init__(
-        self, foreground_bank: ClipBank, background_bank: ClipBank, interferer_bank: ClipBank | None = None
+        self,
+        foreground_bank: ClipBank,
+        background_bank: ClipBank,
+        interferer_bank: ClipBank | None = None,
+        response_bank: ClipBank | None = None,
     ) -> None:
         self.foreground_bank = foreground_bank
         self.background_bank = background_bank
         self.interferer_bank = interferer_bank
+        self.response_bank = response_bank
         self._ramps: dict[float, np.ndarray] = {}
 
     def render(
@@ -95,6 +101,8 @@ class Renderer:
 
     def _highest_peak(self, recipe: Recipe) -> float:
         """Upper bound of the mixture's peak (sum of the clips' peaks), which saves two passes over the mixture."""
+        if any(event.response >= 0 for event in (*recipe.events, *recipe.interferers)):
+            return np.inf  # an event's own peak is not known
         peak = recipe.background.gain * self.background_bank.entry(recipe.background.clip).scale
         peak += sum(event.gain * self.foreground_bank.entry(event.clip).scale for event in recipe.events)
         if self.interferer_bank is not None:
@@ -105,10 +113,26 @@ class Renderer:
         clip = bank.samples(event.clip)[event.start : event.start + event.length]
         out[:] = clip  # in two steps: numpy multiplies mixed types through a buffer, which is slower
         out *= np.float32(event.gain * bank.entry(event.clip).scale)
+        if event.response >= 0:
+            self._reverberate(event.response, out)
         half = event.length // 2  # the ramps of a very short sound are cut so that they do not overlap
         fade_in, fade_out = (self._ramp(seconds)[:half] for seconds in fade_seconds)
         out[: len(fade_in)] *= fade_in
         out[event.length - len(fade_out) :] *= fade_out[::-1]
+
+    def _reverberate(self, response: int, sound: np.ndarray) -> None:
+        """Convolve a sound with an impulse response, in place: as long and with as much energy as before.
+
+        The end is cut off as it is from an excerpt of a recording in that room; the energy keeps the level that was
+        drawn, whatever the response's own.
+        """
+        assert self.response_bank is not None
+        dry, impulses = sound.astype(np.float64), self.response_bank.samples(response)[: len(sound)]
+        size = _fast_length(len(dry) + len(impulses) - 1)
+        wet = np.fft.irfft(np.fft.rfft(dry, size) * np.fft.rfft(impulses, size), size)[: len(dry)]
+        energy = np.vdot(wet, wet)
+        if energy > 0.0:
+            sound[:] = wet * np.sqrt(np.vdot(dry, dry) / energy)
 
     def _ramp(self, seconds: float) -> np.ndarray:
         """Return a quarter of a sine from 0 to 1, both ends included, as Scaper's fades."""
@@ -124,3 +148,13 @@ class Renderer:
             piece = out[begin : begin + len(clip)]
             piece[:] = clip[: len(piece)]
         out *= gain
+
+
+def _fast_length(least: int) -> int:
+    """Return the shortest length from ``least`` on without a prime factor above 5, whose Fourier transform is fast.
+
+    >>> _fast_length(76_799), _fast_length(76_801)
+    (76800, 77760)
+    """
+    odd = (3**b * 5**c for b in range(12) for c in range(8))
+    return min(factor << (-(-least // factor) - 1).bit_length() for factor in odd)

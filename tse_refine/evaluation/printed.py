@@ -110,8 +110,8 @@ def false_alarm_text(results: GridResults) -> str:
         for refinement in decisive(results.grid.refinements)
         if results.num_without_target
     ]
-    mixtures = f"{results.num_without_target} mixtures without an active class"
-    return f"False alarms, a class kept in one of {mixtures}: {', '.join(rates)}" if rates else ""
+    mixtures = f"the {results.num_without_target} mixtures without an active class"
+    return f"False alarms in {mixtures}: {', '.join(rates)}" if rates else ""
 
 
 def event_text(results: GridResults) -> str:

@@ -21,6 +21,7 @@ from tse_refine.files.documents import checked_name, shown
 SPLITS = ("train", "val", "test")
 # options that take a corpus
 FOREGROUNDS, BACKGROUNDS, INTERFERERS = "data.foregrounds", "data.backgrounds", "data.interferers"
+IMPULSE_RESPONSES = "data.impulse_responses"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,15 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from tse_refine.data.bank.clip_bank import ClipBank
-from tse_refine.data.corpora.base import BACKGROUNDS, FOREGROUNDS, INTERFERERS, Clip, Corpus, FileCorpus
+from tse_refine.data.corpora.base import (
+    BACKGROUNDS,
+    FOREGROUNDS,
+    IMPULSE_RESPONSES,
+    INTERFERERS,
+    Clip,
+    Corpus,
+    FileCorpus,
+)
 from tse_refine.data.dataset import MixtureDataset
 from tse_refine.data.recipes import Event, MixtureConfig, Recipe
 from tse_refine.data.scaper.jams import SCENE_FILE, TARGETS_FILE, Scene, SceneEvent, scene_document
@@ -36,12 +44,16 @@ class SceneExporter:
         output: folder for the layout, without this split.
 
     Raises:
-        InputError: the corpora are not files, levels are not in LUFS, or the split exists.
+        InputError: the corpora are not files, levels are not in LUFS, mixtures are in rooms, or the split exists.
     """
 
     def __init__(
         self, corpora: Mapping[str, Corpus], mixture: MixtureConfig, sample_rate: int, split: str, output: Path
     ) -> None:
+        if IMPULSE_RESPONSES in corpora:
+            raise InputError(
+                f"{IMPULSE_RESPONSES}: Scaper's recipes have no impulse responses. Leave them out to write dry ones."
+            )
         self._corpora = {option: corpus for option, corpus in corpora.items() if isinstance(corpus, FileCorpus)}
         if len(self._corpora) < len(corpora):
             raise InputError(

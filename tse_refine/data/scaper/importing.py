@@ -96,7 +96,8 @@ class ImportedRecipes:
         self.seed = seed
         self.num_classes = len(corpora[0].classes())
         self.num_samples = round(duration_seconds * banks[0].sample_rate)
-        num_events = np.add.reduceat(self._events["label"] >= 0, self._scenes["first"], dtype=int)
+        scene_of_row = np.repeat(np.arange(len(self._scenes)), self._scenes["num_rows"])
+        num_events = np.bincount(scene_of_row, self._events["label"] >= 0)
         self.max_events = max(1, int(num_events.max()))  # a batch has sources, if of silence
 
     def __len__(self) -> int:

@@ -121,6 +121,13 @@ def test_endurance(run, tiny_config_file, tmp_path):
     assert (tmp_path / "endurance.png").exists()
 
 
+def test_fine_tuning(run):
+    few = ("--first-steps=1", "--steps=1", "--seeds=0", "--clips=1", "--new-clips=1", "--mixtures=12", "--threads=1")
+    (table,) = run("fine_tuning", *few)["tables"]
+    assert [row[:2] for row in table["rows"]] == [["1", "scratch"], ["1", "ten classes"], ["1", "difference"]]
+    assert all(float(cell) for row in table["rows"][:2] for cell in row[2:])
+
+
 def test_robustness(run, tiny_config_file, tmp_path):
     main(["fit", "-c", str(tiny_config_file)])
     found = run("robustness", str(tmp_path / "run"), "--mixtures", "6", "--threads", "1")

@@ -9,7 +9,8 @@ import pytest
 
 from tests.fixtures.commands import Runner
 from tse_refine.errors import InputError, StoppedError
-from tse_refine.training.runs import finish_run, run_command, train_systems
+from tse_refine.training import runs
+from tse_refine.training.runs import finish_run, remaining_text, run_command, train_systems
 
 EXPERIMENTS = ("experiment/baseline1", "experiment/proposed")
 
@@ -77,6 +78,40 @@ def test_systems_are_trained_alike_with_every_seed(tmp_path):
         "data/synthetic",
         "--seed_everything=5",
     ]
+
+
+def test_what_is_left_is_estimated_from_the_runs_that_have_finished(tmp_path, capsys, monkeypatch):
+    clock = iter([0.0, 120.0, 0.0, 240.0, 0.0, 60.0, 0.0, 60.0])
+    monkeypatch.setattr(runs, "perf_counter", lambda: next(clock))
+
+    def run(words):
+        folder = Path(next(word for word in words if "root_dir=" in word).split("=")[1])
+        folder.mkdir(parents=True, exist_ok=True)
+
+    train_systems(EXPERIMENTS, [], [0, 5], tmp_path, run)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].endswith("4 of 4 runs are left to train and test, one after the other; how long they take is known "
+                             "when the first has finished.")  # fmt: skip
+    assert "3 of 4 runs are left" in lines[1]
+    assert lines[1].endswith("about 6 min, if each takes the 2 min of those that have finished.")
+    assert lines[2].endswith("about 6 min, if each takes the 3 min of those that have finished.")
+    train_systems(EXPERIMENTS, [], [0, 5], tmp_path, run)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_run_that_was_continued_or_is_of_an_earlier_version_estimates_nothing(tmp_path):
+    folders = [tmp_path / name for name in ("continued", "long", "left")]
+    for folder, content in zip(folders, ("", "7200\n"), strict=False):
+        folder.mkdir()
+        (folder / "finished").write_text(content)
+    assert remaining_text(folders[::2]).endswith("when the first has finished.")
+    assert "1 of 3 runs are left" in remaining_text(folders)
+    assert "about 2.0 h, if each takes the 2.0 h" in remaining_text(folders)
+    last = tmp_path / "left" / "checkpoints" / "last.ckpt"
+    last.parent.mkdir(parents=True)
+    last.touch()
+    finish_run(["tse-refine", "fit"], tmp_path / "left", Runner())
+    assert (tmp_path / "left" / "finished").read_text() == ""
 
 
 def test_a_command_runs_in_a_process_of_its_own(capfd):

@@ -8,11 +8,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from tse_refine.errors import STOP_SIGNALS, InputError, StoppedError
 from tse_refine.evaluation.run_folder import RunFolder
+from tse_refine.files.atomic import write_text
 
 FOLDER = "--trainer.default_root_dir"
 _COMMANDS = ("fit", "validate", "calibrate", "test", "predict")
@@ -65,7 +68,7 @@ def _passed_on(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
 def finish_run(words: Sequence[str], folder: Path, run: Runner = run_command) -> None:
     """Run a command with a folder of its own, and test what it trained, unless both are done.
 
-    An interrupted training is resumed.
+    An interrupted training is resumed. ``finished`` in the folder has the seconds that it took, where it was not.
 
     Args:
         words: command line of ``fit`` or ``test``, without the folder; the program may be several words, such as
@@ -79,17 +82,18 @@ def finish_run(words: Sequence[str], folder: Path, run: Runner = run_command) ->
     finished = folder / "finished"
     if finished.exists():
         return
-    place = f"{FOLDER}={folder}"
+    place, start, continued = f"{FOLDER}={folder}", perf_counter(), False
     first = next((number for number, word in enumerate(words) if word in _COMMANDS), 0)
     if words[first] == "fit":
         training = RunFolder(folder)
         last = training.checkpoints / "last.ckpt"
+        continued = training.trained.exists() or last.exists()
         if not training.trained.exists():
             run([*words, place, f"--ckpt_path={last}" if last.exists() else "--overwrite"])
         run([*words[:first], "test", "-c", str(training.config), place])
     else:
         run([*words, place])
-    finished.touch()
+    write_text(finished, "" if continued else f"{perf_counter() - start:.0f}\n")
 
 
 def train_systems(
@@ -110,10 +114,35 @@ def train_systems(
     Raises:
         InputError: a command failed.
     """
-    folders = []
-    for seed in seeds:
-        for experiment in experiments:
-            folder = output / f"{Path(experiment).stem}-seed{seed}"
-            finish_run(["tse-refine", "fit", "-c", experiment, *options, f"--seed_everything={seed}"], folder, run)
-            folders.append(folder)
+    pairs = list(product(seeds, experiments))
+    folders = [output / f"{Path(experiment).stem}-seed{seed}" for seed, experiment in pairs]
+    for (seed, experiment), folder in zip(pairs, folders, strict=True):
+        if not (folder / "finished").exists():
+            print(f"tse-refine: {remaining_text(folders)}", file=sys.stderr, flush=True)
+        finish_run(["tse-refine", "fit", "-c", experiment, *options, f"--seed_everything={seed}"], folder, run)
     return folders
+
+
+def remaining_text(folders: Sequence[Path]) -> str:
+    """Return how many runs are left, and how long they take if each takes as long as those that are finished.
+
+    Args:
+        folders: folders of all runs (:func:`finish_run`).
+    """
+    seconds, left = [], 0
+    for folder in folders:
+        try:
+            seconds.append(float((folder / "finished").read_text(encoding="utf-8")))
+        except OSError:
+            left += 1
+        except ValueError:  # empty: continued after a stop, or of an earlier version
+            pass
+    text = f"{left} of {len(folders)} runs are left to train and test, one after the other"
+    if not seconds:
+        return f"{text}; how long they take is known when the first has finished."
+    mean = sum(seconds) / len(seconds)
+    return f"{text}: about {_duration(left * mean)}, if each takes the {_duration(mean)} of those that have finished."
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{max(1.0, seconds / 60):.0f} min"

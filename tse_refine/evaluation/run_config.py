@@ -208,9 +208,7 @@ def build_data(config: Mapping[str, Any], **changes: Any) -> MixtureDataModule:
 
 
 def build_corpora(config: Mapping[str, Any]) -> list[Corpus]:
-    """Build the corpora of a configuration: foregrounds, and backgrounds and interferers where it has them.
-
-    Nothing is read yet.
+    """Build the corpora that a configuration has, the foregrounds first; nothing is read yet.
 
     Args:
         config: options of ``fit``, as parsed or saved.
@@ -220,11 +218,12 @@ def build_corpora(config: Mapping[str, Any]) -> list[Corpus]:
     """
     from jsonargparse import ArgumentError, ArgumentParser
 
-    from tse_refine.data.corpora.base import Corpus
+    from tse_refine.data.corpora.base import BACKGROUNDS, FOREGROUNDS, IMPULSE_RESPONSES, INTERFERERS, Corpus
 
     import_plugins(config)
     options = update_config(config)["data"]
-    roles = [role for role in ("foregrounds", "backgrounds", "interferers") if options.get(role) is not None]
+    corpora = (FOREGROUNDS, BACKGROUNDS, INTERFERERS, IMPULSE_RESPONSES)
+    roles = [role for role in (option.removeprefix("data.") for option in corpora) if options.get(role) is not None]
     parser = ArgumentParser(exit_on_error=False)
     for role in roles:
         parser.add_subclass_arguments(Corpus, role)

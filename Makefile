@@ -25,7 +25,7 @@ demo: $(INSTALLED)
 compare: $(INSTALLED)
 	$(BIN)/tse-refine compare --output runs/compare
 
-# in place, on the runs that their first cells name: make compare, tse-refine sweep sweeps/loss_weight
+# in place, on what their first cells name: the small results in notebooks/results, or runs of one's own
 notebooks: $(INSTALLED)
 	$(BIN)/jupyter execute --inplace --kernel_name=python3 notebooks/*.ipynb
 

@@ -30,7 +30,7 @@ demo: $(WITH)-report
 compare: $(WITH)-report
 	$(BIN)/tse-refine compare --output runs/compare
 
-# in place, on the runs that their first cells name: make compare, tse-refine sweep sweeps/loss_weight
+# in place, on what their first cells name: the small results in notebooks/results, or runs of one's own
 notebooks: $(WITH)-notebook
 	$(BIN)/jupyter execute --inplace --kernel_name=python3 notebooks/*.ipynb
 

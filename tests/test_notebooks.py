@@ -60,8 +60,8 @@ def run(tmp_path, monkeypatch):
 def run_here(monkeypatch, capsys, tmp_path):
     """Run a notebook's code in this process, which is quicker than a kernel; return what it printed."""
 
-    def run_in_place(path, **parameters):
-        monkeypatch.chdir(tmp_path)
+    def run_in_place(path, folder=tmp_path, **parameters):
+        monkeypatch.chdir(folder)
         namespace = {}
         with mpl.rc_context():
             for cell in with_parameters(path, **parameters).cells:
@@ -180,6 +180,15 @@ def test_notebooks_are_committed_as_they_ran(path):
     for output in outputs(notebook):  # in base64, any letters may follow a slash
         output.get("data", {}).pop("image/png", None)
     assert not re.search(r"/(work|tmp|root|home)\b", nbformat.writes(notebook))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
+def test_they_are_committed_as_they_ran_on_the_results_that_come_with_them(run_here, path):
+    stored = [output.text for output in outputs(nbformat.read(path, as_version=4)) if output.output_type == "stream"]
+    text = run_here(path, folder=path.parent)
+    assert stored
+    for output in stored:
+        assert output.strip() in text
 
 
 def test_both_notebooks_are_there():

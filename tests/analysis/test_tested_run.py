@@ -47,6 +47,16 @@ def test_the_recommended_refinement_is_that_of_the_best_checkpoint(tiny_runs):
     assert run.data.class_names == list(run.classifier.class_names)
 
 
+def test_a_run_without_checkpoints_recommends_what_its_last_validation_did(tiny_runs, tmp_path):
+    folder = next(tiny_runs.glob("*/config.yaml")).parent
+    passed_on = shutil.copytree(folder, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    assert TestedRun(passed_on).recommended == TestedRun(folder).recommended
+    rows = (passed_on / "validation.csv").read_text().replace("1,0,0.5,", "1,0,none,", 1)
+    (passed_on / "validation.csv").write_text(rows)
+    with pytest.raises(InputError, match=r"validation\.csv.*It is damaged"):
+        _ = TestedRun(passed_on).recommended
+
+
 def test_the_cost_is_that_of_the_file(make_run):
     assert TestedRun(make_run("a")).cost == Cost(500_000, 100_000, 0.07, 0.01)
 

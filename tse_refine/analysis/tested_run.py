@@ -12,13 +12,17 @@ from typing import Any
 from tse_refine.analysis.measurements import MeasuredClassifier, MeasuredGrid, read_classifier, read_grid
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.errors import InputError
-from tse_refine.evaluation.results import COST_COLUMNS, REMEDY
+from tse_refine.evaluation.callback import recommended_refinement
+from tse_refine.evaluation.conditions import Condition
+from tse_refine.evaluation.grid import Grid
+from tse_refine.evaluation.metrics import SNRI
+from tse_refine.evaluation.results import COST_COLUMNS, REMEDY, read_validation
 from tse_refine.evaluation.run_config import data_of_run, not_a_config, operating_refinement, read_config
 from tse_refine.evaluation.run_folder import RunFolder
-from tse_refine.files.tables import read_csv
+from tse_refine.files.tables import content_of, read_csv
 from tse_refine.model.checkpoint import read_checkpoint
 from tse_refine.model.cost import Cost
-from tse_refine.refinement import Refinement, parse_refinement
+from tse_refine.refinement import Refinement, parse_refinement, parse_refinements
 from tse_refine.version import PACKAGE
 
 # options that do not change a training: where it ran, what it showed, what it was tested on
@@ -98,12 +102,42 @@ class TestedRun:
 
     @cached_property
     def recommended(self) -> Refinement:
-        """What validation recommended at the best checkpoint, else the training's operating refinement."""
+        """What validation recommended at the best checkpoint, else the training's operating refinement.
+
+        Of a run that was passed on without checkpoints, at the last epoch of ``validation.csv``.
+        """
         path = self.folder.checkpoints / "best.ckpt"
         option = read_checkpoint(path).about.recommended_threshold if path.exists() else None
-        if option is None:
-            return operating_refinement(self.folder.config, self.config)
-        return parse_refinement(option, f"{path}: the recommended threshold")
+        if option is not None:
+            return parse_refinement(option, f"{path}: the recommended threshold")
+        last = None if path.exists() or not self.has_classifier else self._recommended_last()
+        return last or operating_refinement(self.folder.config, self.config)
+
+    def _recommended_last(self) -> Refinement | None:
+        """Return what the last epoch of ``validation.csv`` recommends; None without the file."""
+        path = self.folder.validation
+        rows = read_validation(path)
+        if not rows:
+            return None
+        with content_of(path, "It is damaged; restore it, or rename it."):
+            cells: list[dict[str, Any]] = [
+                {
+                    "active": int(row["active"]),
+                    "inactive": int(row["inactive"]),
+                    "threshold": row["threshold"],
+                    SNRI.name: float(row[SNRI.name] or math.nan),
+                }
+                for row in rows
+                if row["epoch"] == rows[-1]["epoch"]
+            ]
+            conditions = tuple(dict.fromkeys(Condition(cell["active"], cell["inactive"]) for cell in cells))
+            rules = parse_refinements([cell["threshold"] for cell in cells], str(path))
+            expected = {(*condition, rule.name) for condition in conditions for rule in rules}
+            if {(cell["active"], cell["inactive"], cell["threshold"]) for cell in cells} != expected:
+                raise ValueError("a refinement is missing under a condition")
+            return recommended_refinement(
+                cells, Grid(conditions, rules), self.config["evaluation"].get("recommend_for")
+            )
 
     @cached_property
     def checkpoint(self) -> Path:

@@ -23,14 +23,14 @@ INPUTS = 0.02
 def seeds() -> list[bytes]:
     config = NetworkConfig(8, 10.0, 4, 4, 4, 3, 1, 1, 1, 4, ClassifierConfig(1), True, classifier_hidden_size=4)
     torch.manual_seed(0)
-    trained = TrainedNetwork(Network(2, 8000, config).eval(), ("a", "b"), 8000, 0.2, 2.0)
+    trained = TrainedNetwork(Network(2, 8000, config).eval(), ("a", "b"), 8000, 0.2, 2.0, aliases={"a": ("first",)})
     trained.save(scratch("checkpoint") / "seed.ckpt")
     alone = (scratch("checkpoint") / "seed.ckpt").read_bytes()
     module = ExtractionModule(["a", "b"], 8000, config)
     content = {"state_dict": module.state_dict(), "epoch": 3, "optimizer_states": [{"state": {}}]}
     content["hyper_parameters"] = dict(module.hparams)
-    mixture = SimpleNamespace(duration_seconds=2.0)
-    module._trainer = SimpleNamespace(datamodule=SimpleNamespace(digest="0123", mixture=mixture))
+    data = SimpleNamespace(digest="0123", mixture=SimpleNamespace(duration_seconds=2.0), aliases=trained.aliases)
+    module._trainer = SimpleNamespace(datamodule=data)
     module.on_save_checkpoint(content)
     return [alone, _bytes(content)]
 
@@ -74,5 +74,6 @@ def check(data: bytes) -> None:
     trained = load_network(path)
     training_options(path)
     assert all(parameter.isfinite().all() for parameter in trained.network.parameters())
-    assert all(name.isprintable() for name in trained.class_names)
+    aliases = [word for words in trained.aliases.values() for word in words]
+    assert all(name.isprintable() for name in (*trained.class_names, *aliases))
     assert math.isfinite(trained.duration_seconds)

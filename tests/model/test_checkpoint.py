@@ -146,7 +146,7 @@ def test_sizes_that_the_file_does_not_hold_are_rejected_before_memory_is_taken(p
     changed(path, *NETWORK, "bottleneck_channels", value=10**6)
     code = (
         "import resource, sys; from tse_refine.model.checkpoint import load_network, InputError\n"
-        "size = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize() + 2**28\n"
+        "size = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize() + 2**31\n"
         "resource.setrlimit(resource.RLIMIT_AS, (size, size))\n"
         "try: load_network(sys.argv[1])\n"
         "except InputError as error: print(error)"

@@ -244,10 +244,10 @@ def _onnx_bytes(program: ExportedProgram, about: dict[str, Any]) -> bytes:
     assert program_in_onnx is not None, "the exporter with dynamo=True returns a program"
     model = program_in_onnx.model
     check_recurrences(model)
-    axes: Any
-    for axes in (model.graph.inputs[0].shape, model.graph.outputs[0].shape):  # of the mixture and the estimate
-        batch, samples = axes
-        program_in_onnx.rename_axes({batch: "batch", samples: "samples"})
+    axes: Any = model.graph.inputs[0].shape  # of the mixture
+    program_in_onnx.rename_axes(dict(zip(axes, ("batch", "samples"), strict=True)))
+    axes = model.graph.outputs[0].shape  # of the estimate, whose length may be written as what it is computed from
+    axes[0], axes[1] = "batch", "samples"
     for part in (model.graph, *model.graph):
         part.metadata_props.clear()  # notes of the translation, a fifth of a small model's file
     model.metadata_props.update({key: json.dumps(value, ensure_ascii=False) for key, value in about.items()})

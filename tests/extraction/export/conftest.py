@@ -1,25 +1,32 @@
 """Exported models of every size, with a threshold as an input or with a fixed refinement."""
 
+import os
+
 import pytest
 
-from tests.fixtures.exports import EXPORTS, FIXED, FIXED_NAMES, SIZES, export, write_checkpoint
+from tests.fixtures.exports import EXPORTS, FIXED, FIXED_NAMES, export_once
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory):
+def exports_folder(tmp_path_factory):
+    """A folder that all processes of a test run share."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "exports"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def models(exports_folder):
     """Exports of every size, by size and format."""
-    folder = tmp_path_factory.mktemp("exported")
-    for size in SIZES:
-        write_checkpoint(folder / f"{size}.ckpt", SIZES[size])
-    return {(size, file_format): export(folder / f"{size}.ckpt", file_format) for size, file_format in EXPORTS}
+    return {(size, file_format): export_once(exports_folder, size, file_format) for size, file_format in EXPORTS}
 
 
 @pytest.fixture(scope="session", params=FIXED, ids=FIXED_NAMES)
-def fixed_model(request, tmp_path_factory):
+def fixed_model(request, exports_folder):
     """An export with a fixed refinement."""
     refinement, file_format = request.param
-    path = tmp_path_factory.mktemp("fixed") / "best.ckpt"
-    return export(write_checkpoint(path, SIZES["every frame, no skip path"], 0.45), file_format, refinement)
+    return export_once(exports_folder, "every frame, no skip path", file_format, refinement)
 
 
 @pytest.fixture(params=EXPORTS, ids="-".join)

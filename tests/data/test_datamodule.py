@@ -141,6 +141,10 @@ def test_data_with_the_digest_of_the_config_are_not_reported(make, recwarn):
             "data.impulse_responses: the mixtures of data.recipes are read as they are",
         ),
         ({"interferers": SyntheticSounds(2, 2, 2)}, "data.interferers: alarm, .* are classes of data.foregrounds too"),
+        (
+            {"interferers": SyntheticBackgrounds(2, 2, 2), "aliases": {"alarm": ["Wind"]}},
+            "data.interferers: wind is a class of data.foregrounds too, or a word for one",
+        ),
     ],
 )
 def test_impossible_data_are_rejected_before_any_audio_is_read(make, options, message, monkeypatch):

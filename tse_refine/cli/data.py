@@ -81,8 +81,8 @@ def announce(downloads: Sequence[Download], agreed: bool) -> None:
     total = f"at least {gigabytes(num_bytes)}" if None in sizes else f"up to {gigabytes(num_bytes)}"
     if asks and not sys.stdin.isatty():
         raise InputError(
-            f"{total} would be downloaded: {'; '.join(map(str, downloads))}. More than 1 GB needs a yes: add --yes to "
-            "the command. Nothing was downloaded."
+            f"{total} would be downloaded: {'; '.join(map(str, downloads))}. More than 1 GB, or an unknown size, needs "
+            "a yes: add --yes to the command. Nothing was downloaded."
         )
     print(f"To download, {total}:", *downloads, sep="\n  ", flush=True)
     if asks and _answer("Download this? [y/N] ") not in ("y", "yes"):

@@ -171,8 +171,8 @@ def command_parser(command: str) -> TrainerParser:
     folder.help = "Folder of the run; by default the one that --budget describes."  # Lightning's is another
     parser.add_lightning_class_args(ExtractionModule, "model")
     parser.add_lightning_class_args(MixtureDataModule, "data")
-    add("--data.root", type=str | None, help="Folder of the recordings of both corpora; it takes the place of their "
-        "own init_args.root.")  # fmt: skip
+    add("--data.root", type=str | None, help="Folder of the recordings of foregrounds and backgrounds; it takes the "
+        "place of their own init_args.root.")  # fmt: skip
     parser.add_lightning_class_args(QueryRefinementEvaluation, "evaluation")
     parser.add_lightning_class_args(PredictionWriter, "prediction")
     parser.add_lightning_class_args(RunCheckpoint, "checkpoint")

@@ -293,7 +293,7 @@ class MixtureDataModule(LightningDataModule):
             )
         _ = self.aliases  # rejects what is ambiguous
         if INTERFERERS in self.corpora:
-            check_outside_classes(self.clips)
+            check_outside_classes(self.clips, self.aliases)
         if self.recipes and IMPULSE_RESPONSES in self.corpora:
             raise InputError(
                 f"{IMPULSE_RESPONSES}: the mixtures of data.recipes are read as they are, without reverberation. Leave "

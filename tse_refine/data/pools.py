@@ -70,21 +70,24 @@ def pools_of_split(split: str, clips: ClipsByOption, class_names: Sequence[str],
     return Pools(list(foregrounds.values()), of_split[BACKGROUNDS], interferers, responses)
 
 
-def check_outside_classes(clips: ClipsByOption) -> None:
-    """Reject interferers that have a class of the foregrounds, or are cut from one of their recordings.
+def check_outside_classes(clips: ClipsByOption, aliases: Mapping[str, Sequence[str]]) -> None:
+    """Reject interferers that a query for a class names, or that are cut from a recording of the foregrounds.
 
     Args:
         clips: clips of each option, ``data.interferers`` among them.
+        aliases: other words for classes, by class.
 
     Raises:
         InputError: names the classes or the recordings.
     """
-    classes = {plain_name(clip.label) for clip in clips[FOREGROUNDS]}
+    names = [clip.label for clip in clips[FOREGROUNDS]] + [word for words in aliases.values() for word in words]
+    classes = set(map(plain_name, names))
     shared = sorted({clip.label for clip in clips[INTERFERERS] if plain_name(clip.label) in classes})
     if shared:
         raise InputError(
-            f"{INTERFERERS}: {listed(shared)} {'are classes' if shared[1:] else 'is a class'} of {FOREGROUNDS} too. "
-            "Interferers are sounds outside the classes, which no query names: leave the label out of one of the two."
+            f"{INTERFERERS}: {listed(shared)} {'are classes' if shared[1:] else 'is a class'} of {FOREGROUNDS} too, or "
+            f"{'words' if shared[1:] else 'a word'} for one (data.aliases). Interferers are sounds outside the "
+            "classes, which no query names: leave the label out of one of the two."
         )
     extracted = {clip.recording: clip.name for clip in clips[FOREGROUNDS]}
     _reject_same([(clip.name, extracted.get(clip.recording)) for clip in clips[INTERFERERS]])

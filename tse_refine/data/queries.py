@@ -100,17 +100,19 @@ class QueryConfig:
             raise InputError(
                 f"data.queries.inactive_counts is {list(self.inactive_counts)}; numbers of at least 1 are expected."
             )
-        for name, counts in (
-            ("inactive_sample_rate", self.target_counts),
-            ("partial_sample_rate", self.inactive_counts),
+        for name, counts_name in (
+            ("inactive_sample_rate", "target_counts"),
+            ("partial_sample_rate", "inactive_counts"),
         ):
+            counts = getattr(self, counts_name)
             rate, most = getattr(self, name), max(num_events) + max(counts)
             if not 0.0 <= rate <= 1.0:
                 raise InputError(f"data.queries.{name} is {rate}; a fraction from 0 to 1 is expected.")
             if rate > 0.0 and num_classes < most:
                 raise InputError(
                     f"data.queries.{name} is {rate}, but {num_classes} classes leave too few inactive ones beside "
-                    f"{max(num_events)} active: at least {most} classes are needed."
+                    f"{max(num_events)} active: at least {most} classes are needed, or smaller numbers in "
+                    f"data.queries.{counts_name}, which is {list(counts)}."
                 )
 
 

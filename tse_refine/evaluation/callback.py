@@ -277,7 +277,8 @@ class QueryRefinementEvaluation(Callback):
             )
 
     def _check_monitors(self, trainer: Trainer) -> None:
-        may_be_empty = 0 in trainer.datamodule.mixture.num_events  # type: ignore[attr-defined]
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        may_be_empty = 0 in data.mixture.num_events or data.recipes is not None
         logged = [*metric_names(self.grids["val"], "val", self.operating, may_be_empty), *LOG_NAMES]
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             monitor = getattr(callback, "monitor", None) if isinstance(callback, Checkpoint | EarlyStopping) else None

@@ -36,7 +36,9 @@ def calibrate(
 
     Both are decided on the validation mixtures: first the calibration (:func:`fit_calibration`), which becomes part of
     the classifier's last layer, so that nothing else need know of it; then the refinement, among those of the
-    validation and :data:`CANDIDATES`, by mean SNRi over ``evaluation.recommend_for``.
+    validation and :data:`CANDIDATES`, by mean SNRi over ``evaluation.recommend_for``. A network whose extractor follows
+    the classifier (``query_in_time``, ``context``) follows the calibrated one, and extracts differently, the raw query
+    too; the refinement is chosen with that.
 
     Args:
         trainer: runs the validation.

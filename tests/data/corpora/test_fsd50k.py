@@ -48,6 +48,11 @@ def test_aliases_are_the_parts_of_a_name_and_parents_that_mean_one_class(fsd50k_
     }
 
 
+def test_a_parent_of_one_class_that_is_a_distant_ancestor_of_another_names_neither(tmp_path):
+    root = write_tables(tmp_path, ["Flush,Home", "Bell,Door,Home", "Door,Home", "Home"])
+    assert FSD50K(str(root), ["Flush", "Bell"]).aliases() == {"Flush": [], "Bell": ["Door"]}
+
+
 def test_a_clip_with_two_leaves_is_not_used(tmp_path):
     root = write_tables(tmp_path, ["Bark,Dog", "Dog", "Bark,Dog,Wind", "Wind"])
     assert used(root, "Bark") == {"1": "Bark"}

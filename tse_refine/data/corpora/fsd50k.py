@@ -102,13 +102,13 @@ class FSD50K(FileCorpus):
         the names of its parents (``Dog`` for ``Bark``).
         """
         ancestors = _ancestors(set(row["labels"].split(",")) for rows in self._tables().values() for row in rows)
-        words = {}
+        words, named = {}, Counter[str]()
         for label in self.chosen:
             above = ancestors.get(label, set())
             parents = sorted(above.difference(*(ancestors[other] for other in above)))
             words[label] = list(dict.fromkeys(part for name in (label, *parents) for part in name.split("_and_")))
-        named = Counter(word.casefold() for of_label in words.values() for word in of_label)
-        named.update(label.casefold() for label in self.chosen if label not in words[label])
+            # a parent of one class may be a more distant ancestor of another
+            named.update({part.casefold() for name in (label, *above) for part in (name, *name.split("_and_"))})
         return {
             label: [word for word in of_label if word != label and named[word.casefold()] == 1]
             for label, of_label in words.items()

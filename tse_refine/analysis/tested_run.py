@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tse_refine.analysis.compared_options import complete_data, complete_model
 from tse_refine.analysis.measurements import MeasuredClassifier, MeasuredGrid, read_classifier, read_grid
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.errors import InputError
@@ -88,11 +89,14 @@ class TestedRun:
 
     @cached_property
     def training_fingerprint(self) -> str:
-        """What two runs of one system have in common: the options of module, data and trainer, without the seed."""
+        """What two runs of one system have in common: the options of module, data and trainer, without the seed.
+
+        An option that the run's version did not have yet counts as its default.
+        """
         config = self.config
-        data = {name: value for name, value in config["data"].items() if name not in _NOT_DATA}
+        data = {name: value for name, value in complete_data(config["data"]).items() if name not in _NOT_DATA}
         trainer = {name: value for name, value in config.get("trainer", {}).items() if name not in _NOT_TRAINER}
-        return json.dumps([config["model"], data, trainer], sort_keys=True, default=str)
+        return json.dumps([complete_model(config["model"]), data, trainer], sort_keys=True, default=str)
 
     @cached_property
     def operating(self) -> Refinement:

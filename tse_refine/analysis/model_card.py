@@ -45,6 +45,8 @@ def write_model(source: str | Path, folder: Path, repository: str, card: Mapping
     """
     checkpoint, run = find_source(source)
     trained = load_network(checkpoint)
+    if run is not None and not run.tested(checkpoint, trained.network):
+        run = None
     check_extracts(trained.extracts)
     texts = {**(read_card(checkpoint) if checkpoint.suffix == SUFFIX else {}), **card}
     if missing := [heading for heading in REQUIRED if not texts.get(heading, "").strip()]:
@@ -57,7 +59,7 @@ def write_model(source: str | Path, folder: Path, repository: str, card: Mapping
 
 
 def find_source(source: str | Path) -> tuple[Path, TestedRun | None]:
-    """Return the checkpoint that is meant, and the run whose test has its scores; None where there is none.
+    """Return the checkpoint that is meant, and the run that it is of; None where nothing of that was tested.
 
     Args:
         source: folder of a run, or a checkpoint.
@@ -70,8 +72,7 @@ def find_source(source: str | Path) -> tuple[Path, TestedRun | None]:
     run = TestedRun(folder.path)
     tested = (folder.test / "summary.csv").is_file() and folder.config.is_file()
     if not path.is_dir():
-        checkpoint = find_checkpoint(path)
-        return checkpoint, run if tested and run.checkpoint.resolve() == checkpoint.resolve() else None
+        return find_checkpoint(path), run if tested else None
     checkpoint = run.checkpoint if tested else folder.checkpoints / "best.ckpt"
     if not checkpoint.is_file():
         raise InputError(f"{source}: {checkpoint} does not exist; give the folder of a run, or a checkpoint.")

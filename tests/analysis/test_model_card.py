@@ -119,6 +119,9 @@ def test_a_shipped_model_brings_its_own_card(tmp_path):
     [
         ("CC-BY-4.0", {"license": "cc-by-4.0"}),
         ("MIT", {"license": "mit"}),
+        ("Proprietary", {"license": "other", "license_name": "proprietary"}),
+        ("CC-BY-5.0", {"license": "other", "license_name": "cc-by-5.0"}),
+        ("非商用", {"license": "other", "license_name": "other"}),
         ("non-commercial use: only!", {"license": "other", "license_name": "non-commercial-use-only"}),
     ],
 )

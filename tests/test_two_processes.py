@@ -78,7 +78,7 @@ def test_two_processes_give_the_results_of_one(tiny_config_file, tmp_path, capsy
     np.testing.assert_allclose(numbers(found, "probability"), numbers(expected, "probability"), rtol=0, atol=1.01e-5)
     for name in ("summary.csv", "classification.csv", "class_aware.csv", "per_class.csv", "cost.csv"):
         for one, other in zip(read(alone / name), read(both / name), strict=True):
-            exact = {"threshold", "class", "active", "inactive", "n", "support"} & set(one)
+            exact = {"threshold", "class", "active", "inactive", "n", "support", "weights"} & set(one)
             assert {column: one[column] for column in exact} == {column: other[column] for column in exact}, name
             for column in set(one) - exact:
                 assert abs(float(one[column] or "0") - float(other[column] or "0")) <= 1e-3, (name, column)

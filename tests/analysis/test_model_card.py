@@ -1,12 +1,17 @@
+import copy
 import dataclasses
+import os
 import re
+import shutil
 
 import pytest
+import torch
 import yaml
 
 from tests.fixtures.runs import CLASSES
 from tse_refine.analysis.model_card import find_source, write_model
 from tse_refine.errors import InputError
+from tse_refine.model.checkpoint import weights_digest
 from tse_refine.model.weights import DEFAULT_MODEL, find_checkpoint, read_card
 
 CARD = {"licence": "CC-BY-4.0", "data": "tones of our own"}
@@ -19,10 +24,12 @@ def trained(fixed_probabilities):
 
 @pytest.fixture
 def run(make_run, trained):
-    """A tested run with its best checkpoint and another one."""
-    folder = make_run("tones")
-    for name in ("best", "other"):
-        trained.save(folder / "checkpoints" / f"{name}.ckpt")
+    """A run whose best checkpoint was tested, with another one."""
+    folder = make_run("tones", weights=weights_digest(trained.network))
+    trained.save(folder / "checkpoints" / "best.ckpt")
+    other = copy.deepcopy(trained)
+    torch.nn.init.zeros_(other.network.decoder.weight)
+    other.save(folder / "checkpoints" / "other.ckpt")
     return folder
 
 
@@ -56,21 +63,40 @@ def test_the_card_of_a_run_states_use_data_licence_scores_and_limits(run, writte
     assert str(run.parent) not in text  # nothing of this machine
 
 
-def test_scores_are_those_of_the_checkpoint_that_was_tested(run, written):
-    assert find_source(run)[0] == find_source(run / "checkpoints" / "best.ckpt")[0] == run / "checkpoints" / "best.ckpt"
-    assert "δ = 0.3" in written(run / "checkpoints" / "best.ckpt")
-    text = written(run / "checkpoints" / "other.ckpt")
-    assert "δ = 0.3" not in text
-    assert "Not measured" in text
+def test_scores_are_those_of_the_weights_that_were_tested(run, written):
+    best, other, again = (run / "checkpoints" / f"{name}.ckpt" for name in ("best", "other", "again"))
+    assert find_source(run)[0] == find_source(best)[0] == best
+    shutil.copy(best, again)
+    for source in (run, best, again):
+        assert "δ = 0.3" in written(source)
+    assert "Not measured" in written(other)
+    shutil.copyfile(other, best)  # as a training that goes on after its test does
+    os.utime(best, (0, 0))
+    for source in (run, best):
+        assert "δ = 0.3" not in (text := written(source))
+        assert "Not measured" in text
+
+
+def test_of_a_test_that_recorded_no_weights_path_and_time_tell(make_run, trained, written):
+    run = make_run("old")
+    best, other = (run / "checkpoints" / f"{name}.ckpt" for name in ("best", "other"))
+    for path in (best, other):
+        trained.save(path)
+        os.utime(path, (0, 0))
+    assert "δ = 0.3" in written(best)
+    assert "Not measured" in written(other)
     (run / "test" / "config.yaml").write_text(
         (run / "config.yaml").read_text() + "ckpt_path: /gone/checkpoints/other.ckpt\n"
     )
-    assert find_source(run)[0] == run / "checkpoints" / "other.ckpt"
-    assert "δ = 0.3" in written(run / "checkpoints" / "other.ckpt")
+    assert find_source(run)[0] == other
+    assert "δ = 0.3" in written(other)
+    trained.save(other)
+    assert "Not measured" in written(run)
 
 
 def test_the_limits_are_those_of_the_checkpoint_s_own_refinement(make_run, trained, written):
-    run = make_run("calibrated", falls={"none": 2.0, 0.3: 0.5, 0.9: 0.5, "oracle": 0.0})
+    weights = weights_digest(trained.network)
+    run = make_run("calibrated", weights=weights, falls={"none": 2.0, 0.3: 0.5, 0.9: 0.5, "oracle": 0.0})
     trained.save(run / "checkpoints" / "best.ckpt")
     own = dataclasses.replace(trained, recommended_threshold=0.9)  # above every probability
     own.save(run / "checkpoints" / "calibrated.ckpt")
@@ -93,6 +119,9 @@ def test_a_shipped_model_brings_its_own_card(tmp_path):
     [
         ("CC-BY-4.0", {"license": "cc-by-4.0"}),
         ("MIT", {"license": "mit"}),
+        ("Proprietary", {"license": "other", "license_name": "proprietary"}),
+        ("CC-BY-5.0", {"license": "other", "license_name": "cc-by-5.0"}),
+        ("非商用", {"license": "other", "license_name": "other"}),
         ("non-commercial use: only!", {"license": "other", "license_name": "non-commercial-use-only"}),
     ],
 )

@@ -70,6 +70,7 @@ def test_a_rejected_upload_is_one_paragraph(hub, checkpoint, card, monkeypatch, 
     message = refusal(main, ["push", str(checkpoint), "ann/sounds", "--card", str(card)], stdout="")
     assert "ann/sounds: the model cannot be uploaded" in message
     assert "`hf auth login`" in message
+    assert "licence" in message
     assert "hf_wrong" not in message
     assert not hub.commits
 

@@ -1,3 +1,4 @@
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from tse_refine.evaluation import callback
 from tse_refine.evaluation.callback import QueryRefinementEvaluation, metric_names, recommended_refinement
 from tse_refine.evaluation.conditions import Condition
 from tse_refine.evaluation.grid import Grid
-from tse_refine.model.checkpoint import CHECKPOINT_KEY
+from tse_refine.model.checkpoint import CHECKPOINT_KEY, weights_digest
 from tse_refine.refinement import CountThreshold, NoRefinement, Oracle, SoftThreshold, Threshold
 from tse_refine.training.module import ExtractionModule
 
@@ -120,6 +121,17 @@ def test_without_classifier_only_none_and_oracle_are_measured(trainer, tiny_data
     assert sorted(path.name for path in (tmp_path / "test").iterdir()) == ["cost.csv", "results.csv", "summary.csv"]
     with pytest.raises(InputError, match="without a classifier"):
         trainer(QueryRefinementEvaluation(thresholds=[0.5])).test(module, tiny_data, verbose=False)
+
+
+def test_a_test_records_which_weights_it_tested(trainer, module, tiny_data, tmp_path):
+    digests = []
+    for change in (0.0, 1e-3):
+        with torch.no_grad():
+            module.network.encoder.weight.add_(change)
+        trainer(QueryRefinementEvaluation(class_aware=False)).test(module, tiny_data, verbose=False)
+        digests.append(rows_of(tmp_path / "test" / "cost.csv")[0]["weights"])
+        assert digests[-1] == weights_digest(module.network) == weights_digest(deepcopy(module.network).double())
+    assert digests[0] != digests[1]
 
 
 def test_sanity_check_computes_everything_and_writes_nothing(trainer, module, tiny_data, tmp_path, monkeypatch):

@@ -26,6 +26,12 @@ from tse_refine.refinement import DEFAULT_THRESHOLD, Refinement, parse_refinemen
 REQUIRED = ("licence", "data")  # headings that nobody can fill in but who trained the network
 _OWN = (*REQUIRED, "title", "scores", "limits")  # headings with a place of their own; others follow in their order
 _FEW = 5  # classes with the lowest recall
+# some of the names by which the Hub knows licences; it rejects a card with any other name
+_LICENCES = (
+    *("mit", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "mpl-2.0", "gpl-2.0", "gpl-3.0", "lgpl-3.0", "agpl-3.0"),
+    *("cc0-1.0", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nd-4.0", "cc-by-nc-3.0"),
+    *("cc-by-nc-4.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0"),
+)
 _TAGS = ["audio", "source-separation", "sound-event-detection", "target-sound-extraction"]
 
 
@@ -45,6 +51,8 @@ def write_model(source: str | Path, folder: Path, repository: str, card: Mapping
     """
     checkpoint, run = find_source(source)
     trained = load_network(checkpoint)
+    if run is not None and not run.tested(checkpoint, trained.network):
+        run = None
     check_extracts(trained.extracts)
     texts = {**(read_card(checkpoint) if checkpoint.suffix == SUFFIX else {}), **card}
     if missing := [heading for heading in REQUIRED if not texts.get(heading, "").strip()]:
@@ -57,7 +65,7 @@ def write_model(source: str | Path, folder: Path, repository: str, card: Mapping
 
 
 def find_source(source: str | Path) -> tuple[Path, TestedRun | None]:
-    """Return the checkpoint that is meant, and the run whose test has its scores; None where there is none.
+    """Return the checkpoint that is meant, and the run that it is of; None where nothing of that was tested.
 
     Args:
         source: folder of a run, or a checkpoint.
@@ -70,8 +78,7 @@ def find_source(source: str | Path) -> tuple[Path, TestedRun | None]:
     run = TestedRun(folder.path)
     tested = (folder.test / "summary.csv").is_file() and folder.config.is_file()
     if not path.is_dir():
-        checkpoint = find_checkpoint(path)
-        return checkpoint, run if tested and run.checkpoint.resolve() == checkpoint.resolve() else None
+        return find_checkpoint(path), run if tested else None
     checkpoint = run.checkpoint if tested else folder.checkpoints / "best.ckpt"
     if not checkpoint.is_file():
         raise InputError(f"{source}: {checkpoint} does not exist; give the folder of a run, or a checkpoint.")
@@ -79,11 +86,10 @@ def find_source(source: str | Path) -> tuple[Path, TestedRun | None]:
 
 
 def _markdown(trained: TrainedNetwork, run: TestedRun | None, repository: str, texts: Mapping[str, str]) -> str:
-    licence = texts["licence"].strip()
-    is_name = re.fullmatch(r"[A-Za-z0-9.+-]+", licence) is not None
-    front: dict[str, Any] = {"license": licence.lower() if is_name else "other"}
-    if not is_name:  # the Hub wants a name beside it
-        front["license_name"] = re.sub(r"[^a-z0-9.]+", "-", licence.lower())[:60].strip("-")
+    licence = texts["licence"].strip().lower()
+    front: dict[str, Any] = {"license": licence if licence in _LICENCES else "other"}
+    if licence not in _LICENCES:  # the Hub wants a name beside it
+        front["license_name"] = re.sub(r"[^a-z0-9.]+", "-", licence)[:60].strip("-") or "other"
     front |= {"library_name": "tse-refine", "pipeline_tag": "audio-to-audio", "tags": _TAGS}
     stored = trained.recommended_threshold
     default = DEFAULT_THRESHOLD if stored is None else stored

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tse_refine.analysis.compared_options import complete_data
 from tse_refine.analysis.tested_run import TestedRun
 from tse_refine.errors import InputError
 from tse_refine.evaluation.conditions import Condition
@@ -214,7 +215,10 @@ def _check_origin(first: TestedRun, second: TestedRun) -> None:
         data = [config.get("data", {}) for config in configs]
         digests = [options["digest"] for options in data if options.get("digest") is not None]
         # the queries of a training are in the digest too: only of the same options the same one is expected
-        alike = [{name: value for name, value in options.items() if name not in _NOT_DIGESTED} for options in data]
+        alike = [
+            {name: value for name, value in complete_data(options).items() if name not in _NOT_DIGESTED}
+            for options in data
+        ]
         if len(set(digests)) > 1 and alike[0] == alike[1]:
             raise InputError(
                 f"{where} were {verb} with the same options on different recordings: their data.digest is "

@@ -9,6 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
+from tse_refine.analysis.compared_options import complete_data, complete_model
 from tse_refine.analysis.measurements import MeasuredClassifier, MeasuredGrid, read_classifier, read_grid
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.errors import InputError
@@ -16,11 +19,11 @@ from tse_refine.evaluation.callback import recommended_refinement
 from tse_refine.evaluation.conditions import Condition
 from tse_refine.evaluation.grid import Grid
 from tse_refine.evaluation.metrics import SNRI
-from tse_refine.evaluation.results import COST_COLUMNS, REMEDY, read_validation
+from tse_refine.evaluation.results import COST_COLUMNS, REMEDY, WEIGHTS, read_validation
 from tse_refine.evaluation.run_config import data_of_run, not_a_config, operating_refinement, read_config
 from tse_refine.evaluation.run_folder import RunFolder
 from tse_refine.files.tables import content_of, read_csv
-from tse_refine.model.checkpoint import read_checkpoint
+from tse_refine.model.checkpoint import read_checkpoint, weights_digest
 from tse_refine.model.cost import Cost
 from tse_refine.refinement import Refinement, parse_refinement, parse_refinements
 from tse_refine.version import PACKAGE
@@ -88,11 +91,14 @@ class TestedRun:
 
     @cached_property
     def training_fingerprint(self) -> str:
-        """What two runs of one system have in common: the options of module, data and trainer, without the seed."""
+        """What two runs of one system have in common: the options of module, data and trainer, without the seed.
+
+        An option that the run's version did not have yet counts as its default.
+        """
         config = self.config
-        data = {name: value for name, value in config["data"].items() if name not in _NOT_DATA}
+        data = {name: value for name, value in complete_data(config["data"]).items() if name not in _NOT_DATA}
         trainer = {name: value for name, value in config.get("trainer", {}).items() if name not in _NOT_TRAINER}
-        return json.dumps([config["model"], data, trainer], sort_keys=True, default=str)
+        return json.dumps([complete_model(config["model"]), data, trainer], sort_keys=True, default=str)
 
     @cached_property
     def operating(self) -> Refinement:
@@ -145,6 +151,21 @@ class TestedRun:
         named = Path(self.test_config.get("ckpt_path") or "best.ckpt")
         own = self.folder.checkpoints / named.name
         return named if named.is_file() and not own.is_file() else own
+
+    def tested(self, checkpoint: Path, network: nn.Module) -> bool:
+        """Whether the results are those of a checkpoint; false where its file was overwritten after the test.
+
+        Where an earlier version did not record the weights, its path and time tell.
+
+        Args:
+            checkpoint: file.
+            network: its network.
+        """
+        rows = read_csv(self.folder.test / "cost.csv", COST_COLUMNS, REMEDY)
+        if rows and WEIGHTS in rows[0]:
+            return rows[0][WEIGHTS] == weights_digest(network)
+        measured = (self.folder.test / "summary.csv").stat().st_mtime
+        return self.checkpoint.resolve() == checkpoint.resolve() and checkpoint.stat().st_mtime <= measured
 
     @cached_property
     def data(self) -> MixtureDataModule:

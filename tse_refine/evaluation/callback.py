@@ -36,7 +36,7 @@ from tse_refine.evaluation.results import (
     write_test_results,
 )
 from tse_refine.evaluation.run_folder import RunFolder
-from tse_refine.model.checkpoint import CHECKPOINT_KEY
+from tse_refine.model.checkpoint import CHECKPOINT_KEY, weights_digest
 from tse_refine.model.cost import measure_cost
 from tse_refine.refinement import DEFAULT_THRESHOLD, NoRefinement, Refinement, parse_refinement, parse_refinements
 
@@ -213,8 +213,8 @@ class QueryRefinementEvaluation(Callback):
         results = _joined(self._parts)
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             folder = RunFolder(trainer.default_root_dir).test
-            cost = measure_cost(pl_module.network)
-            tables = write_test_results(folder, results, pl_module.class_names, cost, self.test_config)
+            cost, weights = measure_cost(pl_module.network), weights_digest(pl_module.network)
+            tables = write_test_results(folder, results, pl_module.class_names, cost, self.test_config, weights)
             rows = tables["summary"]
             heading = f"Test, {len(results.index)} mixtures"
             if self.recommended is not None:

@@ -46,6 +46,7 @@ PER_CLASS_COLUMNS = (
 )
 EVENT_COLUMNS = ("class", *COUNTS, *EVENT_SCORES)
 COST_COLUMNS = tuple(field.name for field in fields(Cost))
+WEIGHTS = "weights"  # a further column of cost.csv: which weights were tested
 _CELL_COLUMNS = ("active", "inactive", "threshold", "n")  # of summary.csv, before the measures
 REMEDY = "`tse-refine test` writes it into a run's folder; run it again."  # in messages about these files
 CHANGED = "It is cut off, changed or of another test; run `tse-refine test` again."  # likewise
@@ -202,7 +203,12 @@ def event_rows(results: GridResults, class_names: Sequence[str]) -> list[Row]:
 
 
 def write_test_results(
-    folder: Path, results: GridResults, class_names: Sequence[str], cost: Cost, config: str | None = None
+    folder: Path,
+    results: GridResults,
+    class_names: Sequence[str],
+    cost: Cost,
+    config: str | None = None,
+    weights: str | None = None,
 ) -> dict[str, list[Row]]:
     """Write every file of a test; return the rows of those that do not have some for each mixture, by name.
 
@@ -216,8 +222,10 @@ def write_test_results(
         class_names: names by index.
         cost: cost of the network.
         config: text of ``config.yaml``, the configuration of the test; None where there is none.
+        weights: digest of the network's weights (:func:`tse_refine.model.checkpoint.weights_digest`); None for none.
     """
-    short = {"summary": summary_rows(results), "cost": [asdict(cost)]}
+    costs = asdict(cost) | ({} if weights is None else {WEIGHTS: weights})
+    short = {"summary": summary_rows(results), "cost": [costs]}
     if results.has_classifier:
         short |= {"classification": classification_rows(results), "per_class": per_class_rows(results, class_names)}
     if results.event_counts:
@@ -226,7 +234,7 @@ def write_test_results(
     tables: dict[str, tuple[Sequence[str], Iterable[Row]]] = {
         "results.csv": (result_columns(measures), result_rows(results, class_names)),
         "summary.csv": (summary_columns(measures), short["summary"]),
-        "cost.csv": (COST_COLUMNS, short["cost"]),
+        "cost.csv": (tuple(costs), short["cost"]),
     }
     if results.has_classifier:
         tables |= {

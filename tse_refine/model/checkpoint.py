@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickletools
 import re
 import zipfile
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tse_refine.errors import InputError
 from tse_refine.files.atomic import expand_home, normalized_name, replacing
@@ -280,6 +281,19 @@ def _check_shapes(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor],
             raise ValueError(f"{_MISFIT}: {shown(name)} is {found}, by its sizes {fits}")
     if sum(weight.numel() * weight.element_size() for weight in weights.values()) > num_bytes:
         raise ValueError(f"{_MISFIT}: they would take more than its {num_bytes} bytes")
+
+
+def weights_digest(network: nn.Module) -> str:
+    """Return a digest of a network's weights, the same on every device and in every file that holds them.
+
+    Args:
+        network: network with its weights.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for name, weight in sorted(network.state_dict().items()):
+        digest.update(f"{name} {list(weight.shape)}".encode())
+        digest.update(weight.float().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def check_extracts(extracts: bool) -> None:

@@ -133,9 +133,9 @@ def upload(folder: Path, repository: str, private: bool = False) -> str:
         )
     except _failures() as error:
         raise InputError(
-            f"{repository}: the model cannot be uploaded ({one_line(error)}). Check the name, the network, and that "
-            "`hf auth login` or HF_TOKEN has a token that may write there; --output DIR writes the folder without "
-            "uploading it."
+            f"{repository}: the model cannot be uploaded ({one_line(error)}). Check the name, the network, that "
+            "`hf auth login` or HF_TOKEN has a token that may write there, and the licence on the card; --output DIR "
+            "writes the folder without uploading it."
         ) from error
 
 

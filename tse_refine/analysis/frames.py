@@ -17,7 +17,7 @@ _TEST_TABLES = (
     *("results", "summary", "classification", "class_aware", "per_class", "events", "probabilities", "cost"),
 )
 _REQUIRED = ("results", "summary")  # a network without a classifier has no others
-_TEXT = {"threshold", "class", "query_active", "query_inactive"}  # also where every cell looks like a number
+_TEXT = {"threshold", "class", "query_active", "query_inactive", "weights"}  # also where every cell looks like a number
 
 
 def load_results(run: str | Path) -> dict[str, pd.DataFrame]:

@@ -1,6 +1,7 @@
 import multiprocessing
 import os
 import signal
+from multiprocessing import resource_sharer
 
 import pytest
 
@@ -27,6 +28,21 @@ def test_a_killed_loader_ends_the_training_in_a_paragraph_and_leaves_no_process(
     assert "--ckpt_path last" in text
     assert multiprocessing.active_children() == earlier
     assert not (tmp_path / "run" / "trained.json").exists()
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("reset by peer"), FileNotFoundError("no socket"), EOFError()])
+def test_a_loader_that_ends_while_it_hands_a_batch_over_is_reported_too(tiny_config_file, monkeypatch, refusal, error):
+    def gone(*args):
+        raise error
+
+    monkeypatch.setattr(resource_sharer._resource_sharer, "get_connection", gone)
+    text = refusal(main, ["fit", "-c", str(tiny_config_file), "--data.num_workers", "1"])
+    assert "A process that loads data exited unexpectedly" in text
+
+
+def test_other_errors_of_files_stay_what_they_are():
+    with pytest.raises(FileNotFoundError, match="of another kind"), lost_processes():
+        raise FileNotFoundError("of another kind")
 
 
 def test_an_error_leaves_no_process_that_ignores_to_be_ended():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -66,7 +67,7 @@ def lost_processes() -> Iterator[None]:
     earlier = multiprocessing.active_children()
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, OSError, EOFError) as error:
         if (reason := _lost(error)) is None:
             raise
         raise InputError(f"{reason} {_RESUME}") from error
@@ -76,13 +77,17 @@ def lost_processes() -> Iterator[None]:
                 child.kill()  # they ignore SIGTERM, by which Python would end them, and then wait forever
 
 
-def _lost(error: RuntimeError) -> str | None:
+def _lost(error: Exception) -> str | None:
     """Return which process was lost, in a sentence; None for another error."""
     text = " ".join(str(error).split())
-    if match := re.match(r"DataLoader worker \(pid.*?\d\) (is killed by signal: \w+|exited unexpectedly)", text):
+    match = re.match(r"DataLoader worker \(pid.*?\d\) (is killed by signal: \w+|exited unexpectedly)", text)
+    modules = {frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__)}
+    # PyTorch has no words of its own for one that ends while it hands a batch over
+    was_handing_over = {"torch.utils.data.dataloader", "multiprocessing.queues"} <= modules
+    if match or was_handing_over:
         return (
-            f"A process that loads data {match[1]}, as on a machine that runs out of memory. Give fewer "
-            "data.num_workers, or more memory."
+            f"A process that loads data {match[1] if match else 'exited unexpectedly'}, as on a machine that runs out "
+            "of memory. Give fewer data.num_workers, or more memory."
         )
     # torch.distributed raises plain errors where it uses gloo
     if isinstance(error, torch.distributed.DistError) or "gloo/transport" in text:

@@ -11,7 +11,7 @@ import numpy as np
 from tse_refine.analysis.measurements import ClassScore, MeasuredClassifier
 from tse_refine.analysis.systems import System, methods
 from tse_refine.errors import InputError
-from tse_refine.evaluation.classification import false_alarm_rate, kept_classes
+from tse_refine.evaluation.classification import kept_classes, label_counts
 from tse_refine.evaluation.conditions import MATCHED, PARTIAL, TABLE_CONDITIONS, Condition
 from tse_refine.evaluation.events import COUNTS, EVENT_SCORES
 from tse_refine.evaluation.metrics import MEASURES, SNRI, Measure
@@ -262,7 +262,7 @@ def _decisions(classifier: MeasuredClassifier, refinement: Refinement) -> dict[s
     scores = [score for score in classifier.scores[refinement.name] if score.support]
     precision, recall, f1 = np.mean([[score.precision, score.recall, score.f1] for score in scores], axis=0).tolist()
     active, kept = classifier.activity, kept_classes(classifier.probability, refinement)
-    alarms = false_alarm_rate(classifier.probability, active, refinement)
+    alarms = label_counts(classifier.probability, active, refinement).false_alarm_rate
     return {
         "macro_precision": precision,
         "macro_recall": recall,

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
 from tse_refine.data.dataset import Batch
 from tse_refine.errors import InputError
-from tse_refine.evaluation.classification import classification_scores, false_alarm_rate, mean_average_precision
+from tse_refine.evaluation.classification import classification_scores, label_counts, mean_average_precision
 from tse_refine.evaluation.conditions import Condition, parse_conditions
 from tse_refine.evaluation.events import EVENT_SCORES, count_events
 from tse_refine.evaluation.example import Example, extract_query
@@ -324,8 +324,8 @@ def logged_metrics(
         scores = classification_scores(results.probability, results.activity, refinement)
         metrics[f"{split}/macro_f1/{refinement.key}"] = scores.macro("f1")
         if results.num_without_target:
-            rate = false_alarm_rate(results.probability, results.activity, refinement)
-            metrics[f"{split}/{FALSE_ALARMS}/{refinement.key}"] = rate
+            labels = label_counts(results.probability, results.activity, refinement)
+            metrics[f"{split}/{FALSE_ALARMS}/{refinement.key}"] = labels.false_alarm_rate
     for refinement, row in zip(results.grid.labelling, label_rows(results), strict=True):
         metrics |= {f"{split}/{name}/{refinement.key}": row[name] for name in LABEL_MEASURES}
     if deciding:

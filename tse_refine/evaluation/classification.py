@@ -65,6 +65,12 @@ class LabelCounts:
         union = self.correct.sum() + self.missed.sum() + self.false.sum()
         return float(self.correct.sum() / union) if union else float("nan")
 
+    @property
+    def false_alarm_rate(self) -> float:
+        """Share of the mixtures without a true label that have an estimated one; NaN without such mixtures."""
+        alarms = self.false[self.correct + self.missed == 0] > 0
+        return float(alarms.mean()) if len(alarms) else float("nan")
+
 
 def kept_classes(probability: np.ndarray, refinement: Refinement) -> np.ndarray:
     """Return which classes a refinement keeps in a query for all of them, ``[mixtures, classes]``.
@@ -110,23 +116,6 @@ def classification_scores(
     )
 
 
-def false_alarm_rate(probability: np.ndarray, activity: np.ndarray, refinement: Refinement) -> float:
-    """Return the share of the mixtures without an active class in which a class is kept; NaN without such mixtures.
-
-    Args:
-        probability: clip-level, ``[mixtures, classes]``, in [0, 1].
-        activity: 1 for an active class, ``[mixtures, classes]``.
-        refinement: one that decides class by class.
-
-    >>> from tse_refine.refinement import Threshold
-    >>> p, active = np.array([[0.9, 0.2], [0.4, 0.1], [0.2, 0.6]]), np.array([[1, 0], [0, 0], [0, 0]])
-    >>> false_alarm_rate(p, active, Threshold(0.5))
-    0.5
-    """
-    kept = kept_classes(probability[~(activity > 0).any(1)], refinement)
-    return float(kept.any(1).mean()) if len(kept) else float("nan")
-
-
 def label_counts(probability: np.ndarray, activity: np.ndarray, refinement: Refinement) -> LabelCounts:
     """Compare the classes that a refinement keeps with the true ones.
 
@@ -136,10 +125,11 @@ def label_counts(probability: np.ndarray, activity: np.ndarray, refinement: Refi
         refinement: one that decides class by class.
 
     >>> from tse_refine.refinement import Threshold
-    >>> p, active = np.array([[0.9, 0.2, 0.1], [0.8, 0.7, 0.1]]), np.array([[1, 0, 0], [0, 1, 0]])
+    >>> p, active = np.array([[0.9, 0.2, 0.1], [0.8, 0.7, 0.1], [0.2, 0.6, 0.1]]), np.eye(3)[[0, 1, 2]]
+    >>> active[2] = 0.0  # background alone
     >>> labels = label_counts(p, active, Threshold(0.5))
-    >>> labels.mixture_accuracy, round(labels.source_accuracy, 4)
-    (0.5, 0.6667)
+    >>> round(labels.mixture_accuracy, 4), labels.source_accuracy, labels.false_alarm_rate
+    (0.3333, 0.5, 1.0)
     """
     kept, active = kept_classes(probability, refinement), activity > 0
     return LabelCounts((kept & active).sum(1), (~kept & active).sum(1), (kept & ~active).sum(1))

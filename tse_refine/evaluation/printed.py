@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tse_refine.evaluation.classification import false_alarm_rate
+from tse_refine.evaluation.classification import label_counts
 from tse_refine.evaluation.conditions import Condition
 from tse_refine.evaluation.grid import GridResults
 from tse_refine.evaluation.results import Row, classification_rows, decisive, event_scores, label_rows
@@ -105,13 +105,14 @@ def classification_table(results: GridResults) -> str:
 
 def false_alarm_text(results: GridResults) -> str:
     """Return the false-alarm rates for people, one line; empty where there are none."""
-    rates = [
-        f"{refinement.name} {100 * false_alarm_rate(results.probability, results.activity, refinement):.1f} %"
-        for refinement in decisive(results.grid.refinements)
-        if results.num_without_target
-    ]
-    mixtures = f"the {results.num_without_target} mixtures without an active class"
-    return f"False alarms in {mixtures}: {', '.join(rates)}" if rates else ""
+    if not results.num_without_target:
+        return ""
+    rules = decisive(results.grid.refinements)
+    rates = [label_counts(results.probability, results.activity, rule).false_alarm_rate for rule in rules]
+    shown = ", ".join(f"{rule.name} {100 * rate:.1f} %" for rule, rate in zip(rules, rates, strict=True))
+    return (
+        f"False alarms in the {results.num_without_target} mixtures without an active class: {shown}" if shown else ""
+    )
 
 
 def event_text(results: GridResults) -> str:

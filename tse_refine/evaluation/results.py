@@ -14,7 +14,6 @@ import numpy as np
 
 from tse_refine.evaluation.classification import (
     classification_scores,
-    false_alarm_rate,
     label_counts,
     mean_average_precision,
 )
@@ -141,7 +140,7 @@ def classification_rows(results: GridResults) -> list[Row]:
         averages = (scores.macro("f1"), scores.micro_f1, scores.macro("precision"), scores.macro("recall"))
         row = dict(zip(CLASSIFICATION_COLUMNS, (refinement.name, *averages, mean_precision), strict=True))
         if results.num_without_target:
-            row[FALSE_ALARMS] = false_alarm_rate(results.probability, results.activity, refinement)
+            row[FALSE_ALARMS] = label_counts(results.probability, results.activity, refinement).false_alarm_rate
         rows.append(row | of_labels.get(refinement.name, {}))
     return rows
 

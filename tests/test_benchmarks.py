@@ -91,6 +91,15 @@ def test_mixing(run):
     assert all(rate > 0 for rate in found["per_second"].values())
 
 
+@pytest.mark.long
+def test_many_recordings(run):
+    found = run("many_recordings", "--recordings=4", "--threads=1")
+    (one, thread, workers, *others) = found["rows"]
+    assert one[2] == thread[2] == workers[2] == 0  # all with one thread
+    assert len(others) == 3
+    assert all(seconds > 0 for _, seconds, _ in found["rows"])
+
+
 def test_startup(run, monkeypatch):
     startup = importlib.import_module("startup")
     few = {

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.fixtures.tables import rows_of
 from tse_refine import __version__
 from tse_refine.analysis.tested_run import TestedRun
 from tse_refine.cli.main import COMMANDS, main
+from tse_refine.errors import StoppedError
 from tse_refine.evaluation.callback import QueryRefinementEvaluation
 from tse_refine.training.module import ExtractionModule
 
@@ -350,3 +352,23 @@ def test_threads_that_wait_soon_yield_their_cores():
         command, env=environment | {"OMP_DISPLAY_ENV": "verbose"}, capture_output=True, text=True, check=False
     ).stderr
     assert re.search(r"GOMP_SPINCOUNT *= *'5000'", printed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_command_cleans_up_and_exits_with_the_signals_status(monkeypatch, capsys, number):
+    cleaned = []
+
+    def stop(_):
+        try:
+            signal.raise_signal(number)
+        finally:
+            cleaned.append(True)
+
+    before = signal.getsignal(number)
+    monkeypatch.setattr("tse_refine.cli.extract.models", stop)
+    with pytest.raises(StoppedError) as stopped:
+        main(["models"])
+    assert stopped.value.code == 128 + number
+    assert cleaned
+    assert f"stopped by {number.name}" in capsys.readouterr().err
+    assert signal.getsignal(number) is before

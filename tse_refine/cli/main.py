@@ -8,11 +8,15 @@ import gc
 import io
 import locale
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from typing import Any
 
-from tse_refine.errors import InputError, did_you_mean
+from tse_refine.errors import InputError, StoppedError, did_you_mean
 from tse_refine.version import __version__
 
 # Lightning's commands, whose module takes seconds to import
@@ -70,9 +74,10 @@ def main(args: Sequence[str] | None = None) -> None:
     except InputError as error:
         print(f"tse-refine: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("\ntse-refine: stopped by SIGINT.", file=sys.stderr)
-        raise SystemExit(130) from None
+    except KeyboardInterrupt as error:
+        number = signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT
+        print(f"\ntse-refine: stopped by {number.name}.", file=sys.stderr)
+        raise StoppedError(number) from None
     except UnicodeEncodeError as error:  # of a path or in a file: everything can be printed
         text = ascii(error.object[max(0, error.start - 40) : error.end + 40])
         print(
@@ -112,12 +117,34 @@ def _use_utf8() -> None:
 
 def _run(command: str, *words: str) -> None:
     if command in COMMANDS:
-        _function(command)(list(words))
+        with _terminable():
+            _function(command)(list(words))
     elif command in TRAINER_COMMANDS:
         _trainer()(command, list(words))
     else:
         known = [*TRAINER_COMMANDS, *COMMANDS]
         raise InputError(f"{command!r} is not a command; {did_you_mean(command, known)}")
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM as an exception, so that temporary files are removed and processes of the command end with it."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Raise :class:`_Terminated` at SIGTERM within the block; Lightning's commands have handlers of their own."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(number: int, frame: Any) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _trainer() -> Callable[[str, list[str]], None]:

@@ -55,7 +55,7 @@ def test_another_locale_reads_and_prints_every_name(tmp_path):
 
 def test_names_that_no_encoding_has_are_printed(capfdbinary):
     """A folder's name may be bytes that are not UTF-8, which Python holds as surrogates."""
-    script = "from tse_refine.cli import extract, main; extract.classes = lambda words: print('\\udcff'); "
+    script = "from tse_refine.cli import checkpoints, main; checkpoints.classes = lambda words: print('\\udcff'); "
     subprocess.run([sys.executable, "-c", script + "main.main(['classes'])"], check=True)
     assert capfdbinary.readouterr().out == rb"\udcff" + os.linesep.encode()
 
@@ -70,7 +70,7 @@ def test_a_path_that_the_file_system_cannot_encode_is_named(refusal, monkeypatch
     def fail(words):
         "Vögel".encode("ascii")
 
-    monkeypatch.setattr("tse_refine.cli.extract.classes", fail)
+    monkeypatch.setattr("tse_refine.cli.checkpoints.classes", fail)
     assert r"'V\xf6gel' cannot be written in ascii. Set PYTHONUTF8=1" in refusal(main, ["classes"])
 
 

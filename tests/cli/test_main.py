@@ -365,7 +365,7 @@ def test_a_stopped_command_cleans_up_and_exits_with_the_signals_status(monkeypat
             cleaned.append(True)
 
     before = signal.getsignal(number)
-    monkeypatch.setattr("tse_refine.cli.extract.models", stop)
+    monkeypatch.setattr("tse_refine.cli.checkpoints.models", stop)
     with pytest.raises(StoppedError) as stopped:
         main(["models"])
     assert stopped.value.code == 128 + number

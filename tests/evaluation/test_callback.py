@@ -9,11 +9,10 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from tests.fixtures.tables import rows_of
 from tse_refine.errors import InputError
 from tse_refine.evaluation import callback
-from tse_refine.evaluation.callback import QueryRefinementEvaluation, metric_names, recommended_refinement
-from tse_refine.evaluation.conditions import Condition
-from tse_refine.evaluation.grid import Grid
+from tse_refine.evaluation.callback import QueryRefinementEvaluation
+from tse_refine.evaluation.logged import metric_names
 from tse_refine.model.checkpoint import CHECKPOINT_KEY, weights_digest
-from tse_refine.refinement import CountThreshold, NoRefinement, Oracle, SoftThreshold, Threshold
+from tse_refine.refinement import SoftThreshold
 from tse_refine.training.module import ExtractionModule
 
 
@@ -239,22 +238,6 @@ def test_a_soft_threshold_is_measured_logged_recommended_and_saved(trainer, modu
         assert {"0.3", "soft:0.2-0.6"} <= {row["threshold"] for row in rows_of(tmp_path / "test" / f"{name}.csv")}
     logged = run.callback_metrics
     assert logged["test/si_sdri_db/1a3i/refined"] == logged["test/si_sdri_db/1a3i/soft_0p2_0p6"]
-
-
-def test_stated_conditions_decide_on_the_recommendation_each_as_often_as_it_counts():
-    rules = (NoRefinement(), Threshold(0.1), CountThreshold(0.1, 0.3), Oracle())
-    grid = Grid((Condition(1, 0), Condition(1, 3), Condition(0, 1)), rules)
-    snri = {"none": (9.9, 9.9), "0.1": (5.0, 4.0), "count:0.1-0.3": (4.5, 4.9), "oracle": (9.9, 9.9)}
-    rows = [
-        {"active": condition.active, "inactive": condition.inactive, "threshold": rule.name, "snri_db": value}
-        for place, condition in enumerate(grid.conditions)
-        for rule in rules
-        for value in [[*snri[rule.name], float("nan")][place]]
-    ]
-    assert recommended_refinement(rows, grid) == CountThreshold(0.1, 0.3)
-    assert recommended_refinement(rows, grid, [[1, 0]]) == Threshold(0.1)
-    assert recommended_refinement(rows, grid, [[1, 0], [1, 0], [1, 3]]) == Threshold(0.1)
-    assert recommended_refinement(rows, Grid((Condition(0, 1),), rules)) is None
 
 
 @pytest.mark.parametrize("conditions", [[[0, 1]], [[2, 0]], [[9, 0]], [3]])

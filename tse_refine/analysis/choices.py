@@ -17,8 +17,8 @@ from tse_refine.analysis.sweeps import SweptRun, by_value
 from tse_refine.analysis.systems import System, group_systems
 from tse_refine.analysis.tested_run import TestedRun
 from tse_refine.errors import InputError
-from tse_refine.evaluation.callback import REFINED
 from tse_refine.evaluation.conditions import MATCHED, PARTIAL, Condition
+from tse_refine.evaluation.logged import REFINED
 from tse_refine.evaluation.metrics import MEASURES, SNRI, Measure
 from tse_refine.evaluation.statistics import Interval, paired_difference, pooled_mean
 from tse_refine.refinement import NoRefinement, Refinement, parse_key

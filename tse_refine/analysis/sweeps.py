@@ -12,9 +12,9 @@ import numpy as np
 
 from tse_refine.analysis.measurements import read_events
 from tse_refine.errors import InputError, did_you_mean
-from tse_refine.evaluation.callback import REFINED
 from tse_refine.evaluation.conditions import Condition
 from tse_refine.evaluation.events import EVENT_SCORES
+from tse_refine.evaluation.logged import REFINED
 from tse_refine.evaluation.metrics import HEADLINES, MEASURES
 from tse_refine.evaluation.results import CLASSIFICATION_COLUMNS, FALSE_ALARMS, LABEL_MEASURES, REMEDY, summary_columns
 from tse_refine.evaluation.run_config import operating_refinement, read_config

@@ -15,9 +15,9 @@ from tse_refine.analysis.compared_options import complete_data, complete_model
 from tse_refine.analysis.measurements import MeasuredClassifier, MeasuredGrid, read_classifier, read_grid
 from tse_refine.data.datamodule import MixtureDataModule
 from tse_refine.errors import InputError
-from tse_refine.evaluation.callback import recommended_refinement
 from tse_refine.evaluation.conditions import Condition
 from tse_refine.evaluation.grid import Grid
+from tse_refine.evaluation.logged import recommended_refinement
 from tse_refine.evaluation.metrics import SNRI
 from tse_refine.evaluation.results import COST_COLUMNS, REMEDY, WEIGHTS, read_validation
 from tse_refine.evaluation.run_config import data_of_run, not_a_config, operating_refinement, read_config

@@ -1,10 +1,9 @@
-"""Commands on a checkpoint: ``extract``, ``classes``, ``export``, ``listen``; ``models`` lists the shipped ones."""
+"""The command ``extract``: a checkpoint on recordings of one's own."""
 
 from __future__ import annotations
 
 import json
 import sys
-import textwrap
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -14,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from tse_refine.cli.options import CommandParser, read_card
-from tse_refine.errors import InputError, did_you_mean, printable
-from tse_refine.model.weights import DEFAULT_MODEL
+from tse_refine.cli.options import CHECKPOINT_HELP, CommandParser, import_named_plugins, report
+from tse_refine.errors import InputError, printable
 
 if TYPE_CHECKING:
     from tse_refine.extraction.extractor import Extractor
@@ -26,17 +24,13 @@ if TYPE_CHECKING:
     from tse_refine.refinement import Refinement
 
 _MOST_WORKERS = 1024
-_CHECKPOINT = (
-    "checkpoint of a run, such as runs/demo/checkpoints/best.ckpt, a model of `tse-refine models`, or one on the "
-    "Hugging Face Hub, hf://OWNER/NAME"
-)
 
 
 def extract(words: list[str]) -> None:
     """Extract sounds from recordings of your own."""
     parser = CommandParser("extract", extract.__doc__)
     add = parser.add_argument
-    add("--checkpoint", required=True, type=Path, metavar="FILE", help=_CHECKPOINT)
+    add("--checkpoint", required=True, type=Path, metavar="FILE", help=CHECKPOINT_HELP)
     add("--input", required=True, nargs="+", type=Path, metavar="FILE", help="recordings, and folders of them")
     add("--query", required=True, nargs="+", metavar="CLASS", help="classes to extract; all for every class")
     add("--except", "--exclude", nargs="+", default=[], dest="excluded", metavar="CLASS", help="classes to leave out")
@@ -80,7 +74,7 @@ def extract(words: list[str]) -> None:
     naming = (options.format, options.each, options.residual, options.overwrite, options.skip_existing, options.shard)
     plans = plan_outputs(options.input, options.output, query, *naming)
     if not plans:
-        _report("there is nothing to do: every recording of this part has been extracted.")
+        report("there is nothing to do: every recording of this part has been extracted.")
     if options.events is not None:
         _check_events(options.events, len(plans), extractor.has_classifier, options.overwrite)
     refinement = extractor.refinement(options.threshold)
@@ -91,110 +85,6 @@ def extract(words: list[str]) -> None:
         print(json.dumps(described, indent=2))
     if any("error" in entry for entry in described):
         raise SystemExit(2)
-
-
-def classes(words: list[str]) -> None:
-    """List the classes of a checkpoint, one per line."""
-    parser = CommandParser("classes", classes.__doc__)
-    parser.add_argument("--checkpoint", required=True, type=Path, metavar="FILE", help=_CHECKPOINT)
-    parser.add_argument("--aliases", action="store_true", help="with the other words for each that queries may use, "
-        "behind a colon")  # fmt: skip
-    options = parser.parse_args(words)
-    from tse_refine.model.checkpoint import load_network
-
-    trained = load_network(options.checkpoint)
-    for name in trained.class_names:
-        words_of = trained.aliases.get(name, ()) if options.aliases else ()
-        print(f"{name}: {', '.join(words_of)}" if words_of else name)
-
-
-def models(words: list[str]) -> None:
-    """List the models that come with the package, or what is to be known of one."""
-    parser = CommandParser("models", models.__doc__, "Every --checkpoint takes the name of a model, too.")
-    parser.add_argument("name", nargs="?", metavar="NAME", help="model whose card is printed")
-    options = parser.parse_args(words)
-    from tse_refine.files.tables import Table
-    from tse_refine.model.weights import shipped_models
-
-    known = {model.name: model for model in shipped_models()}
-    if options.name is None:
-        head = ("model", "licence", "classes", "Hz", "refinement")
-        rows = [
-            (m.name, m.card.get("licence", ""), f"{len(m.class_names)}", f"{m.sample_rate}", f"{m.recommended}")
-            for m in known.values()
-        ]
-        note = "`tse-refine models NAME` prints a model's classes, data and scores."
-        print(Table(head, rows, note, num_left=2).text())
-    elif options.name in known:
-        model = known[options.name]
-        for heading, text in {**model.card, "classes": ", ".join(model.class_names)}.items():
-            print(textwrap.fill(f"{heading}: {text}", 100, subsequent_indent="  "))
-    else:
-        raise InputError(f"{options.name!r} is not a model of this package; {did_you_mean(options.name, list(known))}")
-
-
-def export(words: list[str]) -> None:
-    """Write a trained network as one file: ONNX or torch.export for other programs, or safetensors."""
-    parser = CommandParser("export", export.__doc__)
-    add = parser.add_argument
-    add("--checkpoint", required=True, type=Path, metavar="FILE", help=_CHECKPOINT)
-    add("--output", required=True, type=Path, metavar="FILE", help="model.onnx, model.pt2 for torch, or "
-        "model.safetensors")  # fmt: skip
-    add("--format", choices=("onnx", "torch", "safetensors"), help="onnx, torch for torch.export, or safetensors for "
-        "this program; by default as the name of the output ends")  # fmt: skip
-    add("--card", type=Path, metavar="FILE", help="JSON with what a user has to know, such as {\"licence\": \"...\"}; "
-        "for safetensors")  # fmt: skip
-    add("--overwrite", action="store_true", help="replace an existing file")
-    add("--threshold", metavar="P", help="fixed threshold or another refinement, such as soft:0.2-0.6; by default the "
-        "threshold is an input of the model")  # fmt: skip
-    add("--plugins", nargs="+", default=[], metavar="MODULE", help="Python modules that define refinement rules")
-    options = parser.parse_args(words)
-    _import_plugins(options.plugins)
-    from tse_refine.extraction.export import SUFFIXES, export_checkpoint
-
-    by_suffix = {suffix: name for name, suffix in SUFFIXES.items()}
-    file_format = options.format or by_suffix.get(options.output.suffix, "onnx")
-    if options.card is not None and file_format != "safetensors":
-        raise InputError(f"--card is for files in safetensors; {options.output} has no place for it.")
-    about = export_checkpoint(
-        options.checkpoint, options.output, file_format, options.overwrite, options.threshold, read_card(options.card)
-    )
-    if file_format == "safetensors":
-        print(options.output)
-        return
-    recommended = about["recommended_threshold"]
-    if recommended is None:
-        _report(
-            "this network has no classifier, so that the model has no input for a threshold and no output for "
-            "probabilities: the query is not refined."
-        )
-    elif options.threshold is None and isinstance(recommended, str):
-        _report(
-            f"the refinement that is recommended for this network, {recommended}, is not a single threshold, which is "
-            f"the model's input; --threshold {recommended} makes it a part of the model."
-        )
-    print(options.output)
-
-
-def listen(words: list[str]) -> None:
-    """Open a local page to drop or record sound, choose classes, and listen to their extraction."""
-    parser = CommandParser("listen", listen.__doc__)
-    add = parser.add_argument
-    add("--checkpoint", type=Path, default=Path(DEFAULT_MODEL), metavar="FILE", help=f"{_CHECKPOINT}; by default the "
-        f"model {DEFAULT_MODEL}")  # fmt: skip
-    add("--host", default="127.0.0.1", metavar="ADDRESS", help="address of the page; by default reachable from this "
-        "machine only, 0.0.0.0 from everywhere, without a password")  # fmt: skip
-    add("--port", type=int, default=7860, metavar="N", help="by default 7860; 0 for any that is free")
-    add("--device", metavar="NAME", help="such as cpu or cuda; by default cuda if there is one")
-    add("--max-megabytes", type=float, metavar="N", help="size of the largest file; by default 50")
-    add("--max-minutes", type=float, metavar="N", help="length of the longest sound; by default 10")
-    options = parser.parse_args(words)
-    from tse_refine.extraction.listen.server import serve
-    from tse_refine.extraction.listen.sounds import Limits
-
-    given = {"megabytes": options.max_megabytes, "minutes": options.max_minutes}
-    limits = Limits(**{name: value for name, value in given.items() if value is not None})
-    serve(options.checkpoint, options.host, options.port, options.device, limits)
 
 
 def _count(text: str) -> int:
@@ -218,13 +108,6 @@ def _shard(text: str) -> tuple[int, int]:
 _shard.__name__ = "part, as in 1/8"
 
 
-def _import_plugins(names: Sequence[str]) -> None:
-    if names:
-        from tse_refine.evaluation.run_config import import_plugins
-
-        import_plugins({"plugins": names})
-
-
 def _extract_files(
     plans: Sequence[Outputs], query: tuple[str, ...], refinement: Refinement, extractor: Extractor, options: Namespace
 ) -> list[dict[str, Any]]:
@@ -233,7 +116,7 @@ def _extract_files(
     from tse_refine.extraction.stream import num_passes
 
     if not extractor.has_classifier:
-        _report("this network has no classifier (a baseline): the query is used as it is.")
+        report("this network has no classifier (a baseline): the query is used as it is.")
     described: list[dict[str, Any]] = []
     seconds = _seconds(plans)
     overwrite = options.overwrite or options.skip_existing  # a recording of which a file is missing is done again
@@ -254,7 +137,7 @@ def _extract_files(
             if options.workers:
                 progress.update(length)
             if isinstance(extraction, InputError):
-                _report(str(extraction))
+                report(str(extraction))
                 described.append({"input": printable(plan.recording), "error": str(extraction)})
                 continue
             _report_remarks(extraction)
@@ -268,7 +151,7 @@ def _load(options: Namespace) -> Extractor:
     """Load the extractor that the options describe; the plugins' refinements are known then."""
     from tse_refine.extraction.extractor import Extractor
 
-    _import_plugins(options.plugins)
+    import_named_plugins(options.plugins)
     return Extractor.load(options.checkpoint, options.device, options.precision, options.compile)
 
 
@@ -365,13 +248,13 @@ def _decision(entry: dict[str, Any]) -> str:
 def _report_remarks(extraction: FileExtraction) -> None:
     recording = printable(extraction.recording.path)
     if extraction.gain_db:
-        _report(
+        report(
             f"{recording}: its files would be clipped and were scaled by {extraction.gain_db:.1f} dB, all alike; "
             "--format wav keeps the level."
         )
     if extraction.is_silent:
         consequence = "the extraction is silent" if extraction.outputs.extraction else "no file is written for them"
-        _report(
+        report(
             f"{recording}: threshold {extraction.refinement.name} removes {', '.join(extraction.query)}, so that "
             f"{consequence}."
         )
@@ -387,7 +270,3 @@ def _seconds(plans: Sequence[Outputs]) -> list[float]:
         with suppress(InputError):
             seconds[-1] = Recording.open(plan.recording).seconds
     return seconds
-
-
-def _report(text: str) -> None:
-    tqdm.write(f"tse-refine: {text}", file=sys.stderr)

@@ -36,10 +36,10 @@ COMMANDS = {
     "compare": "analysis",
     "sweep": "analysis",
     "extract": "extract",
-    "classes": "extract",
-    "models": "extract",
-    "export": "extract",
-    "listen": "extract",
+    "classes": "checkpoints",
+    "models": "checkpoints",
+    "export": "checkpoints",
+    "listen": "checkpoints",
     "push": "hub",
 }
 _SYSTEM_ERRORS = {

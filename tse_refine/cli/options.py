@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,6 +14,10 @@ from tse_refine.errors import InputError
 _PACKAGE = Path(__file__).parent.parent
 # a wheel holds the configs inside the package; in the repository, also installed as editable, they lie beside it
 CONFIGS = _PACKAGE / "configs" if (_PACKAGE / "configs").is_dir() else _PACKAGE.parent / "configs"
+CHECKPOINT_HELP = (
+    "checkpoint of a run, such as runs/demo/checkpoints/best.ckpt, a model of `tse-refine models`, or one on the "
+    "Hugging Face Hub, hf://OWNER/NAME"
+)
 RENAMED_CONFIGS = {
     "baseline1": "experiment/baseline1",
     "baseline2": "experiment/baseline2",
@@ -76,6 +82,21 @@ def find_config(name: str, kind: str = "") -> Path:
     near = [known for known in names if known.rsplit("/", 1)[1] in near]
     hint = f"did you mean {' or '.join(near)}?" if near else f"shipped are: {', '.join(names)}."
     raise InputError(f"{name}: there is no such file, and no shipped config has this name; {hint}")
+
+
+def import_named_plugins(names: Sequence[str]) -> None:
+    """Import the modules of ``--plugins``, after which their refinement rules are known by name."""
+    if names:
+        from tse_refine.evaluation.run_config import import_plugins
+
+        import_plugins({"plugins": names})
+
+
+def report(text: str) -> None:
+    """Print a remark on stderr, above a progress bar if there is one."""
+    from tqdm import tqdm
+
+    tqdm.write(f"tse-refine: {text}", file=sys.stderr)
 
 
 def read_card(path: Path | None) -> dict[str, str]:

@@ -87,7 +87,7 @@ def main() -> int:
     options.output.mkdir(parents=True, exist_ok=True)
     names = options.targets or targets.NAMES
     shares = {name: getattr(targets.target(name), "INPUTS", 1.0) for name in names}
-    counts = {name: round(options.inputs * share / sum(shares.values())) for name, share in shares.items()}
+    counts = {name: max(1, round(options.inputs * share / sum(shares.values()))) for name, share in shares.items()}
     with ThreadPoolExecutor(options.processes) as pool:
         ended = [pool.submit(_in_process, name, counts[name], options.seed, options.output) for name in names]
         results = {name: future.result() for name, future in zip(names, ended, strict=True)}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
+import wandb
 import yaml
 from lightning import Trainer
 from lightning.pytorch.loggers import WandbLogger
@@ -154,6 +155,7 @@ def test_a_run_of_a_sweep_has_all_options_tables_sounds_and_the_best_checkpoint(
     words = ["--trainer.logger.log_audio=true", "--trainer.logger.log_model=true", "--name=Mine"]
     words += ["--model.loss_weight=3.0", "--seed_everything=5"]
     main(["fit", "-c", str(tiny_config_file), "-c", "logger/wandb", *words])
+    wandb.finish()  # as at the end of a process
     (run,) = offline_runs(tmp_path)
     assert (run.id, run.sweep, run.job_type) == ("first", "abc", "fit")
     assert run.name == "Mine, seed 5, loss_weight=3.0"

@@ -96,7 +96,7 @@ def _extract(
         sleep(stop_after)
         running.send_signal(signal.SIGTERM)
     _, messages = running.communicate()
-    expected = 0 if stop_after is None else -signal.SIGTERM
+    expected = 0 if stop_after is None else 128 + signal.SIGTERM
     if running.returncode != expected:
         raise SystemExit(f"{' '.join(command)}: status {running.returncode} instead of {expected}:\n{messages}")
 

@@ -128,6 +128,7 @@ NETWORK = (CHECKPOINT_KEY, "network")
         ((CHECKPOINT_KEY, "aliases"), ["a"], "aliases is list of 1; named values are expected"),
         ((CHECKPOINT_KEY, "aliases"), {"d": ["first"]}, "'d' has aliases, but is not a class"),
         ((CHECKPOINT_KEY, "aliases"), {"a": "first"}, "the names of each alias are 'first'; a list"),
+        ((CHECKPOINT_KEY, "aliases"), {"a": torch.zeros(2)}, "the names of each alias are Tensor; a list"),
         ((CHECKPOINT_KEY, "aliases"), {"a": ["\x1b[2J"]}, r"alias 0 is '\\x1b\[2J'; 1 to 200 characters"),
         (("state_dict",), None, "state_dict is None; named values are expected"),
         (("state_dict", "network.encoder.weight"), "x", "not an array of weights"),

@@ -237,7 +237,8 @@ def _aliases(fields: Fields, class_names: Sequence[str]) -> dict[str, tuple[str,
     for name in words:
         if name not in class_names:
             raise ValueError(f"{shown(name)} has aliases, but is not a class")
-    return {name: checked_names(words[name], "alias") for name in words if words[name]}
+    stated = {name: value for name, value in words.items() if not (isinstance(value, list | tuple) and not value)}
+    return {name: checked_names(value, "alias") for name, value in stated.items()}
 
 
 def _network_config(fields: Fields) -> NetworkConfig:

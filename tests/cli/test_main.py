@@ -335,8 +335,8 @@ def test_version(capsys):
 
 
 def test_a_closed_pipe_ends_a_command_silently():
-    script = "from tse_refine.cli import extract, main; "
-    script += "extract.classes = lambda words: print('dog' * 100_000); "
+    script = "from tse_refine.cli import checkpoints, main; "
+    script += "checkpoints.classes = lambda words: print('dog' * 100_000); "
     words = [sys.executable, "-c", script + "main.main(['classes'])"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
@@ -364,11 +364,16 @@ def test_a_stopped_command_cleans_up_and_exits_with_the_signals_status(monkeypat
         finally:
             cleaned.append(True)
 
-    before = signal.getsignal(number)
+    # what Python does by itself, also where a shell has started it in the background, which ignores SIGINT
+    handler = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    before = signal.signal(number, handler)
     monkeypatch.setattr("tse_refine.cli.checkpoints.models", stop)
-    with pytest.raises(StoppedError) as stopped:
-        main(["models"])
+    try:
+        with pytest.raises(StoppedError) as stopped:
+            main(["models"])
+        assert signal.getsignal(number) is handler
+    finally:
+        signal.signal(number, before)
     assert stopped.value.code == 128 + number
     assert cleaned
     assert f"stopped by {number.name}" in capsys.readouterr().err
-    assert signal.getsignal(number) is before

@@ -4,6 +4,7 @@ import signal
 from multiprocessing import resource_sharer
 
 import pytest
+import torch
 
 from tse_refine.cli.main import main
 from tse_refine.errors import InputError
@@ -38,6 +39,17 @@ def test_a_loader_that_ends_while_it_hands_a_batch_over_is_reported_too(tiny_con
     monkeypatch.setattr(resource_sharer._resource_sharer, "get_connection", gone)
     text = refusal(main, ["fit", "-c", str(tiny_config_file), "--data.num_workers", "1"])
     assert "A process that loads data exited unexpectedly" in text
+
+
+def test_gradients_are_on_after_a_loader_was_lost_where_they_were_off():
+    @lost_processes()
+    def lose():
+        torch.set_grad_enabled(False)
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    with pytest.raises(InputError, match="is killed by signal: Killed"):
+        lose()
+    assert torch.is_grad_enabled()
 
 
 def test_other_errors_of_files_stay_what_they_are():

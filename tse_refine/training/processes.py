@@ -59,12 +59,13 @@ def check_launcher(trainer: Trainer) -> None:
 
 @contextmanager
 def lost_processes() -> Iterator[None]:
-    """Report a lost process in one paragraph, and leave no loader's process behind.
+    """Report a lost process in one paragraph, and leave no loader's process and no gradients off behind.
 
     Raises:
         InputError: a process that loads data, or another process of the training, has ended.
     """
     earlier = multiprocessing.active_children()
+    gradients = torch.is_grad_enabled()
     try:
         yield
     except (RuntimeError, OSError, EOFError) as error:
@@ -72,6 +73,8 @@ def lost_processes() -> Iterator[None]:
             raise
         raise InputError(f"{reason} {_RESUME}") from error
     finally:
+        # PyTorch raises its error in a signal's handler: also just before a block without gradients turns them on again
+        torch.set_grad_enabled(gradients)
         for child in multiprocessing.active_children():
             if child not in earlier:
                 child.kill()  # they ignore SIGTERM, by which Python would end them, and then wait forever

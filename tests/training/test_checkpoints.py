@@ -8,6 +8,7 @@ import torch
 
 from tse_refine.cli.main import main
 from tse_refine.errors import InputError
+from tse_refine.model.checkpoint import load_network
 from tse_refine.training.checkpoints import AtomicCheckpointIO, RunCheckpoint
 
 # the loss falls, so that by this the first epoch stays the best
@@ -47,6 +48,18 @@ def test_last_is_written_within_epochs_too(fit, monkeypatch):
     monkeypatch.setattr(RunCheckpoint, "write_last", lambda self, trainer: written.append(trainer.global_step))
     fit("--data.num_train", "16", "--checkpoint.train_time_interval", "00:00:00")
     assert written == [1, 2, 3, 4]
+
+
+def test_a_checkpoint_of_averaged_weights_is_used_with_them(fit):
+    run = fit("--trainer.callbacks+=EMAWeightAveraging", "--trainer.callbacks.decay", "0.5")
+    saved = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    used = load_network(run / "checkpoints" / "last.ckpt").network.state_dict()
+    averaged, latest = (
+        [torch.equal(weight, saved[state][f"network.{name}"]) for name, weight in used.items()]
+        for state in ("state_dict", "current_model_state")
+    )
+    assert all(averaged)
+    assert not all(latest)
 
 
 @pytest.mark.parametrize("count", ["2", "-1"])

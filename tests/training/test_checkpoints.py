@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.fixtures.tables import rows_of
 from tse_refine.cli.main import main
 from tse_refine.errors import InputError
 from tse_refine.model.checkpoint import load_network
@@ -60,6 +61,28 @@ def test_a_checkpoint_of_averaged_weights_is_used_with_them(fit):
     )
     assert all(averaged)
     assert not all(latest)
+
+
+def test_metrics_reach_the_disk_before_the_checkpoint_that_follows_them(fit, monkeypatch):
+    words = ("--data.num_train", "16", "--checkpoint.train_time_interval", "00:00:00")
+    run = fit(*words)
+    whole = rows_of(run / "metrics.csv")
+    steps = []
+    original = RunCheckpoint.write_last
+
+    def killed(callback, trainer):
+        original(callback, trainer)
+        steps.append([int(row["step"]) for row in rows_of(run / "metrics.csv")])
+        if trainer.global_step == 3:
+            raise RuntimeError("killed")
+
+    monkeypatch.setattr(RunCheckpoint, "write_last", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(*words, "--overwrite")
+    assert steps == [[0], [0, 1], [0, 1, 2]]
+    monkeypatch.undo()
+    fit(*words, "--ckpt_path", "last")
+    assert rows_of(run / "metrics.csv") == whole
 
 
 @pytest.mark.parametrize("count", ["2", "-1"])

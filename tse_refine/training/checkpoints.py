@@ -20,6 +20,7 @@ from tse_refine.evaluation.run_folder import RunFolder
 from tse_refine.files.atomic import replacing
 from tse_refine.model.checkpoint import read_checkpoint
 from tse_refine.model.weights import SUFFIX
+from tse_refine.training.csv_logger import RunCSVLogger
 
 # what Lightning needs to go on from a checkpoint, also in a test
 _TRAINING_KEYS = ("pytorch-lightning_version", "loops", "callbacks", "epoch", "global_step")
@@ -110,7 +111,8 @@ class RunCheckpoint(ModelCheckpoint):
         """Write nothing: the end of the last epoch has."""
 
     def write_last(self, trainer: Trainer) -> None:
-        """Write ``last.ckpt``; all ranks call this, between two steps."""
+        """Write ``last.ckpt``, after what is logged up to it; all ranks call this, between two steps."""
+        _write_metrics(trainer)
         self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
         if trainer.is_global_zero:
             RunFolder(trainer.default_root_dir).forget_replaced()
@@ -121,6 +123,23 @@ class RunCheckpoint(ModelCheckpoint):
         candidates = self._monitor_candidates(trainer)
         if fits and not trainer.fast_dev_run and self.monitor in candidates:  # type: ignore[attr-defined]
             self._save_topk_checkpoint(trainer, candidates)
+
+
+def _write_metrics(trainer: Trainer) -> None:
+    """Write the metrics of all steps that a checkpoint has behind it: a training goes on after them.
+
+    Within an epoch Lightning logs a step after the callbacks that write checkpoints, too late for a process that is
+    stopped or killed there.
+    """
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    stepped = progress.current.ready % trainer.accumulate_grad_batches == 0
+    if not progress.is_last_batch and stepped and trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        metrics = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
+        for logger in trainer.loggers:
+            if isinstance(logger, RunCSVLogger):  # which keeps one row per step, however often it is logged
+                logger.log_metrics(metrics | {"epoch": trainer.current_epoch}, trainer.global_step - 1)
+    for logger in trainer.loggers:
+        logger.save()
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -85,6 +85,11 @@ def test_metrics_reach_the_disk_before_the_checkpoint_that_follows_them(fit, mon
     assert rows_of(run / "metrics.csv") == whole
 
 
+def test_a_checkpoint_within_an_epoch_needs_no_logged_steps(fit):
+    run = fit("--trainer.log_every_n_steps", "0", "--checkpoint.train_time_interval", "00:00:00")
+    assert not any(name.startswith("train/") for name in rows_of(run / "metrics.csv")[0])
+
+
 @pytest.mark.parametrize("count", ["2", "-1"])
 def test_more_than_one_best_checkpoint_is_refused(fit, capsys, count):
     with pytest.raises(SystemExit):

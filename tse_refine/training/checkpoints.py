@@ -111,8 +111,7 @@ class RunCheckpoint(ModelCheckpoint):
         """Write nothing: the end of the last epoch has."""
 
     def write_last(self, trainer: Trainer) -> None:
-        """Write ``last.ckpt``, after what is logged up to it; all ranks call this, between two steps."""
-        _write_metrics(trainer)
+        """Write ``last.ckpt``; all ranks call this, between two steps."""
         self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
         if trainer.is_global_zero:
             RunFolder(trainer.default_root_dir).forget_replaced()
@@ -124,6 +123,10 @@ class RunCheckpoint(ModelCheckpoint):
         if fits and not trainer.fast_dev_run and self.monitor in candidates:  # type: ignore[attr-defined]
             self._save_topk_checkpoint(trainer, candidates)
 
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        _write_metrics(trainer)
+        super()._save_checkpoint(trainer, filepath)
+
 
 def _write_metrics(trainer: Trainer) -> None:
     """Write the metrics of all steps that a checkpoint has behind it: a training goes on after them.
@@ -133,7 +136,8 @@ def _write_metrics(trainer: Trainer) -> None:
     """
     progress = trainer.fit_loop.epoch_loop.batch_progress
     stepped = progress.current.ready % trainer.accumulate_grad_batches == 0
-    if not progress.is_last_batch and stepped and trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+    interval = trainer.log_every_n_steps  # type: ignore[attr-defined]  # 0 logs no step
+    if not progress.is_last_batch and stepped and interval and trainer.global_step % interval == 0:
         metrics = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
         for logger in trainer.loggers:
             if isinstance(logger, RunCSVLogger):  # which keeps one row per step, however often it is logged
